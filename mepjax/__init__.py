@@ -1,0 +1,84 @@
+"""mepjax: maximum-entropy-principle optimisation in JAX.
+
+A hard problem of choices and locations is relaxed to its free energy F = D - H / beta, whose
+choices are a Gibbs distribution, and followed from small beta to large. Every solver compiles
+whole, is differentiable by the implicit function theorem, and vmaps.
+"""
+
+from ._core.arrays import PrecisionWarning
+from ._core.codes import Code, SolveError
+from .engine.anneal import anneal
+from .engine.detector import (
+    Detector,
+    NoDetector,
+    critical_beta,
+    curvature,
+    gradients,
+    sensitivity,
+)
+from .engine.monitor import Progress, print_progress
+from .engine.problem import Problem, Terms
+from .engine.record import Record
+from .engine.schedules import (
+    AbstractSchedule,
+    CriticalJump,
+    Explicit,
+    Geometric,
+    Linear,
+    Stage,
+)
+from .engine.solution import Solution, Trace
+from .exec.in_memory import InMemory
+from .problems import autonomy, costs
+from .problems.clustering import Clustering, Evaluation, HardClustering
+from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
+from .solvers.anderson import Anderson
+from .solvers.armijo import Armijo
+from .solvers.base import AbstractSolver, StepInfo
+from .solvers.fixed_point import FixedPoint
+from .solvers.implicit import LinearSolve
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbstractAdjoint",
+    "AbstractSchedule",
+    "AbstractSolver",
+    "Anderson",
+    "Armijo",
+    "Clustering",
+    "Code",
+    "CriticalJump",
+    "Detector",
+    "Envelope",
+    "Evaluation",
+    "Explicit",
+    "FixedPoint",
+    "Geometric",
+    "HardClustering",
+    "Implicit",
+    "InMemory",
+    "Linear",
+    "LinearSolve",
+    "NoDetector",
+    "NoGrad",
+    "PrecisionWarning",
+    "Problem",
+    "Progress",
+    "Record",
+    "Solution",
+    "SolveError",
+    "Stage",
+    "StepInfo",
+    "Terms",
+    "Trace",
+    "Unroll",
+    "anneal",
+    "autonomy",
+    "costs",
+    "critical_beta",
+    "curvature",
+    "gradients",
+    "print_progress",
+    "sensitivity",
+]

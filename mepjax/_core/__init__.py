@@ -1,0 +1,1 @@
+"""Shared foundations: result codes, input checks, arrays, keys, Gibbs maths, pytrees."""

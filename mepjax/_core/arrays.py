@@ -1,0 +1,79 @@
+"""Turning what users pass into arrays of one floating dtype."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+class PrecisionWarning(UserWarning):
+    """float64 input was cast to float32 because JAX's x64 mode is off."""
+
+
+def default_float() -> Any:
+    """float64 when x64 is enabled, else float32."""
+    return jnp.zeros((), float).dtype if jax.config.jax_enable_x64 else np.dtype(np.float32)
+
+
+def _as_raw_array(name: str, value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise TypeError(
+            f"`{name}` must be an array of numbers; got {type(value).__name__}."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be an array of real numbers; got dtype {array.dtype}.")
+    return array
+
+
+def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..."]:
+    """Convert to a JAX array of a floating dtype.
+
+    Integers and booleans are cast to the default float. float64 is cast to float32 with one
+    warning when x64 is off. With `dtype` given, scalars adapt to it and arrays of another
+    floating dtype raise `TypeError`.
+    """
+    array = _as_raw_array(name, value)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"`{name}` must be an array of real numbers; got dtype {array.dtype}.")
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    target = default_float() if not floating else array.dtype
+    if target == np.float64 and not jax.config.jax_enable_x64:
+        target = np.dtype(np.float32)
+        if array.ndim > 0:
+            warnings.warn(
+                f"`{name}` is float64 but JAX's x64 mode is off: cast to float32. Enable it with "
+                '`jax.config.update("jax_enable_x64", True)` or pass float32.',
+                PrecisionWarning,
+                stacklevel=4,
+            )
+    if dtype is not None:
+        if floating and array.ndim > 0 and target != dtype:
+            raise TypeError(
+                f"`{name}` has dtype {target} but the data have {np.dtype(dtype)}; "
+                "cast one of them so that they agree."
+            )
+        target = dtype
+    if isinstance(array, jax.core.Tracer):
+        return array.astype(target)
+    # Under an outer trace plain `jnp.asarray` would stage the constant and hide its values.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(array, target)
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """Cast every floating leaf of a pytree to `dtype`, arrays of another dtype raising."""
+
+    def cast(path: Any, leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            return leaf
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return as_float_array(name, leaf, dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, tree)

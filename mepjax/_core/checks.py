@@ -1,0 +1,131 @@
+"""Input checks that raise at once on concrete values and become result codes on traced ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .codes import Code
+
+
+def is_concrete(*values: Any) -> bool:
+    """Whether no leaf of `values` is a tracer, so that Python may look at the numbers."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def namespace(*values: Any) -> Any:
+    """NumPy when every value is concrete (no compilation), else `jax.numpy`."""
+    return np if is_concrete(*values) else jnp
+
+
+class Check(eqx.Module):
+    """One condition on the input: whether it holds, the offending value, and the sentence to say.
+
+    `sentence` contains `{got}`, filled in with the offending value on the host.
+    """
+
+    ok: Any
+    got: Any
+    sentence: str = eqx.field(static=True)
+    code: Code = eqx.field(static=True, default=Code.INVALID_INPUT)
+
+    def message(self, got: float) -> str:
+        """The full sentence for an offending value."""
+        return self.sentence.format(got=f"{got:.7g}")
+
+
+def check_finite(owner: str, name: str, value: Any) -> Check:
+    """Check that an array has no NaN or Inf entry."""
+    xp = namespace(value)
+    bad = value.size - xp.sum(xp.isfinite(value))
+    return Check(
+        bad == 0,
+        bad,
+        f"{owner}: `{name}` must be finite; got {{got}} NaN or Inf entries.",
+        Code.NON_FINITE_INPUT,
+    )
+
+
+def check_range(
+    owner: str,
+    name: str,
+    value: Any,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    open_low: bool = False,
+) -> Check:
+    """Check that every entry lies in [low, high] (or (low, high] with `open_low`)."""
+    xp = namespace(value)
+    above = value > low if open_low else value >= low
+    inside = above & (value <= high)
+    # The entry furthest outside is the one worth showing; NaN fails and is shown as NaN.
+    excess = xp.where(xp.isnan(value), np.inf, xp.maximum(low - value, value - high))
+    worst = xp.reshape(value, (-1,))[xp.argmax(xp.reshape(excess, (-1,)))]
+    if np.isinf(high):
+        expected = f"{'>' if open_low else '>='} {low:g}"
+    elif np.isinf(low):
+        expected = f"<= {high:g}"
+    else:
+        expected = f"in {'(' if open_low else '['}{low:g}, {high:g}]"
+    return Check(xp.all(inside), worst, f"{owner}: `{name}` must be {expected}; got {{got}}.")
+
+
+def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
+    """Check that the last axis of a stochastic array sums to one, to the precision of its dtype."""
+    xp = namespace(value)
+    sums = xp.sum(value, axis=-1)
+    gap = xp.abs(sums - 1)
+    worst = xp.reshape(sums, (-1,))[xp.argmax(xp.reshape(gap, (-1,)))]
+    tolerance = 1e-5 if value.dtype == jnp.float32 else 1e-8
+    # A NaN gap compares false, so it fails here too.
+    return Check(
+        xp.all(gap <= tolerance),
+        worst,
+        f"{owner}: rows of `{name}` must sum to one; got a row that sums to {{got}}.",
+    )
+
+
+def enforce(checks: Sequence[Check]) -> None:
+    """Raise `ValueError` for the first failed check whose values are concrete."""
+    for check in checks:
+        if is_concrete(check.ok, check.got) and not bool(check.ok):
+            raise ValueError(check.message(float(check.got)))
+
+
+class InputReport(eqx.Module):
+    """The first failed check of a traced call, kept so the host can say the same sentence."""
+
+    index: Int[Array, "..."]
+    got: Float[Array, "..."]
+    sentences: tuple[str, ...] = eqx.field(static=True)
+    codes: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def code(self) -> Int[Array, "..."]:
+        """The code of the failed check, `OK` if none failed."""
+        table = jnp.asarray((*self.codes, int(Code.OK)), jnp.int32)
+        return table[self.index]
+
+    def message(self, index: int, got: float) -> str:
+        """The sentence a concrete call would have raised."""
+        return self.sentences[index].format(got=f"{got:.7g}")
+
+
+def report(checks: Sequence[Check]) -> InputReport:
+    """Find the first failed check, in traced code. `index` is the number of checks when all hold."""
+    count = len(checks)
+    failed = jnp.stack([~jnp.asarray(check.ok) for check in checks])
+    got = jnp.stack([jnp.asarray(check.got, float) for check in checks])
+    first = jnp.argmax(failed)
+    index = jnp.where(jnp.any(failed), first, count).astype(jnp.int32)
+    return InputReport(
+        index=index,
+        got=got[first],
+        sentences=tuple(check.sentence for check in checks),
+        codes=tuple(int(check.code) for check in checks),
+    )

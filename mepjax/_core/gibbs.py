@@ -1,0 +1,52 @@
+"""The Gibbs distribution and its free energy, in the log domain.
+
+Costs are shifted by their row minimum before they are multiplied by beta, so exponents never
+overflow and differences between near-best choices keep their precision at any beta.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def _shifted_exponents(
+    costs: Float[Array, "n k"], beta: Float[Array, ""]
+) -> tuple[Float[Array, "n k"], Float[Array, "n 1"]]:
+    # The shift cancels in every result, so it needs no derivative.
+    lowest = jax.lax.stop_gradient(jnp.min(costs, axis=-1, keepdims=True))
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
+    return -beta * (costs - lowest), lowest
+
+
+def log_policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+    """Log Gibbs policy, log softmax_j(-beta costs_ij); an infinite cost has weight zero."""
+    exponents, _ = _shifted_exponents(costs, beta)
+    return jax.nn.log_softmax(exponents, axis=-1)
+
+
+def policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+    """Gibbs policy, softmax_j(-beta costs_ij)."""
+    exponents, _ = _shifted_exponents(costs, beta)
+    return jax.nn.softmax(exponents, axis=-1)
+
+
+def free_energy(
+    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Free energy -(1/beta) sum_i weights_i log sum_j exp(-beta costs_ij)."""
+    exponents, lowest = _shifted_exponents(costs, beta)
+    per_entity = lowest[:, 0] - jax.scipy.special.logsumexp(exponents, axis=-1) / beta
+    return jnp.sum(weights * per_entity)
+
+
+def distortion_and_entropy(
+    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Expected cost D and conditional entropy H of the Gibbs policy, with 0 log 0 = 0."""
+    log_pi = log_policy(costs, beta)
+    pi = jnp.exp(log_pi)
+    possible = pi > 0
+    # The inner `where` keeps infinite costs out of the product, hence out of its derivative.
+    distortion = jnp.sum(weights[:, None] * pi * jnp.where(possible, costs, 0.0))
+    entropy = -jnp.sum(weights[:, None] * pi * jnp.where(possible, log_pi, 0.0))
+    return distortion, entropy

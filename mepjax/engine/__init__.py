@@ -1,0 +1,1 @@
+"""The annealing engine: the problem contract, schedules, the detector and `anneal`."""

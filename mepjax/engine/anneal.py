@@ -1,0 +1,522 @@
+"""`anneal`: follow the minimiser of the free energy from small beta to large."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import arrays, checks, trees
+from .._core.codes import Code, as_code, is_failing
+from .._core.keys import check_key
+from ..exec.in_memory import InMemory
+from ..solvers import spectrum
+from ..solvers.adjoints import AbstractAdjoint, Implicit
+from ..solvers.base import AbstractSolver
+from ..solvers.loop import solve_stage
+from .detector import (
+    Detector,
+    NoDetector,
+    find_critical_beta,
+    flat_direction,
+    lowest_curvature,
+    near_critical_threshold,
+)
+from .monitor import Monitor, report_progress
+from .problem import Problem
+from .record import Record
+from .schedules import AbstractSchedule, Geometric, Stage
+from .solution import Solution, Trace
+
+
+def anneal(
+    problem: Problem,
+    schedule: AbstractSchedule | None = None,
+    *,
+    key: Any,
+    solver: AbstractSolver | None = None,
+    detector: Detector | NoDetector | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    record: Record | None = None,
+    init: Any = None,
+    executor: InMemory | None = None,
+    monitor: Monitor | None = None,
+) -> Solution:
+    """Minimise the free energy F = D - H / beta at a rising sequence of beta.
+
+    Every stage starts from the solution of the one before; where that has become a saddle, it is
+    kicked along its unstable direction. Compiled as a whole; legal inside `jit`, `grad`, `vmap`.
+
+    **Arguments:**
+
+    - `problem`: a `Problem`, such as `Clustering`.
+    - `schedule`: a schedule; default `Geometric(0.5 b, 1e4 b, 1.02)` with b the problem's first
+        transition (a constant for derivatives).
+    - `key`: a JAX random key, for the directions of the kicks.
+    - `solver`: inner solver; default the problem's own.
+    - `detector`: `Detector()` (default) or `NoDetector()`.
+    - `adjoint`: how the solution is differentiated; default `Implicit()`.
+    - `record`: what the trace keeps besides scalars; default `Record()`.
+    - `init`: params or a `Solution` to continue from; default `problem.init`.
+    - `executor`: where sums over data are computed; `InMemory()` is the only one so far.
+    - `monitor`: a function called on the host after each stage, such as `print_progress`.
+
+    **Returns:** a `Solution`. It never raises for what happens during the solve: look at
+    `solution.code` or call `solution.raise_if_failed()`.
+
+    **Raises:** `TypeError` or `ValueError` for arguments of the wrong kind.
+
+    Source: autonomy-aware clustering, Algorithm 1.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> x = jnp.array([[-1.1], [-0.9], [0.9], [1.1]])
+    >>> problem = mj.Clustering(x, k=2)
+    >>> sol = mj.anneal(problem, key=jax.random.key(0)).raise_if_failed()
+    >>> print(jnp.sort(sol.params[:, 0]))
+    [-1.  1.]
+
+    ```
+    """
+    key = check_key(key)
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"`problem` must be a mepjax.Problem; got {type(problem).__name__} {problem!r:.60}."
+        )
+    _check_kind("schedule", schedule, AbstractSchedule)
+    _check_kind("solver", solver, AbstractSolver)
+    _check_kind("detector", detector, (Detector, NoDetector))
+    _check_kind("adjoint", adjoint, AbstractAdjoint)
+    _check_kind("record", record, Record)
+    _check_kind("executor", executor, InMemory)
+    detector = detector or Detector()
+    if schedule is not None and schedule.needs_detector and isinstance(detector, NoDetector):
+        raise ValueError(
+            f"`schedule` {type(schedule).__name__} asks the detector for the next transition; "
+            "leave `detector` unset or use a `Geometric` schedule."
+        )
+    if isinstance(init, Solution):
+        init = init.params
+    if init is not None:
+        init = _check_init(problem, init, key)
+    return _anneal(
+        problem,
+        schedule,
+        key,
+        solver or problem.default_solver(),
+        detector,
+        adjoint or Implicit(),
+        record or Record(),
+        init,
+        monitor,
+    )
+
+
+def _check_kind(name: str, value: Any, kinds: Any) -> None:
+    if value is not None and not isinstance(value, kinds):
+        classes = kinds if isinstance(kinds, tuple) else (kinds,)
+        expected = " or ".join(kind.__name__.removeprefix("Abstract") for kind in classes)
+        raise TypeError(
+            f"`{name}` must be a {expected} instance; got {type(value).__name__} {value!r:.60}."
+        )
+
+
+def _check_init(problem: Problem, init: Any, key: Any) -> Any:
+    expected = eqx.filter_eval_shape(problem.init, key)
+    same = jax.tree.structure(init) == jax.tree.structure(expected)
+    if same:
+        shapes = jax.tree.map(lambda a, b: jnp.shape(a) == b.shape, init, expected)
+        same = all(jax.tree.leaves(shapes))
+    if not same:
+        got = jax.tree.map(jnp.shape, init)
+        want = jax.tree.map(lambda leaf: leaf.shape, expected)
+        raise ValueError(f"`init` must have the shape of params, {want}; got {got}.")
+    return jax.tree.map(
+        lambda a, b: arrays.as_float_array("init", a, b.dtype), init, expected
+    )
+
+
+class _Crossings(eqx.Module):
+    """Where transitions were met: one place per slot, later ones counted only."""
+
+    params: Float[Array, "slots size"]
+    betas: Float[Array, " slots"]
+    count: Int[Array, ""]
+
+    def add(self, crossed: Bool[Array, ""], flat: Array, beta: Array) -> "_Crossings":
+        place = jnp.where(crossed, self.count, self.betas.shape[0])
+        return _Crossings(
+            self.params.at[place].set(flat, mode="drop"),
+            self.betas.at[place].set(beta, mode="drop"),
+            self.count + crossed.astype(jnp.int32),
+        )
+
+
+class _Carry(eqx.Module):
+    params: Any
+    stage: Stage
+    # Curvature and a direction of that curvature at the stage before (0 before the first).
+    curvature: Float[Array, ""]
+    direction: Float[Array, " primal"]
+    beta: Float[Array, ""]
+    crossings: _Crossings
+    code: Int[Array, ""]
+    n_stages: Int[Array, ""]
+    done: Bool[Array, ""]
+
+
+class _Attempt(eqx.Module):
+    params: Any
+    first_params: Any
+    curvature: Float[Array, ""]
+    direction: Float[Array, " primal"]
+    code: Int[Array, ""]
+    steps: Int[Array, ""]
+    tries: Int[Array, ""]
+    saddle: Bool[Array, ""]
+    kicking: Bool[Array, ""]
+
+
+@eqx.filter_jit
+def _anneal(
+    problem: Problem,
+    schedule: AbstractSchedule | None,
+    key: Any,
+    solver: AbstractSolver,
+    detector: Detector | NoDetector,
+    adjoint: AbstractAdjoint,
+    record: Record,
+    init: Any,
+    monitor: Monitor | None,
+) -> Solution:
+    # The forward run carries no derivative: `adjoint` puts the solution's own in its place.
+    still = trees.stop_gradient(problem)
+    init_key, run_key = jax.random.split(key)
+    params = still.init(init_key) if init is None else trees.stop_gradient(init)
+    dtype = trees.dtype_of(params)
+    scale = still.beta_scale().astype(dtype)
+    if schedule is None:
+        schedule = Geometric(0.5 * scale, 1e4 * scale, 1.02, max_stages=_default_stages())
+    schedule = _cast(schedule, dtype)
+    report = checks.report((*problem.checks(), *schedule.checks()))
+    carry, trace = _run(
+        still, trees.stop_gradient(schedule), run_key, solver, detector, record, monitor, params,
+        scale,
+    )  # fmt: skip
+
+    input_code = report.code
+    finished = carry.stage.last & (carry.n_stages > 0)
+    code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
+    code = jnp.where(input_code != int(Code.OK), input_code, code)
+    transitions = _locate_transitions(still, carry, detector, run_key)
+
+    beta = jax.lax.stop_gradient(carry.beta)
+    final = schedule.final_beta()
+    if final is not None:
+        # The value is the beta that was reached; the derivative is the schedule's.
+        beta = beta + (final - jax.lax.stop_gradient(final)).astype(dtype)
+    params = adjoint.apply(carry.params, problem, beta, is_failing(code))
+    terms = problem.terms(params, beta)
+    return Solution(
+        params=params,
+        beta=beta,
+        code=code,
+        free_energy=problem.free_energy(params, beta),
+        distortion=terms.distortion,
+        entropy=terms.entropy,
+        trace=trace,
+        n_stages=carry.n_stages,
+        transitions=transitions,
+        n_transitions=carry.crossings.count,
+        input_report=report,
+    )
+
+
+def _default_stages() -> int:
+    # The default spans a fixed ratio, so its stage count is known before b is.
+    return Geometric(0.5, 1e4, 1.02).max_stages
+
+
+def _cast(schedule: AbstractSchedule, dtype: Any) -> AbstractSchedule:
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf, schedule
+    )
+
+
+def _tolerances(solver: AbstractSolver, dtype: Any) -> tuple[float, float]:
+    double = dtype == jnp.float64
+    stage_rtol = (1e-6 if double else 1e-5) if solver.stage_rtol is None else solver.stage_rtol
+    rtol = (1e-10 if double else 1e-6) if solver.rtol is None else solver.rtol
+    return stage_rtol, rtol
+
+
+def _run(
+    problem: Problem,
+    schedule: AbstractSchedule,
+    key: Any,
+    solver: AbstractSolver,
+    detector: Detector | NoDetector,
+    record: Record,
+    monitor: Monitor | None,
+    params: Any,
+    scale: Float[Array, ""],
+) -> tuple[_Carry, Trace]:
+    """Scan the schedule, after the continuation `relaxed` at its first beta."""
+    dtype = trees.dtype_of(params)
+    relaxation = problem.relaxation_stages
+    flat_params, _ = ravel_pytree(params)
+    flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
+    places = jax.tree.leaves(problem.slots(params))[0].shape[0]
+    nothing = jnp.zeros((), dtype)
+    carry = _Carry(
+        params=params,
+        stage=schedule.init(scale),
+        curvature=nothing,
+        direction=jnp.zeros_like(flat_primal),
+        beta=jnp.asarray(jnp.nan, dtype),
+        crossings=_Crossings(
+            jnp.zeros((places, flat_params.size), dtype),
+            jnp.full((places,), jnp.nan, dtype),
+            jnp.zeros((), jnp.int32),
+        ),
+        code=as_code(Code.OK),
+        n_stages=jnp.zeros((), jnp.int32),
+        done=jnp.asarray(False),
+    )
+    beta_end = schedule.final_beta()
+
+    def advance(carry: _Carry, index: Int[Array, ""]) -> tuple[_Carry, Trace]:
+        stage_key = jax.random.fold_in(key, index)
+        relaxing = index < relaxation
+
+        def predict(limit: float) -> Float[Array, ""]:
+            assert isinstance(detector, Detector)
+            return find_critical_beta(
+                problem, carry.params, carry.stage.beta, stage_key, detector,
+                limit=limit, rtol=1e-3,
+            )  # fmt: skip
+
+        stage = trees.where(
+            index <= relaxation, carry.stage, schedule.next(carry.stage, predict)
+        )
+        now = problem
+        if relaxation:
+            s = jnp.minimum((index + 1) / (relaxation + 1), 1.0).astype(dtype)
+            now = problem.relaxed(s)
+        result, crossed = _solve_with_kicks(
+            now, carry, stage, stage_key, solver, detector, relaxing
+        )
+        flat, _ = ravel_pytree(carry.params)
+        flat_first, _ = ravel_pytree(result.first_params)
+        stable_before = carry.curvature > 0
+        crossings = carry.crossings.add(
+            crossed & ~relaxing,
+            jnp.where(stable_before, flat, flat_first),
+            jnp.where(stable_before, carry.beta, stage.beta),
+        )
+        terms = problem.terms(result.params, stage.beta)
+        energy = problem.free_energy(result.params, stage.beta)
+        finite = jnp.isfinite(energy) & trees.all_finite(result.params)
+        code = jnp.where(finite, result.code, as_code(Code.NON_FINITE))
+        moved = trees.subtract(result.params, carry.params)
+        row = Trace(
+            beta=stage.beta,
+            free_energy=energy,
+            distortion=terms.distortion,
+            entropy=terms.entropy,
+            curvature=result.curvature,
+            displacement=jnp.sqrt(trees.dot(moved, moved)),
+            steps=result.steps,
+            code=code,
+            params=result.params if record.params else None,
+            statistic=None
+            if record.statistic is None
+            else record.statistic(problem, result.params, stage.beta),
+        )
+        new = _Carry(
+            params=trees.where(finite, result.params, carry.params),
+            stage=stage,
+            curvature=jnp.where(relaxing, nothing, result.curvature),
+            direction=result.direction,
+            beta=stage.beta,
+            crossings=crossings,
+            code=code,
+            n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
+            done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
+        )
+        if monitor is not None:
+            report_progress(
+                monitor,
+                schedule.max_stages,
+                stage=new.n_stages,
+                beta=stage.beta,
+                beta_max=jnp.nan if beta_end is None else beta_end,
+                free_energy=energy,
+                curvature=result.curvature,
+                steps=result.steps,
+            )
+        return new, row
+
+    empty_row = _empty_row(problem, params, carry.stage.beta, record, dtype)
+
+    def skip(carry: _Carry, index: Int[Array, ""]) -> tuple[_Carry, Trace]:
+        del index
+        return carry, empty_row
+
+    def body(carry: _Carry, index: Int[Array, ""]) -> tuple[_Carry, Trace]:
+        return jax.lax.cond(carry.done, skip, advance, carry, index)
+
+    carry, trace = jax.lax.scan(body, carry, jnp.arange(relaxation + schedule.max_stages))
+    return carry, jax.tree.map(lambda leaf: leaf[relaxation:], trace)
+
+
+def _empty_row(
+    problem: Problem, params: Any, beta: Float[Array, ""], record: Record, dtype: Any
+) -> Trace:
+    """The trace's row for a stage that does not happen."""
+    number, count = jnp.asarray(jnp.nan, dtype), jnp.zeros((), jnp.int32)
+    statistic = None
+    if record.statistic is not None:
+        statistic = eqx.filter_eval_shape(record.statistic, problem, params, beta)
+
+    def missing(like: Any) -> Array:
+        fill = jnp.nan if jnp.issubdtype(like.dtype, jnp.inexact) else 0
+        return jnp.full(like.shape, fill, like.dtype)
+
+    return Trace(
+        beta=number,
+        free_energy=number,
+        distortion=number,
+        entropy=number,
+        curvature=number,
+        displacement=number,
+        steps=count,
+        code=count,
+        params=jax.tree.map(missing, params) if record.params else None,
+        statistic=jax.tree.map(missing, statistic),
+    )
+
+
+def _kick(problem: Problem, params: Any, change: Any, size: float) -> Any:
+    """Params moved along `change` by `size` relative to the params' own scale."""
+    scale = problem.params_scale(params)
+    length = trees.max_abs(jax.tree.map(jnp.divide, change, scale))
+    factor = jnp.where(length > 0, size / jnp.where(length > 0, length, 1.0), 0.0)
+    return trees.axpy(factor.astype(trees.dtype_of(params)), change, params)
+
+
+def _solve_with_kicks(
+    problem: Problem,
+    carry: _Carry,
+    stage: Stage,
+    key: Any,
+    solver: AbstractSolver,
+    detector: Detector | NoDetector,
+    relaxing: Bool[Array, ""],
+) -> tuple[_Attempt, Bool[Array, ""]]:
+    """Solve one stage; while it ends at a saddle, kick along the unstable direction and repeat.
+
+    Also returns whether a transition was crossed: the solution of the stage before has negative
+    curvature at this beta, or the first solve ended at a saddle.
+    """
+    dtype = trees.dtype_of(carry.params)
+    beta = stage.beta
+    stage_rtol, rtol = _tolerances(solver, dtype)
+    last = stage.last & ~relaxing
+    tolerance = jnp.where(last, rtol, stage_rtol).astype(dtype)
+    max_steps = jnp.where(last, solver.max_steps, solver.stage_max_steps)
+
+    if isinstance(detector, NoDetector):
+        noise = trees.normal_like(key, carry.params)
+        start = _kick(problem, carry.params, noise, detector.noise)
+        result = solve_stage(problem, start, beta, solver, rtol=tolerance, max_steps=max_steps)
+        attempt = _Attempt(
+            params=result.params,
+            first_params=result.params,
+            curvature=jnp.asarray(jnp.nan, dtype),
+            direction=carry.direction,
+            code=result.code,
+            steps=result.steps,
+            tries=jnp.ones((), jnp.int32),
+            saddle=jnp.asarray(False),
+            kicking=jnp.asarray(False),
+        )
+        return attempt, jnp.asarray(False)
+
+    watcher = detector
+    threshold = near_critical_threshold(dtype)
+    # One product tells whether the last solution is unstable at the new beta, before a solve
+    # that rounding could carry off the saddle unnoticed.
+    pencil = spectrum.primal_pencil(problem, carry.params, beta)
+    unstable = spectrum.rayleigh_quotient(pencil, carry.direction) < -threshold
+
+    def proceed(attempt: _Attempt) -> Any:
+        retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
+        return (attempt.tries == 0) | (retry & (attempt.tries <= watcher.max_kicks))
+
+    def body(attempt: _Attempt) -> _Attempt:
+        change = flat_direction(attempt.params, problem, attempt.direction)
+        kicked = _kick(problem, attempt.params, change, watcher.kick)
+        start = trees.where(attempt.kicking, kicked, attempt.params)
+        result = solve_stage(problem, start, beta, solver, rtol=tolerance, max_steps=max_steps)
+        draw = jax.random.fold_in(key, attempt.tries)
+        found = lowest_curvature(problem, result.params, beta, draw, watcher)
+        saddle = found.value < -threshold
+        return _Attempt(
+            params=result.params,
+            first_params=trees.where(attempt.tries == 0, result.params, attempt.first_params),
+            curvature=found.value,
+            direction=found.direction,
+            code=result.code,
+            steps=attempt.steps + result.steps,
+            tries=attempt.tries + 1,
+            saddle=saddle,
+            kicking=saddle,
+        )
+
+    start = _Attempt(
+        params=carry.params,
+        first_params=carry.params,
+        curvature=carry.curvature,
+        direction=carry.direction,
+        code=as_code(Code.OK),
+        steps=jnp.zeros((), jnp.int32),
+        tries=jnp.zeros((), jnp.int32),
+        saddle=jnp.asarray(False),
+        kicking=unstable,
+    )
+    end = jax.lax.while_loop(proceed, body, start)
+    code = end.code
+    fine = code == int(Code.OK)
+    code = jnp.where(fine & jnp.isnan(end.curvature), as_code(Code.NOT_DEFINED), code)
+    code = jnp.where(
+        fine & (jnp.abs(end.curvature) <= threshold), as_code(Code.NEAR_CRITICAL), code
+    )
+    code = jnp.where(fine & end.saddle, as_code(Code.STALLED), code)
+    return eqx.tree_at(lambda a: a.code, end, code), unstable | (end.tries > 1)
+
+
+def _locate_transitions(
+    problem: Problem, carry: _Carry, detector: Detector | NoDetector, key: Any
+) -> Float[Array, " slots"]:
+    """Critical beta at each recorded crossing, inf where there is none."""
+    crossings = carry.crossings
+    if isinstance(detector, NoDetector):
+        return jnp.full_like(crossings.betas, jnp.inf)
+    watcher = detector
+    _, unravel = ravel_pytree(carry.params)
+
+    def locate(entry: tuple[Array, Array, Array]) -> Array:
+        index, flat, beta = entry
+        return jax.lax.cond(
+            index < crossings.count,
+            lambda: find_critical_beta(problem, unravel(flat), beta, key, watcher),
+            lambda: jnp.asarray(jnp.inf, beta.dtype),
+        )
+
+    places = jnp.arange(crossings.betas.shape[0])
+    return jax.lax.map(locate, (places, crossings.params, crossings.betas))

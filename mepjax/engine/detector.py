@@ -1,0 +1,292 @@
+"""Phase transitions: curvature, critical beta, and derivatives of solutions and energies."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from .._core import trees
+from ..solvers import spectrum
+from ..solvers.implicit import LinearSolve, implicit_tangent
+
+# Growth of the bracket in the search for a sign change of the curvature.
+_BRACKET_GROWTH = 1.25
+
+
+class Detector(eqx.Module):
+    """Watches the curvature of F along an anneal and kicks the iterate off saddles.
+
+    **Arguments:**
+
+    - `dense_limit`: up to this many unknowns Hessians are formed, above it Lanczos is used.
+    - `krylov`: Lanczos or Arnoldi steps.
+    - `kick`: size of a perturbation along the unstable direction, relative to the data's size.
+    - `max_kicks`: kicks per stage before a saddle is reported (STALLED at the last stage).
+    """
+
+    dense_limit: int = eqx.field(static=True, default=64)
+    krylov: int = eqx.field(static=True, default=24)
+    kick: float = eqx.field(static=True, default=1e-3)
+    max_kicks: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        if not self.kick > 0:
+            raise ValueError(f"Detector: `kick` must be > 0; got {self.kick}.")
+
+    @property
+    def options(self) -> spectrum.SpectrumOptions:
+        """Sizes of the eigenvalue computation."""
+        return spectrum.SpectrumOptions(self.dense_limit, self.krylov)
+
+
+class NoDetector(eqx.Module):
+    """No curvature; every stage starts from an isotropic perturbation of size `noise` instead.
+
+    This is the printed Algorithm 1. The trace's curvature is NaN and no transitions are found.
+    """
+
+    noise: float = eqx.field(static=True, default=1e-3)
+
+
+def near_critical_threshold(dtype: Any) -> float:
+    """Curvatures smaller than this in size cannot be told from zero."""
+    return 10 * float(jnp.finfo(dtype).eps) ** 0.5
+
+
+def lowest_curvature(
+    problem: Any, params: Any, beta: Float[Array, ""], key: Any, detector: Detector
+) -> spectrum.Lowest:
+    """Lowest eigenvalue and unstable direction at (params, beta), without derivatives."""
+    problem, params, beta = trees.stop_gradient((problem, params, beta))
+    pencil = spectrum.primal_pencil(problem, params, beta)
+    return spectrum.lowest(pencil, key, detector.options)
+
+
+def differentiable_curvature(
+    problem: Any, params: Any, beta: Float[Array, ""], key: Any, detector: Detector
+) -> Float[Array, ""]:
+    """The curvature, differentiable where the eigenvalue is simple."""
+    found = lowest_curvature(problem, params, beta, key, detector)
+    pencil = spectrum.primal_pencil(problem, params, beta)
+    value = spectrum.differentiable_value(pencil, found)
+    # The eigenvalue itself, with the derivative of the quotient.
+    return found.value + value - jax.lax.stop_gradient(value)
+
+
+def find_critical_beta(
+    problem: Any,
+    params: Any,
+    beta: Float[Array, ""],
+    key: Any,
+    detector: Detector,
+    *,
+    limit: float = 1e6,
+    rtol: float | None = None,
+) -> Float[Array, ""]:
+    """Nearest beta' within a factor `limit` where the curvature at fixed params is zero, or inf.
+
+    Searched upward where the curvature is positive and downward where it is negative. No
+    derivatives.
+    """
+    problem, params, beta = trees.stop_gradient((problem, params, beta))
+    dtype = beta.dtype
+
+    def value(trial: Array) -> Array:
+        return lowest_curvature(problem, params, trial, key, detector).value
+
+    # In powers of the growth factor above or below beta; the sign of the curvature decides.
+    start = value(beta)
+    sign = jnp.where(start > 0, 1.0, -1.0).astype(dtype)
+    growth = jnp.asarray(min(_BRACKET_GROWTH, limit), dtype) ** sign
+
+    def searching(state: Any) -> Any:
+        near, _, crossed = state
+        inside = jnp.abs(jnp.log(near / beta)) < jnp.log(limit) * (1 - 1e-6)
+        return ~crossed & inside
+
+    def expand(state: Any) -> Any:
+        _, far, _ = state
+        trial = far * growth
+        return far, trial, sign * value(trial) <= 0
+
+    near, far, crossed = jax.lax.while_loop(
+        searching, expand, (beta, beta, ~jnp.isfinite(start))
+    )
+    crossed = crossed & jnp.isfinite(start)
+    lower, upper = jnp.minimum(near, far), jnp.maximum(near, far)
+    if rtol is None:
+        rtol = 1e-12 if dtype == jnp.float64 else 1e-6
+    root = optx.root_find(
+        lambda log_beta, _: value(jnp.exp(log_beta)),
+        # The curvature falls as beta grows, hence flip. Accept on the bracket alone.
+        optx.Bisection(rtol=0.0, atol=rtol, flip=True),
+        0.5 * (jnp.log(lower) + jnp.log(upper)),
+        options={"lower": jnp.log(lower), "upper": jnp.log(upper)},
+        max_steps=max(2, math.ceil(math.log2(0.25 / rtol))),
+        adjoint=optx.ImplicitAdjoint(),
+        throw=False,
+    ).value
+    # A curvature that is already zero is its own transition.
+    found = jnp.where(start == 0, beta, jnp.exp(root))
+    return jnp.where(crossed | (start == 0), found, jnp.inf).astype(dtype)
+
+
+def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
+    params = jax.tree.map(jnp.asarray, params)
+    return params, jnp.asarray(beta, trees.dtype_of(params))
+
+
+@eqx.filter_jit
+def _curvature(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
+    return differentiable_curvature(problem, params, beta, jax.random.key(0), detector)
+
+
+def curvature(
+    problem: Any, params: Any, beta: Any, *, detector: Detector | None = None
+) -> Float[Array, ""]:
+    """Smallest eigenvalue of metric^-1/2 Hess F metric^-1/2 in the primal variables.
+
+    1 as beta -> 0, 0 at a phase transition, negative at a saddle; at a stationary point it equals
+    1 - lambda, with lambda the contraction rate of the fixed-point iteration. With frozen
+    stationarity it is 1 minus the largest real part of the eigenvalues of d update / d params.
+    Prices are eliminated (Schur complement), gauge directions and undetermined slots left out.
+
+    **Arguments:** `problem`; `params` as in `problem.init`; `beta`, scalar; `detector`, sizes of
+    the eigenvalue computation.
+
+    **Returns:** a scalar, differentiable where the eigenvalue is simple.
+
+    Source: autonomy-aware clustering, Theorem 2 and Appendix C (with the Hessian's factor 2).
+
+    **Example:** at coincident centres without autonomy it is 1 - beta / beta_cr.
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+    >>> print(f"{mj.curvature(problem, jnp.zeros((2, 1)), 0.25):.4f}")
+    0.5000
+
+    ```
+    """
+    params, beta = _prepare(params, beta)
+    return _curvature(problem, params, beta, detector or Detector())
+
+
+@eqx.filter_jit
+def _critical_beta(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
+    key = jax.random.key(0)
+    root = find_critical_beta(problem, params, beta, key, detector)
+    finite = jnp.isfinite(root)
+    safe = jnp.where(finite, root, beta)
+    fixed = jax.lax.stop_gradient(safe)
+
+    # One Newton step whose value is the root and whose derivative is the implicit function's.
+    def along_beta(trial: Array) -> Array:
+        still = trees.stop_gradient((problem, params))
+        return differentiable_curvature(*still, trial, key, detector)
+
+    slope = jax.lax.stop_gradient(jax.grad(along_beta)(fixed))
+    value = differentiable_curvature(problem, params, fixed, key, detector)
+    change = (value - jax.lax.stop_gradient(value)) / jnp.where(finite, slope, 1.0)
+    return jnp.where(finite, fixed - change, jnp.inf)
+
+
+def critical_beta(
+    problem: Any, params: Any, beta: Any, *, detector: Detector | None = None
+) -> Float[Array, ""]:
+    """Nearest beta' at which the curvature is zero, with params fixed.
+
+    The Gibbs policy is recomputed at every trial beta'. Searched upward where the curvature at
+    `beta` is positive and downward where it is negative; inf if none lies within a factor 1e6.
+    At a phase transition this is the critical beta of Theorem 2; away from one it predicts it.
+
+    **Arguments:** as in `curvature`.
+
+    **Returns:** a scalar, differentiable (first order) where the eigenvalue is simple.
+
+    Source: autonomy-aware clustering, Theorem 2, equation (4).
+
+    **Example:** beta_cr = 1 / (2 x the largest variance) at coincident centres.
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+    >>> print(f"{mj.critical_beta(problem, jnp.zeros((2, 1)), 0.1):.4f}")
+    0.5000
+
+    ```
+    """
+    params, beta = _prepare(params, beta)
+    return _critical_beta(problem, params, beta, detector or Detector())
+
+
+@eqx.filter_jit
+def _sensitivity(problem: Any, params: Any, beta: Any, linear: LinearSolve) -> Any:
+    still = jax.tree.map(lambda _: None, problem)
+    return implicit_tangent(params, problem, beta, (still, jnp.ones_like(beta)), linear)
+
+
+def sensitivity(problem: Any, params: Any, beta: Any, *, linear: LinearSolve | None = None) -> Any:
+    """d params / d beta at a solution, NaN where the linear system is singular.
+
+    It grows as 1 / curvature near a transition and is small between transitions.
+
+    **Arguments:** `problem`; `params`, a solution at `beta`; `linear`, how the system is solved.
+
+    **Returns:** a pytree shaped like `params`, in units of params per unit of beta.
+
+    Source: autonomy-aware clustering, Theorem 3 and Appendix D (as corrected).
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+    >>> mj.sensitivity(problem, jnp.zeros((2, 1)), 0.25).shape
+    (2, 1)
+
+    ```
+    """
+    params, beta = _prepare(params, beta)
+    return _sensitivity(problem, params, beta, linear or LinearSolve())
+
+
+@eqx.filter_jit
+def _gradients(problem: Any, params: Any, beta: Any) -> Any:
+    return eqx.filter_grad(lambda p: p.free_energy(params, beta))(problem)
+
+
+def gradients(problem: Any, params: Any, beta: Any) -> Any:
+    """dF / d(every array of the problem) with params and beta held, by the envelope theorem.
+
+    At a solution with exact stationarity this is the full derivative of the optimal free energy.
+
+    **Arguments:** as in `sensitivity`.
+
+    **Returns:** a pytree shaped like `problem`: `gradients(...).x`, `.weights`, `.autonomy.kappa`.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+    >>> mj.gradients(problem, jnp.zeros((2, 1)), 0.25).x.shape
+    (2, 1)
+
+    ```
+    """
+    params, beta = _prepare(params, beta)
+    return _gradients(problem, params, beta)
+
+
+def flat_direction(params: Any, problem: Any, direction: Float[Array, " size"]) -> Any:
+    """A flat primal direction as a change of params (prices unchanged)."""
+    primal, dual = problem.split_params(params)
+    _, unravel = ravel_pytree(primal)
+    still = None if dual is None else jax.tree.map(jnp.zeros_like, dual)
+    return problem.join_params(unravel(direction), still)

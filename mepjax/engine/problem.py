@@ -1,0 +1,172 @@
+"""The contract: what a problem declares, and what it gets for it."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float
+
+from .._core import checks, trees
+from ..solvers.armijo import Armijo
+from ..solvers.base import AbstractSolver
+
+
+class Terms(eqx.Module):
+    """The parts of the free energy, F = distortion - entropy / beta + <prices, constraints>."""
+
+    distortion: Float[Array, ""]
+    entropy: Float[Array, ""]
+    constraints: Any = None
+
+
+class Problem(eqx.Module):
+    """A free energy and its Gibbs policy: data plus pure functions.
+
+    Array fields are the data, all differentiable and vmappable; static fields are sizes and
+    choices. A subclass writes `init`, `free_energy`, `metric`, `policy`, `terms` and `harden`, and
+    overrides what it can do better than the defaults. It contains no loop of its own: `anneal`,
+    the detector and implicit gradients come with the contract.
+
+    Static properties a subclass may override:
+
+    - `variational`: the residual is the gradient of `free_energy` (so Hessians are symmetric and
+        the envelope theorem holds).
+    - `convex_at_zero`: `init` is the unique minimiser as beta -> 0.
+    - `exchangeable`: relabelling slots changes nothing.
+    - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
+    """
+
+    @property
+    def variational(self) -> bool:
+        """Whether `residual` is the gradient of `free_energy`."""
+        return True
+
+    @property
+    def convex_at_zero(self) -> bool:
+        """Whether `init` is the unique minimiser of F as beta -> 0."""
+        return True
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether relabelling slots leaves F unchanged."""
+        return True
+
+    @property
+    def relaxation_stages(self) -> int:
+        """Number of stages of the continuation `relaxed` at the first beta (0: none)."""
+        return 0
+
+    @abc.abstractmethod
+    def init(self, key: Any) -> Any:
+        """Params to start from: the minimiser of F as beta -> 0 where there is one."""
+
+    @abc.abstractmethod
+    def free_energy(self, params: Any, beta: Float[Array, ""]) -> Float[Array, ""]:
+        """F = D - H / beta at the Gibbs policy, finite for all beta > 0."""
+
+    def update(self, params: Any, beta: Float[Array, ""]) -> Any:
+        """One sweep of the fixed-point map; default: a metric-preconditioned gradient step."""
+        gradient = jax.grad(self.free_energy)(params, beta)
+        return trees.subtract(params, self.precondition(params, beta, gradient))
+
+    def residual(self, params: Any, beta: Float[Array, ""]) -> Any:
+        """The equation a solution satisfies, shaped like params; default: grad F.
+
+        Implicit gradients differentiate this and nothing else.
+        """
+        return jax.grad(self.free_energy)(params, beta)
+
+    @abc.abstractmethod
+    def metric(self, params: Any, beta: Float[Array, ""]) -> lx.AbstractLinearOperator:
+        """Positive definite operator on the primal, equal to Hess F as beta -> 0."""
+
+    def precondition(self, params: Any, beta: Float[Array, ""], vector: Any) -> Any:
+        """Solve with `metric`; override where its structure makes that cheap."""
+        return lx.linear_solve(self.metric(params, beta), vector, throw=False).value
+
+    @abc.abstractmethod
+    def policy(self, params: Any, beta: Float[Array, ""]) -> Float[Array, "..."]:
+        """Log Gibbs policy: logsumexp over the last axis is 0, masked entries are -inf."""
+
+    @abc.abstractmethod
+    def terms(self, params: Any, beta: Float[Array, ""]) -> Terms:
+        """Distortion D, entropy H and constraint residuals at the Gibbs policy."""
+
+    @abc.abstractmethod
+    def harden(self, params: Any) -> Any:
+        """Hard decisions and the hard cost D, the limit beta -> infinity."""
+
+    def at(self, values: Any) -> Any:
+        """Params at given values (prices zero)."""
+        return values
+
+    def values(self, params: Any) -> Any:
+        """The values (centres, facilities, parameters) in params: the inverse of `at`."""
+        return self.split_params(params)[0]
+
+    def split_params(self, params: Any) -> tuple[Any, Any]:
+        """(primal, dual): F is minimised over the primal and maximised over the dual."""
+        return params, None
+
+    def join_params(self, primal: Any, dual: Any) -> Any:
+        """The inverse of `split_params`."""
+        del dual
+        return primal
+
+    def gauge(self, params: Any) -> Any:
+        """Directions that change nothing, stacked along a new leading axis; `None`: none."""
+        return None
+
+    def params_scale(self, params: Any) -> Any:
+        """Characteristic size of each leaf of params, broadcastable to it.
+
+        Steps and errors are measured relative to it, so it should not depend on the origin.
+        """
+        return jax.tree.map(lambda leaf: 1 + jnp.max(jnp.abs(leaf)), params)
+
+    def beta_scale(self) -> Float[Array, ""]:
+        """Reference beta for default schedules: the first transition, 1 if unknown."""
+        return jnp.ones(())
+
+    def default_solver(self) -> AbstractSolver:
+        """The solver that suits `update`."""
+        return Armijo()
+
+    def relaxed(self, s: Float[Array, ""]) -> "Problem":
+        """The easier problem of a continuation; s = 1 is the problem itself."""
+        del s
+        return self
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Conditions on the data: they raise on concrete values and become codes on traced."""
+        leaves = [leaf for leaf in jax.tree.leaves(self) if eqx.is_inexact_array(leaf)]
+        return tuple(
+            checks.check_finite(type(self).__name__, f"array {index}", leaf)
+            for index, leaf in enumerate(leaves)
+        )
+
+    # Growth hooks: with these defaults the number of slots is fixed.
+
+    def slots(self, params: Any) -> Any:
+        """Values with a leading slot axis (one entry per cluster or facility)."""
+        return self.values(params)
+
+    def take(self, params: Any, parent: Any) -> Any:
+        """Params whose slot s has the values of slot parent[s]."""
+        return jax.tree.map(lambda leaf: leaf[parent], params)
+
+    def slot_spectrum(self, params: Any, beta: Float[Array, ""]) -> Any:
+        """Per slot: critical beta, direction, split gain, removal cost; `None`: no growth."""
+        return None
+
+    def subsample(self, key: Any, n: int) -> "Problem":
+        """A problem on `n` of the data for early stages; default: all of them."""
+        del key, n
+        return self
+
+    def chunk_stats(self, params: Any, beta: Float[Array, ""], chunk: Any) -> Any:
+        """Sums over a chunk of data from which F, residual and metric follow; `None`: none."""
+        return None

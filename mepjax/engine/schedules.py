@@ -1,0 +1,396 @@
+"""Annealing schedules: data that say which beta comes next.
+
+beta is absolute, an inverse temperature in units of one over the cost.
+"""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import checks
+from .._core.arrays import as_float_array
+
+_DEFAULT_MAX_STAGES = 512
+# A stage shorter than this fraction of a regular one is merged into its neighbour.
+_STAGE_SLACK = 1e-3
+
+Predictor = Callable[[float], Float[Array, ""]]
+
+
+class Stage(eqx.Module):
+    """One stage of a schedule: its beta, whether it is the last, and the schedule's own state."""
+
+    beta: Float[Array, ""]
+    last: Bool[Array, ""]
+    state: Any
+
+
+class AbstractSchedule(eqx.Module):
+    """A schedule is an `init`/`next` pair, so fixed and adaptive ones are one kind.
+
+    `max_stages` is static: traces have that length, and needing more stages gives MAX_STEPS.
+    """
+
+    max_stages: eqx.AbstractVar[int]
+
+    @property
+    def needs_detector(self) -> bool:
+        """Whether `next` calls its predictor."""
+        return False
+
+    @abc.abstractmethod
+    def init(self, scale: Float[Array, ""]) -> Stage:
+        """The first stage; `scale` is the problem's `beta_scale`."""
+
+    @abc.abstractmethod
+    def next(self, stage: Stage, predict: Predictor) -> Stage:
+        """The stage after `stage`. `predict(limit)` is the next critical beta within a factor."""
+
+    def final_beta(self) -> Float[Array, ""] | None:
+        """The last beta as a differentiable function of the fields; `None` if derived from data."""
+        return None
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Conditions on the fields."""
+        return ()
+
+
+def _scalar(owner: str, name: str, value: Any) -> Any:
+    """A scalar leaf: traced values stay, concrete ones keep their full precision."""
+    if isinstance(value, jax.core.Tracer):
+        scalar = as_float_array(name, value)
+    else:
+        try:
+            scalar = np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{owner}: `{name}` must be a number; got {value!r}.") from error
+    if scalar.ndim != 0:
+        raise ValueError(
+            f"{owner}: `{name}` must be a scalar; got shape {scalar.shape}. "
+            "Use `jax.vmap` to solve for many values."
+        )
+    return scalar
+
+
+def _check_stages(owner: str, max_stages: Any) -> None:
+    if isinstance(max_stages, bool) or not isinstance(max_stages, int) or max_stages < 1:
+        raise ValueError(f"{owner}: `max_stages` must be a positive int; got {max_stages!r}.")
+
+
+def _check_interval(owner: str, beta_min: Any, beta_max: Any) -> tuple[checks.Check, ...]:
+    return (
+        checks.check_finite(owner, "beta_min", beta_min),
+        checks.check_finite(owner, "beta_max", beta_max),
+        checks.check_range(owner, "beta_min", beta_min, low=0.0, open_low=True),
+        checks.Check(
+            beta_max >= beta_min,
+            beta_max,
+            f"{owner}: `beta_max` must be at least `beta_min` (beta increases); got {{got}}.",
+        ),
+    )
+
+
+class Geometric(AbstractSchedule):
+    """beta_min, beta_min factor, beta_min factor^2, ..., ending exactly at beta_max.
+
+    **Arguments:**
+
+    - `beta_min`, `beta_max`: first and last inverse temperature, differentiable.
+    - `factor`: growth per stage, > 1. At most 1.05 is advised; 1.02 is the default of `anneal`.
+    - `max_stages`: static length of the trace; found from the numbers when they are concrete,
+        512 when they are traced.
+
+    **Raises:** `ValueError` when beta is not positive or does not increase.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.Geometric(1.0, 10.0, 1.1).max_stages
+    26
+
+    ```
+    """
+
+    beta_min: Float[Array, ""]
+    beta_max: Float[Array, ""]
+    factor: Float[Array, ""]
+    max_stages: int = eqx.field(static=True)
+
+    def __init__(
+        self, beta_min: Any, beta_max: Any, factor: Any = 1.02, *, max_stages: int | None = None
+    ) -> None:
+        self.beta_min = _scalar("Geometric", "beta_min", beta_min)
+        self.beta_max = _scalar("Geometric", "beta_max", beta_max)
+        self.factor = _scalar("Geometric", "factor", factor)
+        checks.enforce(self.checks())
+        if max_stages is None:
+            known = checks.is_concrete(self.beta_min, self.beta_max, self.factor)
+            max_stages = int(self._count(np)) if known else _DEFAULT_MAX_STAGES
+        _check_stages("Geometric", max_stages)
+        self.max_stages = max_stages
+
+    def _count(self, xp: Any) -> Any:
+        spans = xp.log(self.beta_max / self.beta_min) / xp.log(self.factor)
+        return xp.ceil(spans - _STAGE_SLACK) + 1
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Positive increasing beta, factor above one."""
+        return (
+            *_check_interval("Geometric", self.beta_min, self.beta_max),
+            checks.check_range("Geometric", "factor", self.factor, low=1.0, open_low=True),
+        )
+
+    def _stage(self, index: Int[Array, ""]) -> Stage:
+        last = index >= self._count(jnp) - 1
+        beta = jnp.minimum(self.beta_min * self.factor ** index.astype(float), self.beta_max)
+        return Stage(jnp.where(last, self.beta_max, beta), last, index)
+
+    def init(self, scale: Float[Array, ""]) -> Stage:
+        """The stage at beta_min."""
+        return self._stage(jnp.zeros((), jnp.int32))
+
+    def next(self, stage: Stage, predict: Predictor) -> Stage:
+        """beta times factor, or beta_max."""
+        return self._stage(stage.state + 1)
+
+    def final_beta(self) -> Float[Array, ""]:
+        """beta_max."""
+        return self.beta_max
+
+
+class Linear(AbstractSchedule):
+    """beta_min, beta_min + step, beta_min + 2 step, ..., ending exactly at beta_max.
+
+    **Arguments:** `beta_min`, `beta_max` (differentiable), `step` > 0, and `max_stages` as in
+    `Geometric`.
+
+    **Raises:** `ValueError` when beta is not positive or does not increase.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.Linear(1.0, 2.0, 0.25).max_stages
+    5
+
+    ```
+    """
+
+    beta_min: Float[Array, ""]
+    beta_max: Float[Array, ""]
+    increment: Float[Array, ""]
+    max_stages: int = eqx.field(static=True)
+
+    def __init__(
+        self, beta_min: Any, beta_max: Any, step: Any, *, max_stages: int | None = None
+    ) -> None:
+        self.beta_min = _scalar("Linear", "beta_min", beta_min)
+        self.beta_max = _scalar("Linear", "beta_max", beta_max)
+        self.increment = _scalar("Linear", "step", step)
+        checks.enforce(self.checks())
+        if max_stages is None:
+            known = checks.is_concrete(self.beta_min, self.beta_max, self.increment)
+            max_stages = int(self._count(np)) if known else _DEFAULT_MAX_STAGES
+        _check_stages("Linear", max_stages)
+        self.max_stages = max_stages
+
+    def _count(self, xp: Any) -> Any:
+        spans = (self.beta_max - self.beta_min) / self.increment
+        return xp.ceil(spans - _STAGE_SLACK) + 1
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Positive increasing beta, positive step."""
+        return (
+            *_check_interval("Linear", self.beta_min, self.beta_max),
+            checks.check_range("Linear", "step", self.increment, low=0.0, open_low=True),
+        )
+
+    def _stage(self, index: Int[Array, ""]) -> Stage:
+        last = index >= self._count(jnp) - 1
+        beta = jnp.minimum(self.beta_min + self.increment * index.astype(float), self.beta_max)
+        return Stage(jnp.where(last, self.beta_max, beta), last, index)
+
+    def init(self, scale: Float[Array, ""]) -> Stage:
+        """The stage at beta_min."""
+        return self._stage(jnp.zeros((), jnp.int32))
+
+    def next(self, stage: Stage, predict: Predictor) -> Stage:
+        """beta plus step, or beta_max."""
+        return self._stage(stage.state + 1)
+
+    def final_beta(self) -> Float[Array, ""]:
+        """beta_max."""
+        return self.beta_max
+
+
+class Explicit(AbstractSchedule):
+    """Exactly the given betas.
+
+    **Arguments:** `betas`, shape (stages,), positive and strictly increasing; differentiable in
+    its last entry.
+
+    **Raises:** `ValueError` when empty, not 1-D, not positive or not increasing.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.Explicit([0.5, 1.0, 4.0]).max_stages
+    3
+
+    ```
+    """
+
+    betas: Float[Array, " stages"]
+    max_stages: int = eqx.field(static=True)
+
+    def __init__(self, betas: Any) -> None:
+        if not isinstance(betas, jax.core.Tracer):
+            try:
+                betas = np.asarray(betas, np.float64)
+            except (TypeError, ValueError) as error:
+                raise TypeError("Explicit: `betas` must be an array of numbers.") from error
+        if betas.ndim != 1 or betas.shape[0] == 0:
+            raise ValueError(
+                f"Explicit: `betas` must be a non-empty 1-D array; got shape {betas.shape}."
+            )
+        self.betas = betas
+        self.max_stages = betas.shape[0]
+        checks.enforce(self.checks())
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Finite, positive, increasing betas."""
+        conditions = [
+            checks.check_finite("Explicit", "betas", self.betas),
+            checks.check_range("Explicit", "betas", self.betas, low=0.0, open_low=True),
+        ]
+        if self.max_stages > 1:
+            xp = checks.namespace(self.betas)
+            smallest = xp.min(self.betas[1:] - self.betas[:-1])
+            conditions.append(
+                checks.Check(
+                    smallest > 0,
+                    smallest,
+                    "Explicit: `betas` must increase; got a step of {got}.",
+                )
+            )
+        return tuple(conditions)
+
+    def _stage(self, index: Int[Array, ""]) -> Stage:
+        betas = jnp.asarray(self.betas)
+        return Stage(betas[index], index >= self.max_stages - 1, index)
+
+    def init(self, scale: Float[Array, ""]) -> Stage:
+        """The first beta."""
+        return self._stage(jnp.zeros((), jnp.int32))
+
+    def next(self, stage: Stage, predict: Predictor) -> Stage:
+        """The next beta of the list."""
+        return self._stage(stage.state + 1)
+
+    def final_beta(self) -> Float[Array, ""]:
+        """The last beta of the list."""
+        return self.betas[-1]
+
+
+class CriticalJump(AbstractSchedule):
+    """Jump to just past the next predicted phase transition.
+
+    Between transitions solutions hardly move, so stages there are wasted: each stage asks the
+    detector for the next critical beta and steps to `overshoot` times it, multiplying beta by at
+    least `min_factor` and at most `max_factor` (transitions that are not announced by the
+    curvature must not be jumped over).
+
+    **Arguments:**
+
+    - `beta_min`, `beta_max`: first and last inverse temperature; default 0.5 b and 1e4 b with b
+        the problem's `beta_scale` (its first transition).
+    - `overshoot`, `min_factor`, `max_factor`: all > 1.
+    - `max_stages`: static length of the trace.
+
+    **Raises:** `ValueError` for numbers out of range.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.CriticalJump(beta_max=100.0).max_stages
+    512
+
+    ```
+    """
+
+    beta_min: Float[Array, ""] | None
+    beta_max: Float[Array, ""] | None
+    overshoot: Float[Array, ""]
+    min_factor: Float[Array, ""]
+    max_factor: float = eqx.field(static=True)
+    max_stages: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        beta_min: Any = None,
+        beta_max: Any = None,
+        *,
+        overshoot: Any = 1.02,
+        min_factor: Any = 1.02,
+        max_factor: float = 1.5,
+        max_stages: int = _DEFAULT_MAX_STAGES,
+    ) -> None:
+        owner = "CriticalJump"
+        self.beta_min = None if beta_min is None else _scalar(owner, "beta_min", beta_min)
+        self.beta_max = None if beta_max is None else _scalar(owner, "beta_max", beta_max)
+        self.overshoot = _scalar(owner, "overshoot", overshoot)
+        self.min_factor = _scalar(owner, "min_factor", min_factor)
+        if not math.isfinite(max_factor) or max_factor <= 1:
+            raise ValueError(f"{owner}: `max_factor` must be > 1; got {max_factor}.")
+        self.max_factor = float(max_factor)
+        _check_stages(owner, max_stages)
+        self.max_stages = max_stages
+        checks.enforce(self.checks())
+
+    @property
+    def needs_detector(self) -> bool:
+        """Always."""
+        return True
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Positive increasing beta, factors above one."""
+        owner = "CriticalJump"
+        conditions = [
+            checks.check_range(owner, "overshoot", self.overshoot, low=1.0, open_low=True),
+            checks.check_range(owner, "min_factor", self.min_factor, low=1.0, open_low=True),
+        ]
+        for name, value in (("beta_min", self.beta_min), ("beta_max", self.beta_max)):
+            if value is not None:
+                conditions.append(checks.check_finite(owner, name, value))
+                conditions.append(checks.check_range(owner, name, value, low=0.0, open_low=True))
+        if self.beta_min is not None and self.beta_max is not None:
+            conditions.extend(_check_interval(owner, self.beta_min, self.beta_max))
+        return tuple(conditions)
+
+    def init(self, scale: Float[Array, ""]) -> Stage:
+        """The stage at beta_min; the state is beta_max."""
+        start = 0.5 * scale if self.beta_min is None else jnp.asarray(self.beta_min, scale.dtype)
+        end = 1e4 * scale if self.beta_max is None else jnp.asarray(self.beta_max, scale.dtype)
+        beta = jnp.minimum(start, end)
+        return Stage(beta, beta >= end, end)
+
+    def next(self, stage: Stage, predict: Predictor) -> Stage:
+        """Just past the predicted transition, or beta_max."""
+        target = self.overshoot * predict(self.max_factor)
+        beta = jnp.clip(target, self.min_factor * stage.beta, self.max_factor * stage.beta)
+        beta = jnp.minimum(beta, stage.state).astype(stage.beta.dtype)
+        return Stage(beta, beta >= stage.state, stage.state)
+
+    def final_beta(self) -> Float[Array, ""] | None:
+        """beta_max where given; a beta derived from the data is a constant."""
+        return self.beta_max

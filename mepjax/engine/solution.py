@@ -1,0 +1,92 @@
+"""What an anneal returns: plain data, without the problem."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._core.checks import InputReport
+from .._core.codes import Code, SolveError
+
+
+class Trace(eqx.Module):
+    """One entry per stage, NaN after `n_stages` (steps and codes are 0 there).
+
+    **Fields** (each of shape (max_stages,)): `beta`; `free_energy`, `distortion`, `entropy` of the
+    stage's solution; `curvature` there; `displacement`, the Euclidean distance to the stage
+    before; `steps` of the inner loop; `code` of the stage. `params` and `statistic` are what
+    `Record` asked for, else `None`.
+    """
+
+    beta: Float[Array, " stages"]
+    free_energy: Float[Array, " stages"]
+    distortion: Float[Array, " stages"]
+    entropy: Float[Array, " stages"]
+    curvature: Float[Array, " stages"]
+    displacement: Float[Array, " stages"]
+    steps: Int[Array, " stages"]
+    code: Int[Array, " stages"]
+    params: Any = None
+    statistic: Any = None
+
+
+class Solution(eqx.Module):
+    """The outcome of `anneal`.
+
+    **Fields:**
+
+    - `params`: the problem's params at the last beta, with the adjoint's derivative.
+    - `beta`: the last beta.
+    - `code`: see `Code`; check it or call `raise_if_failed`.
+    - `free_energy`, `distortion`, `entropy`: F, D, H at `params` and `beta`, in the units of the
+        cost (H in nats).
+    - `trace`: one row per stage.
+    - `n_stages`: stages run.
+    - `transitions`: critical betas met on the way, one place per slot, padded with inf.
+    - `n_transitions`: how many were met, including those without a place.
+    - `input_report`: which check a traced input failed.
+    """
+
+    params: Any
+    beta: Float[Array, ""]
+    code: Int[Array, ""]
+    free_energy: Float[Array, ""]
+    distortion: Float[Array, ""]
+    entropy: Float[Array, ""]
+    trace: Trace
+    n_stages: Int[Array, ""]
+    transitions: Float[Array, " slots"]
+    n_transitions: Int[Array, ""]
+    input_report: InputReport
+
+    def raise_if_failed(self) -> "Solution":
+        """Return self, or raise on the host if any lane failed.
+
+        **Raises:** `ValueError` for bad input, with the sentence the constructor would have used;
+        `SolveError` otherwise. Warnings (NEAR_CRITICAL and the like) do not raise.
+        """
+        if isinstance(self.code, jax.core.Tracer):
+            raise TypeError(
+                "`raise_if_failed` looks at numbers, so it must be called outside `jit`, `grad` "
+                "and `vmap`; inside them use `solution.code`."
+            )
+        codes = np.atleast_1d(np.asarray(self.code))
+        failed = np.flatnonzero(codes.reshape(-1) >= int(Code.MAX_STEPS))
+        if failed.size == 0:
+            return self
+        lane = int(failed[0])
+        code = Code(int(codes.reshape(-1)[lane]))
+        text = code.message
+        if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
+            index = int(np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane])
+            got = float(np.broadcast_to(np.asarray(self.input_report.got), codes.shape).flat[lane])
+            text = self.input_report.message(index, got)
+        if np.ndim(self.code) > 0:
+            where = np.unravel_index(lane, codes.shape)
+            place = ", ".join(str(int(i)) for i in where)
+            text = f"{failed.size} of {codes.size} lanes failed; lane {place}: {text}"
+        if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
+            raise ValueError(text)
+        raise SolveError(f"[{code.name}] {text}")

@@ -1,0 +1,1 @@
+"""Executors: where the sums over data are computed."""

@@ -1,0 +1,1 @@
+"""Problems: each a free energy on the one engine."""

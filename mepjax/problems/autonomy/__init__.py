@@ -1,0 +1,19 @@
+"""Models of local autonomy p(k | j, i): entity i, prescribed cluster j, ends in cluster k.
+
+`Uniform`, `Matrix` and `Dense` do not depend on the centres; `Softmax` and any `Function` do.
+"""
+
+from .base import AbstractAutonomy, NoAutonomy
+from .fixed import Dense, Matrix, Uniform
+from .function import Function
+from .softmax import Softmax
+
+__all__ = [
+    "AbstractAutonomy",
+    "Dense",
+    "Function",
+    "Matrix",
+    "NoAutonomy",
+    "Softmax",
+    "Uniform",
+]

@@ -1,0 +1,233 @@
+"""Distance-driven autonomy, in factorised form."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..._core import checks
+from ..._core.arrays import as_float_array
+from ..costs import AbstractCost
+from .base import AbstractAutonomy, check_kappa, row_kappa
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+_RELAXATION_STAGES = 48
+
+
+class _Kernel(eqx.Module):
+    """Log weights of an override: log_pull[j, k] (diagonal -inf) + log_reach[i, k]."""
+
+    log_pull: Float[Array, "k k"]
+    log_reach: Float[Array, "n k"]
+    kappa: Float[Array, "*n"]
+
+
+class Softmax(AbstractAutonomy):
+    """Overrides go to clusters near the prescribed one and near the entity.
+
+    With probability 1 - kappa the entity stays; otherwise it picks another cluster k != j with
+    probability softmax_{k != j}(-[zeta d(y_j, y_k) + gamma d(x_i, y_k)] / temperature).
+
+    The weights factorise over (j, k) and (i, k), so averages are two matrix products and nothing
+    of size N x K x K is formed. Where float range is too short for the factors, which a trust
+    test detects, an exact loop over clusters takes over.
+
+    **Arguments:**
+
+    - `kappa`: override probability in [0, 1], scalar or shape (N,).
+    - `zeta`: weight of the distance from the prescribed centre, scalar.
+    - `gamma`: weight of the distance from the entity (gamma-bar in the paper), scalar.
+    - `temperature`: > 0, scalar, in the units of the cost: scale the data with it.
+
+    **Raises:** `ValueError` for kappa outside [0, 1] or temperature <= 0.
+
+    Source: autonomy-aware clustering, equation (72), with the case k = j added.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> model = mj.autonomy.Softmax(kappa=0.3, gamma=0.5, temperature=1.0)
+    >>> problem = mj.Clustering(jnp.array([[0.0, 0.0], [1.0, 0.3]]), 3, autonomy=model)
+    >>> y = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    >>> print(jnp.round(problem.average_distances(y)[1], 4))
+    [0.7984 0.3938 2.9367]
+
+    ```
+    """
+
+    kappa: Float[Array, "*n"]
+    zeta: Float[Array, ""]
+    gamma: Float[Array, ""]
+    temperature: Float[Array, ""]
+    reaches_entity: bool = eqx.field(static=True)
+
+    def __init__(
+        self, kappa: Any, zeta: Any = 1.0, gamma: Any = 0.0, temperature: Any = 1.0
+    ) -> None:
+        self.kappa = as_float_array("kappa", kappa)
+        self.zeta = as_float_array("zeta", zeta)
+        self.gamma = as_float_array("gamma", gamma)
+        self.temperature = as_float_array("temperature", temperature)
+        for name in ("zeta", "gamma", "temperature"):
+            shape = getattr(self, name).shape
+            if shape != ():
+                raise ValueError(f"Softmax: `{name}` must be a scalar; got shape {shape}.")
+        checks.enforce(self._checks(None))
+        concrete = checks.is_concrete(self.gamma)
+        # Without pull towards the entity the start at coincident centres is convex.
+        self.reaches_entity = not (concrete and float(self.gamma) == 0.0)
+
+    def _checks(self, n: int | None) -> tuple[checks.Check, ...]:
+        owner = "Softmax"
+        return (
+            *check_kappa(owner, self.kappa, n),
+            checks.check_finite(owner, "zeta", self.zeta),
+            checks.check_finite(owner, "gamma", self.gamma),
+            checks.check_finite(owner, "temperature", self.temperature),
+            checks.check_range(owner, "temperature", self.temperature, low=0.0, open_low=True),
+        )
+
+    def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
+        """kappa a probability, temperature positive."""
+        return self._checks(n)
+
+    @property
+    def depends_on_centres(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def exchangeable(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def convex_at_zero(self) -> bool:
+        """True where gamma is known to be zero."""
+        return not self.reaches_entity
+
+    def kernel(
+        self,
+        x: Float[Array, "n d"],
+        y: Float[Array, "k d"],
+        origin: Any,
+        distances: Float[Array, "n k"],
+        cost: AbstractCost,
+    ) -> _Kernel:
+        """Log weights of the two factors."""
+        own = jnp.eye(y.shape[0], dtype=bool)
+        between = cost.pairwise(y, y)
+        log_pull = jnp.where(own, -jnp.inf, -self.zeta * between / self.temperature)
+        return _Kernel(log_pull, -self.gamma * distances / self.temperature, self.kappa)
+
+    def average(self, kernel: _Kernel, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:
+        """(1 - kappa) D + kappa sum_{k != j} s_ijk D_ik."""
+        if distances.shape[1] == 1:
+            return distances
+        trusted = jax.lax.stop_gradient(_all_trusted(kernel))
+        # Rematerialised branches keep the unused one's intermediates out of the derivative.
+        alternative = jax.lax.cond(
+            trusted, jax.checkpoint(_factorised), jax.checkpoint(_streamed), kernel, distances
+        )
+        kappa = row_kappa(kernel.kappa)
+        return (1 - kappa) * distances + kappa * alternative
+
+    @property
+    def relaxation_stages(self) -> int:
+        """None where the start is convex anyway."""
+        return _RELAXATION_STAGES if self.reaches_entity else 0
+
+    def relaxed(
+        self,
+        s: Float[Array, ""],
+        x: Float[Array, "n d"],
+        weights: Float[Array, " n"],
+        k: int,
+        cost: AbstractCost,
+    ) -> "Softmax":
+        """Temperature lowered geometrically from well above its own critical value.
+
+        At coincident centres and beta -> 0 the curvature is
+        1 - (4 gamma / T) K (K - 2) / (K - 1)^2 lambda_max(sum_i weights_i kappa_i z_i z_i^T).
+        """
+        if k == 1:
+            return self
+        z = cost.embed(x)
+        kappa = jnp.broadcast_to(self.kappa, (x.shape[0],))
+        z = z - jnp.sum(weights[:, None] * z, axis=0)
+        spread = jnp.matmul((weights * kappa)[:, None].T * z.T, z, precision=_HIGHEST)
+        largest = jnp.maximum(jnp.linalg.eigvalsh(spread)[-1], 0.0)
+        critical = 4 * jnp.maximum(self.gamma, 0.0) * largest * k * (k - 2) / (k - 1) ** 2
+        # Four times: at the first beta entropy has already used up to half of the curvature.
+        start = jnp.maximum(4 * critical, self.temperature)
+        temperature = start ** (1 - s) * self.temperature**s
+        return eqx.tree_at(lambda model: model.temperature, self, temperature)
+
+
+def _shifted_factors(kernel: _Kernel) -> tuple[Array, Array, Array]:
+    """Both factors scaled by their row maximum, and their product: the normalisers."""
+    stop = jax.lax.stop_gradient
+    pull = jnp.exp(kernel.log_pull - stop(jnp.max(kernel.log_pull, axis=1, keepdims=True)))
+    reach = jnp.exp(kernel.log_reach - stop(jnp.max(kernel.log_reach, axis=1, keepdims=True)))
+    return pull, reach, jnp.matmul(reach, pull.T, precision=_HIGHEST)
+
+
+def _threshold(dtype: Any) -> float:
+    # Below this, terms that were flushed to zero could matter.
+    info = jnp.finfo(dtype)
+    return float(info.tiny) / float(info.eps)
+
+
+def _closest(kernel: _Kernel) -> Bool[Array, "n k"]:
+    """The cluster with the largest reach of each entity, one-hot.
+
+    Its own column excludes exactly that term, so there all others may underflow.
+    """
+    k = kernel.log_reach.shape[1]
+    return jnp.argmax(kernel.log_reach, axis=1)[:, None] == jnp.arange(k)[None, :]
+
+
+def _all_trusted(kernel: _Kernel) -> Bool[Array, ""]:
+    _, _, normaliser = _shifted_factors(kernel)
+    return jnp.all((normaliser > _threshold(normaliser.dtype)) | _closest(kernel))
+
+
+@jax.custom_jvp
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """Quotient whose derivatives never square the denominator, which would underflow."""
+    return numerator / denominator
+
+
+@_divide.defjvp
+def _divide_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    numerator, denominator = primals
+    d_numerator, d_denominator = tangents
+    quotient = _divide(numerator, denominator)
+    return quotient, _divide(d_numerator - quotient * d_denominator, denominator)
+
+
+def _factorised(kernel: _Kernel, distances: Array) -> Array:
+    """Two matrix products, with one column per entity recomputed exactly."""
+    pull, reach, normaliser = _shifted_factors(kernel)
+    numerator = jnp.matmul(reach * distances, pull.T, precision=_HIGHEST)
+    closest = _closest(kernel)
+    usable = (normaliser > _threshold(normaliser.dtype)) & ~closest
+    quotient = _divide(numerator, jnp.where(usable, normaliser, 1.0))
+    prescribed = jnp.argmax(closest, axis=1)
+    exact = jax.nn.softmax(kernel.log_pull[prescribed] + kernel.log_reach, axis=1)
+    repaired = jnp.sum(exact * distances, axis=1, keepdims=True)
+    return jnp.where(closest, repaired, jnp.where(usable, quotient, 0.0))
+
+
+def _streamed(kernel: _Kernel, distances: Array) -> Array:
+    """Exact log-domain evaluation, one prescribed cluster at a time: O(N K) memory."""
+
+    @jax.checkpoint
+    def column(log_pull_row: Array) -> Array:
+        weights = jax.nn.softmax(log_pull_row[None, :] + kernel.log_reach, axis=1)
+        return jnp.sum(weights * distances, axis=1)
+
+    return jax.lax.map(column, kernel.log_pull).T

@@ -1,0 +1,374 @@
+"""Autonomy-aware clustering with a known autonomy model."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._core import arrays, checks, gibbs
+from ..engine.problem import Problem, Terms
+from ..solvers.armijo import Armijo
+from ..solvers.base import AbstractSolver
+from ..solvers.fixed_point import FixedPoint
+from .autonomy.base import AbstractAutonomy, NoAutonomy
+from .autonomy.function import as_autonomy
+from .costs import AbstractCost, as_cost
+
+_STATIONARITY = ("exact", "frozen")
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class HardClustering(eqx.Module):
+    """Hard decisions: the prescribed cluster of each entity, and the hard cost D."""
+
+    assignments: Int[Array, " n"]
+    cost: Float[Array, ""]
+
+
+class Evaluation(eqx.Module):
+    """What given centres cost under a given autonomy.
+
+    **Fields:** `cost`, the hard D at the best assignment; `assignments`; `n_used`, the number of
+    clusters anybody is prescribed to; `distortion` and `entropy` of the Gibbs policy at `beta`
+    (`None` without one).
+    """
+
+    cost: Float[Array, ""]
+    assignments: Int[Array, " n"]
+    n_used: Int[Array, ""]
+    distortion: Float[Array, ""] | None
+    entropy: Float[Array, ""] | None
+
+
+class Clustering(Problem):
+    """K centres for N weighted entities that may override their prescribed cluster.
+
+    Minimises sum_i weights_i sum_j mu(j|i) sum_k p(k|j,i) d(x_i, y_k) over assignments mu and
+    centres y, through the free energy -(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i,j))
+    with d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k). params is the array of centres, shape (K, d).
+
+    **Arguments:**
+
+    - `x`: entities, shape (N, d), in any units; those are the units of the centres.
+    - `k`: number of clusters K; it may exceed N.
+    - `weights`: relative importance, shape (N,), >= 0; normalised to sum one. Default equal.
+    - `cost`: `"sqeuclidean"` or an instance from `mepjax.costs`.
+    - `autonomy`: a model from `mepjax.autonomy`, a function of (x_i, Y) or `None`.
+    - `stationarity`: `"exact"` differentiates through an autonomy that depends on the centres;
+        `"frozen"` holds it fixed in each update, as printed in the paper (not a minimiser of F).
+        The same where the autonomy does not depend on the centres.
+
+    **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was
+    expected. Values that are traced become a result code instead.
+
+    Source: autonomy-aware clustering, problem (P2), equations (1) to (4), Algorithms 1 and 3.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> x = jnp.array([[-1.1], [-0.9], [0.9], [1.1]])
+    >>> problem = mj.Clustering(x, k=2, autonomy=mj.autonomy.Uniform(0.1))
+    >>> sol = mj.anneal(problem, key=jax.random.key(0))
+    >>> print(f"{problem.harden(sol.params).cost:.3f}")
+    0.370
+
+    ```
+    """
+
+    x: Float[Array, "n d"]
+    weights: Float[Array, " n"]
+    autonomy: AbstractAutonomy
+    cost: AbstractCost
+    # A constant near the data, subtracted inside every computation.
+    origin: Float[Array, " d"]
+    k: int = eqx.field(static=True)
+    stationarity: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        x: Any,
+        k: int,
+        *,
+        weights: Any = None,
+        cost: str | AbstractCost = "sqeuclidean",
+        autonomy: Any = None,
+        stationarity: str = "exact",
+    ) -> None:
+        owner = "Clustering"
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise TypeError(f"{owner}: `k` must be an int; got {type(k).__name__} {k!r}.")
+        if k < 1:
+            raise ValueError(f"{owner}: `k` must be at least 1; got {k}.")
+        if stationarity not in _STATIONARITY:
+            raise ValueError(
+                f"{owner}: `stationarity` must be one of {_STATIONARITY}; got {stationarity!r}."
+            )
+        self.k = int(k)
+        self.stationarity = stationarity
+        self.x = arrays.as_float_array("x", x)
+        if self.x.ndim != 2:
+            raise ValueError(
+                f"{owner}: `x` must be 2-D, (entities, features); got shape {self.x.shape}."
+            )
+        n, d = self.x.shape
+        if n == 0 or d == 0:
+            raise ValueError(f"{owner}: `x` must not be empty; got shape {self.x.shape}.")
+        dtype = self.x.dtype
+        if weights is None:
+            weights = np.ones(n)
+        self.weights = arrays.as_float_array("weights", np.asarray(weights, dtype)
+            if not isinstance(weights, jax.Array | np.ndarray) else weights, dtype)  # fmt: skip
+        if self.weights.shape != (n,):
+            raise ValueError(
+                f"{owner}: `weights` must have shape ({n},) for {n} entities; "
+                f"got {self.weights.shape}."
+            )
+        self.cost = arrays.cast_floats(as_cost(cost), dtype)
+        self.autonomy = arrays.cast_floats(as_autonomy(autonomy) or NoAutonomy(), dtype)
+        checks.enforce(self.checks())
+        self.origin = self._origin(x if checks.is_concrete(x) else self.x)
+
+    def _origin(self, raw: Any) -> Float[Array, " d"]:
+        """The weighted mean as a constant, in float64 on the host where that is possible."""
+        if checks.is_concrete(raw, self.weights):
+            weights = np.asarray(self.weights, np.float64)
+            mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
+            return arrays.as_float_array("origin", mean.astype(self.x.dtype), self.x.dtype)
+        return jax.lax.stop_gradient(self._shares() @ self.x)
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Finite data, usable weights, valid cost and autonomy."""
+        owner = "Clustering"
+        n, d = self.x.shape
+        xp = checks.namespace(self.weights)
+        total = xp.sum(self.weights)
+        return (
+            checks.check_finite(owner, "x", self.x),
+            checks.check_finite(owner, "weights", self.weights),
+            checks.check_range(owner, "weights", self.weights, low=0.0),
+            checks.Check(
+                total > 0, total, f"{owner}: `weights` must not all be zero; their sum is {{got}}."
+            ),
+            *self.cost.check(d),
+            *self.autonomy.check(n, self.k),
+        )
+
+    # What the problem is.
+
+    @property
+    def variational(self) -> bool:
+        """False for frozen stationarity of an autonomy that depends on the centres."""
+        return self.stationarity == "exact" or not self.autonomy.depends_on_centres
+
+    @property
+    def convex_at_zero(self) -> bool:
+        """The autonomy decides."""
+        return self.autonomy.convex_at_zero
+
+    @property
+    def exchangeable(self) -> bool:
+        """The autonomy decides."""
+        return self.autonomy.exchangeable
+
+    @property
+    def relaxation_stages(self) -> int:
+        """The autonomy decides."""
+        return self.autonomy.relaxation_stages
+
+    def relaxed(self, s: Float[Array, ""]) -> "Clustering":
+        """The same problem with a milder autonomy."""
+        easier = self.autonomy.relaxed(s, self._centred(), self._shares(), self.k, self.cost)
+        return eqx.tree_at(lambda problem: problem.autonomy, self, easier)
+
+    def _centred(self) -> Float[Array, "n d"]:
+        return self.x - jax.lax.stop_gradient(self.origin)
+
+    def _shares(self) -> Float[Array, " n"]:
+        return self.weights / jnp.sum(self.weights)
+
+    def _parts(self, params: Float[Array, "k d"]) -> tuple[Any, Float[Array, "n k"]]:
+        """The autonomy's kernel and the distances; frozen stationarity holds the kernel fixed."""
+        origin = jax.lax.stop_gradient(self.origin)
+        x, y = self.x - origin, params - origin
+        distances = self.cost.pairwise(x, y)
+        return self.autonomy.kernel(x, y, origin, distances, self.cost), distances
+
+    def distances(self, params: Float[Array, "k d"]) -> Float[Array, "n k"]:
+        """d(x_i, y_k)."""
+        return self._parts(params)[1]
+
+    def average_distances(self, params: Float[Array, "k d"]) -> Float[Array, "n k"]:
+        """d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k)."""
+        return self.autonomy.average(*self._parts(params))
+
+    def probabilities(self, params: Float[Array, "k d"]) -> Float[Array, "n k k"]:
+        """p(k|j,i) as an array [i, j, k], for inspection of small problems."""
+        kernel, distances = self._parts(params)
+        return self.autonomy.probabilities(kernel, *distances.shape, distances.dtype)
+
+    def _weights_for(
+        self, kernel: Any, policy: Float[Array, "n k"]
+    ) -> Float[Array, "n k"]:
+        """w_ik = weights_i sum_j policy_ij p(k|j,i): the transpose of the average."""
+        _, transpose = jax.vjp(lambda d: self.autonomy.average(kernel, d), policy)
+        return transpose(self._shares()[:, None] * policy)[0]
+
+    def association_weights(
+        self, params: Float[Array, "k d"], beta: Float[Array, ""]
+    ) -> Float[Array, "n k"]:
+        """Share of entity i's weight that ends in cluster k, after overrides; sums to one."""
+        kernel, distances = self._parts(params)
+        policy = gibbs.policy(self.autonomy.average(kernel, distances), beta)
+        return self._weights_for(kernel, policy)
+
+    def _live(self, masses: Float[Array, " k"]) -> Any:
+        """Clusters with enough mass for their mean to be defined."""
+        return masses > float(jnp.finfo(masses.dtype).tiny) ** 0.5
+
+    def _metric_masses(self, params: Any, beta: Float[Array, ""]) -> Float[Array, " k"]:
+        masses = jnp.sum(self.association_weights(params, beta), axis=0)
+        return jnp.where(self._live(masses), masses, 1.0)
+
+    # The contract.
+
+    def init(self, key: Any) -> Float[Array, "k d"]:
+        """Equation (2) at the uniform policy: all centres at the mean, unless p differs by entity."""
+        mean = jnp.broadcast_to(self._shares() @ self._centred(), (self.k, self.x.shape[1]))
+        kernel, _ = self._parts(mean + self.origin)
+        uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
+        return self._centres(self._weights_for(kernel, uniform), mean) + self.origin
+
+    def _centres(
+        self, weights: Float[Array, "n k"], previous: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """Weighted means, relative to the origin; clusters without mass stay where they are."""
+        masses = jnp.sum(weights, axis=0)
+        live = self._live(masses)[:, None]
+        sums = jnp.matmul(weights.T, self._centred(), precision=_HIGHEST)
+        means = sums / jnp.where(live, masses[:, None], 1.0)
+        return jnp.where(live, means, jax.lax.stop_gradient(previous))
+
+    def free_energy(
+        self, params: Float[Array, "k d"], beta: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
+        return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
+
+    def update(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "k d"]:
+        """Equations (1) and (2); a preconditioned gradient step where p moves with the centres."""
+        if self.autonomy.depends_on_centres and self.stationarity == "exact":
+            return super().update(params, beta)
+        # Frozen: weights are transposed at fixed p, though p itself follows the centres.
+        origin = jax.lax.stop_gradient(self.origin)
+        return self._centres(self.association_weights(params, beta), params - origin) + origin
+
+    def residual(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "k d"]:
+        """grad F, or the mass-scaled fixed-point equation for frozen stationarity."""
+        masses = jnp.sum(self.association_weights(params, beta), axis=0)
+        if self.variational:
+            equation = super().residual(params, beta)
+        else:
+            equation = self.metric(params, beta).mv(params - self.update(params, beta))
+        # A cluster without mass is undetermined: it stays, and carries no derivative.
+        stays = params - jax.lax.stop_gradient(params)
+        return jnp.where(self._live(masses)[:, None], equation, stays)
+
+    def metric(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Any:
+        """2 diag(m), times the cost's matrix; mass 1 in place of none."""
+        return self.cost.metric(self._metric_masses(params, beta), params)
+
+    def precondition(
+        self, params: Float[Array, "k d"], beta: Float[Array, ""], vector: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """Solve with `metric`, cluster by cluster."""
+        return self.cost.precondition(self._metric_masses(params, beta), vector)
+
+    def policy(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+        """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1)."""
+        return gibbs.log_policy(self.average_distances(params), beta)
+
+    def terms(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Terms:
+        """Expected cost and entropy of the Gibbs policy."""
+        costs = self.average_distances(params)
+        return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
+
+    def harden(self, params: Float[Array, "k d"]) -> HardClustering:
+        """The best prescription of each entity, argmin_j d_avg(i, j), and what it costs."""
+        costs = self.average_distances(params)
+        assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
+        return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
+
+    def params_scale(self, params: Float[Array, "k d"]) -> Float[Array, ""]:
+        """Total standard deviation of the data; 1 for constant data."""
+        centred = self._centred()
+        shares = self._shares()
+        mean = shares @ centred
+        variance = jnp.sum(shares[:, None] * (centred - mean) ** 2)
+        return jax.lax.stop_gradient(jnp.where(variance > 0, jnp.sqrt(variance), 1.0))
+
+    def beta_scale(self) -> Float[Array, ""]:
+        """1 / (2 lambda_max(Cov)): the first transition without autonomy; 1 for constant data."""
+        z = jax.lax.stop_gradient(self.cost.embed(self._centred()))
+        shares = jax.lax.stop_gradient(self._shares())
+        z = z - shares @ z
+        covariance = jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST)
+        largest = jnp.linalg.eigvalsh(covariance)[-1]
+        return jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), 1.0)
+
+    def default_solver(self) -> AbstractSolver:
+        """`FixedPoint` where the alternation never raises F (and for frozen), else `Armijo`."""
+        if self.autonomy.depends_on_centres and self.stationarity == "exact":
+            return Armijo()
+        return FixedPoint()
+
+    # Beyond the contract.
+
+    def evaluate(
+        self, params: Any, *, beta: Any = None, autonomy: Any = None
+    ) -> Evaluation:
+        """What given centres cost, under this problem's autonomy or another.
+
+        `aware.evaluate(ignorant_solution.params).cost` against `aware.harden(solution.params)`
+        is what ignoring autonomy costs.
+
+        **Arguments:**
+
+        - `params`: centres, shape (K, d).
+        - `beta`: also give the soft distortion and entropy at this beta.
+        - `autonomy`: evaluate under this model instead; `mepjax.autonomy.NoAutonomy()` for none.
+
+        **Example:**
+
+        ```python
+        >>> import jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+        >>> centres = jnp.array([[-1.0], [1.0]])
+        >>> result = problem.evaluate(centres, autonomy=mj.autonomy.Uniform(0.1))
+        >>> print(f"{result.cost:.2f}", result.n_used)
+        0.40 2
+
+        ```
+        """
+        problem = self
+        if autonomy is not None:
+            model = arrays.cast_floats(as_autonomy(autonomy), self.x.dtype)
+            problem = eqx.tree_at(lambda p: p.autonomy, self, model)
+            checks.enforce(problem.checks())
+        params = arrays.as_float_array("params", params, self.x.dtype)
+        if params.shape != (self.k, self.x.shape[1]):
+            raise ValueError(
+                f"Clustering: `params` must have shape ({self.k}, {self.x.shape[1]}); "
+                f"got {params.shape}."
+            )
+        hard = problem.harden(params)
+        used = jnp.zeros((self.k,), jnp.int32).at[hard.assignments].set(1)
+        distortion = entropy = None
+        if beta is not None:
+            terms = problem.terms(params, jnp.asarray(beta, self.x.dtype))
+            distortion, entropy = terms.distortion, terms.entropy
+        return Evaluation(hard.cost, hard.assignments, jnp.sum(used), distortion, entropy)

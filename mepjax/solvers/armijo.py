@@ -1,0 +1,109 @@
+"""Descent along a problem's own update with a backtracking line search."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import trees
+from .base import AbstractSolver, StepInfo
+
+
+class _Trial(eqx.Module):
+    step: Float[Array, ""]
+    params: Any
+    slope: Float[Array, ""]
+    accepted: Bool[Array, ""]
+    tries: Int[Array, ""]
+
+
+class Armijo(AbstractSolver):
+    """Line search along `update(params) - params`, falling back to the negative gradient.
+
+    The free energy falls at every step, whether or not the update alone would lower it, so this
+    is the solver for autonomy that depends on the centres. The first trial step is the exact
+    minimiser of the quadratic seen along the previous direction; it is halved until
+    F(new) <= F + `decrease` step slope (Armijo) or, where F can no longer tell because of
+    rounding, until the slope itself has fallen enough (the approximate Wolfe condition).
+
+    Source: autonomy-aware clustering, Algorithm 3, with the direction of equation (3).
+
+    **Arguments:** `decrease` (Armijo constant), `shrink` (backtracking factor),
+    `max_backtracks`, and the stopping numbers of `AbstractSolver`.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.Armijo(shrink=0.3).shrink
+    0.3
+
+    ```
+    """
+
+    decrease: float = eqx.field(static=True, default=1e-4)
+    shrink: float = eqx.field(static=True, default=0.5)
+    max_backtracks: int = eqx.field(static=True, default=30)
+    rtol: float | None = eqx.field(static=True, default=None)
+    max_steps: int = eqx.field(static=True, default=20_000)
+    stage_rtol: float | None = eqx.field(static=True, default=None)
+    stage_max_steps: int = eqx.field(static=True, default=500)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.decrease < 0.5:
+            raise ValueError(f"Armijo: `decrease` must be in (0, 1/2); got {self.decrease}.")
+        if not 0 < self.shrink < 1:
+            raise ValueError(f"Armijo: `shrink` must be in (0, 1); got {self.shrink}.")
+
+    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Float[Array, ""]:
+        """The first trial step."""
+        return jnp.ones((), trees.dtype_of(params))
+
+    def step(
+        self, problem: Any, params: Any, beta: Float[Array, ""], state: Float[Array, ""]
+    ) -> tuple[Any, Float[Array, ""], StepInfo]:
+        """One accepted descent step; the state is the next trial step."""
+        energy_and_gradient = jax.value_and_grad(problem.free_energy)
+        dtype = state.dtype
+        energy, gradient = energy_and_gradient(params, beta)
+        move = trees.subtract(problem.update(params, beta), params)
+        slope = trees.dot(gradient, move)
+        size = jnp.sqrt(trees.dot(gradient, gradient) * trees.dot(move, move))
+        descends = slope < -1e-10 * size
+        move = trees.where(descends, move, jax.tree.map(jnp.negative, gradient))
+        slope = jnp.where(descends, slope, -trees.dot(gradient, gradient))
+        slack = 8 * jnp.finfo(dtype).eps * jnp.abs(energy)
+
+        def attempt(trial: _Trial) -> _Trial:
+            shrunk = jnp.where(trial.tries == 0, trial.step, trial.step * self.shrink)
+            new = trees.axpy(shrunk, move, params)
+            new_energy, new_gradient = energy_and_gradient(new, beta)
+            new_slope = trees.dot(new_gradient, move)
+            # Below rounding of F only slopes can tell; for a quadratic both tests are the same.
+            armijo = new_energy <= energy + self.decrease * shrunk * slope
+            flat = (new_energy <= energy + slack) & (new_slope <= (2 * self.decrease - 1) * slope)
+            sufficient = jnp.where(-shrunk * slope > slack, armijo, flat)
+            return _Trial(
+                step=shrunk,
+                params=new,
+                slope=new_slope,
+                accepted=sufficient & jnp.isfinite(new_energy),
+                tries=trial.tries + 1,
+            )
+
+        def searching(trial: _Trial) -> Any:
+            return ~trial.accepted & (trial.tries < self.max_backtracks)
+
+        first = _Trial(state, params, slope, jnp.asarray(False), jnp.zeros((), jnp.int32))
+        trial = jax.lax.while_loop(searching, attempt, first)
+        stationary = slope >= 0
+        stalled = ~trial.accepted & ~stationary
+        new = trees.where(trial.accepted, trial.params, params)
+        # Exact minimiser of the quadratic through both slopes; doubling where it curves down.
+        bend = trial.slope - slope
+        suggested = jnp.where(bend > 0, -trial.step * slope / jnp.where(bend > 0, bend, 1.0), jnp.inf)
+        next_step = jnp.clip(jnp.minimum(suggested, 4 * trial.step), 1e-4, 1e4)
+        next_step = jnp.where(trial.accepted, next_step, 1.0).astype(dtype)
+        return new, next_step, StepInfo(move, stalled)

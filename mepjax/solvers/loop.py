@@ -1,0 +1,106 @@
+"""The one inner loop of the library: iterate a solver's step at fixed beta until converged."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._core import trees
+from .._core.codes import Code, as_code
+from .base import AbstractSolver
+
+# Steps without a new smallest move, at rounding level, before the loop calls it converged.
+_PATIENCE = 30
+
+
+class StageResult(eqx.Module):
+    """Outcome of one stage: where it ended, after how many steps, and how."""
+
+    params: Any
+    steps: Int[Array, ""]
+    code: Int[Array, ""]
+
+
+class _LoopState(eqx.Module):
+    params: Any
+    solver_state: Any
+    steps: Int[Array, ""]
+    code: Int[Array, ""]
+    move: Float[Array, ""]
+    rate: Float[Array, ""]
+    smallest: Float[Array, ""]
+    since_smallest: Int[Array, ""]
+
+
+_RUNNING = -1
+
+
+def solve_stage(
+    problem: Any,
+    params: Any,
+    beta: Float[Array, ""],
+    solver: AbstractSolver,
+    *,
+    rtol: Float[Array, ""],
+    max_steps: Int[Array, ""],
+) -> StageResult:
+    """Run `solver` at fixed beta until the estimated relative error is below `rtol`.
+
+    A small step is not a small error: near a phase transition steps shrink by a factor close to
+    one. The error left after a step s with observed contraction r is about s r / (1 - r), and
+    that is what is compared with `rtol`. While r >= 1 (a perturbation is still growing) the loop
+    goes on, unless steps are at rounding level.
+    """
+    dtype = trees.dtype_of(params)
+    scale = problem.params_scale(params)
+    eps = jnp.finfo(dtype).eps
+    # Rounding of params themselves bounds how small a step can become, e.g. data far from zero.
+    floor = 2 * eps * (1 + trees.max_abs(jax.tree.map(jnp.divide, params, scale)))
+
+    def proceed(loop: _LoopState) -> Any:
+        return (loop.code == _RUNNING) & (loop.steps < max_steps)
+
+    def body(loop: _LoopState) -> _LoopState:
+        new, solver_state, info = solver.step(problem, loop.params, beta, loop.solver_state)
+        move = trees.max_abs(jax.tree.map(jnp.divide, info.move, scale)).astype(dtype)
+        rate = jnp.where(loop.move > 0, move / loop.move, jnp.inf)
+        # The larger of two successive rates: a lucky short step alone proves nothing.
+        safe_rate = jnp.maximum(rate, loop.rate)
+        contracting = safe_rate < 1
+        error = jnp.where(
+            contracting, move * safe_rate / jnp.where(contracting, 1 - safe_rate, 1), jnp.inf
+        )
+        improved = move < loop.smallest
+        since = jnp.where(improved, 0, loop.since_smallest + 1)
+        at_rounding = (move <= floor) | ((since >= _PATIENCE) & (move <= 16 * floor))
+        finite = trees.all_finite(new)
+        code = jnp.where((error <= rtol) | at_rounding, int(Code.OK), _RUNNING)
+        code = jnp.where(info.stalled & (code == _RUNNING), int(Code.STALLED), code)
+        code = jnp.where(finite, code, int(Code.NON_FINITE)).astype(jnp.int32)
+        return _LoopState(
+            params=trees.where(finite, new, loop.params),
+            solver_state=solver_state,
+            steps=loop.steps + 1,
+            code=code,
+            move=move,
+            rate=rate.astype(dtype),
+            smallest=jnp.minimum(move, loop.smallest),
+            since_smallest=since,
+        )
+
+    infinite = jnp.asarray(jnp.inf, dtype)
+    start = _LoopState(
+        params=params,
+        solver_state=solver.init(problem, params, beta),
+        steps=jnp.zeros((), jnp.int32),
+        code=jnp.asarray(_RUNNING, jnp.int32),
+        move=infinite,
+        rate=infinite,
+        smallest=infinite,
+        since_smallest=jnp.zeros((), jnp.int32),
+    )
+    end = jax.lax.while_loop(proceed, body, start)
+    code = jnp.where(end.code == _RUNNING, as_code(Code.MAX_STEPS), end.code)
+    return StageResult(end.params, end.steps, code)

@@ -1,0 +1,271 @@
+"""Lowest curvature of the free energy relative to the problem's metric, and its direction.
+
+`curvature` is the smallest eigenvalue of metric^-1/2 Hess F metric^-1/2 on the primal variables:
+1 as beta -> 0, 0 at a phase transition, negative at a saddle. Where the residual is no gradient
+it is 1 minus the largest real part of the eigenvalues of d update / d params.
+
+Small problems form the matrix; larger ones use Krylov spaces on Jacobian-vector products, so no
+Kd x Kd matrix exists at scale.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from .implicit import orthonormal_rows
+
+# Eigenvalues this close to the lowest count as degenerate with it when a direction is drawn.
+_DEGENERACY = 1e-3
+
+
+class SpectrumOptions(eqx.Module):
+    """Sizes of the eigenvalue computation.
+
+    Up to `dense_limit` unknowns matrices are formed; above it `krylov` Lanczos (or Arnoldi)
+    steps are taken.
+    """
+
+    dense_limit: int = eqx.field(static=True, default=64)
+    krylov: int = eqx.field(static=True, default=24)
+
+    def __check_init__(self) -> None:
+        if self.krylov < 2:
+            raise ValueError(f"`krylov` must be at least 2; got {self.krylov}.")
+
+
+class Pencil(eqx.Module):
+    """The generalised eigenproblem A v = mu B v on flat primal vectors.
+
+    `apply` is A, `metric` is B, `solve_metric` its inverse. `project` removes the gauge.
+    """
+
+    apply: Callable[[Array], Array]
+    metric: Callable[[Array], Array]
+    solve_metric: Callable[[Array], Array]
+    project: Callable[[Array], Array]
+    size: int = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+    symmetric: bool = eqx.field(static=True)
+
+
+def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
+    """Curvature of F in the primal variables: Schur complement of the prices if there are any."""
+    primal, dual = problem.split_params(params)
+    flat, unravel = ravel_pytree(primal)
+    metric = problem.metric(params, beta)
+
+    if problem.variational:
+        apply = _hessian_operator(problem, params, beta, primal, dual)
+    else:
+        # I - d update, in the metric: the same sign conventions as the Hessian.
+        def update(flat_primal: Array) -> Array:
+            return ravel_pytree(problem.update(unravel(flat_primal), beta))[0]
+
+        _, linear_update = jax.linearize(update, flat)
+
+        def apply(v: Array) -> Array:
+            return ravel_pytree(metric.mv(unravel(v - linear_update(v))))[0]
+
+    def metric_mv(v: Array) -> Array:
+        return ravel_pytree(metric.mv(unravel(v)))[0]
+
+    def solve_metric(v: Array) -> Array:
+        return ravel_pytree(problem.precondition(params, beta, unravel(v)))[0]
+
+    return Pencil(
+        apply=apply,
+        metric=metric_mv,
+        solve_metric=solve_metric,
+        project=_gauge_projection(problem, params, metric_mv),
+        size=flat.size,
+        dtype=flat.dtype,
+        symmetric=problem.variational,
+    )
+
+
+def _hessian_operator(
+    problem: Any, params: Any, beta: Float[Array, ""], primal: Any, dual: Any
+) -> Callable[[Array], Array]:
+    flat, unravel = ravel_pytree(primal)
+    if dual is None:
+
+        def residual(flat_primal: Array) -> Array:
+            return ravel_pytree(problem.residual(unravel(flat_primal), beta))[0]
+
+        _, hessian = jax.linearize(residual, flat)
+        return hessian
+
+    flat_dual, unravel_dual = ravel_pytree(dual)
+
+    def kkt(flat_primal: Array, flat_dual: Array) -> tuple[Array, Array]:
+        joined = problem.join_params(unravel(flat_primal), unravel_dual(flat_dual))
+        first, second = problem.split_params(problem.residual(joined, beta))
+        return ravel_pytree(first)[0], ravel_pytree(second)[0]
+
+    _, linear = jax.linearize(kkt, flat, flat_dual)
+    zero_primal, zero_dual = jnp.zeros_like(flat), jnp.zeros_like(flat_dual)
+    # Prices are few (one per constraint), so their own block may be formed.
+    price_block = jax.vmap(lambda a: linear(zero_primal, a)[1])(jnp.eye(flat_dual.size)).T
+    inverse = jnp.linalg.pinv(price_block)
+
+    def schur(v: Array) -> Array:
+        direct, usage = linear(v, zero_dual)
+        through_prices, _ = linear(zero_primal, inverse @ usage)
+        return direct - through_prices
+
+    return schur
+
+
+def _gauge_projection(
+    problem: Any, params: Any, metric: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+    gauge = problem.gauge(params)
+    if gauge is None:
+        return lambda v: v
+    primal_gauge = jax.vmap(lambda g: ravel_pytree(problem.split_params(g)[0])[0])(gauge)
+    basis = orthonormal_rows(primal_gauge)
+    del metric
+    return lambda v: v - basis.T @ (basis @ v)
+
+
+class Lowest(eqx.Module):
+    """Smallest (real part of an) eigenvalue and its eigenvectors.
+
+    `direction` is real, has unit length in the metric and is random within a (nearly) degenerate
+    eigenspace. `right` and `left` are one pair of eigenvectors of `value`, for derivatives.
+    """
+
+    value: Float[Array, ""]
+    direction: Float[Array, " size"]
+    right: Array
+    left: Array
+
+
+def lowest(pencil: Pencil, key: Any, options: SpectrumOptions) -> Lowest:
+    """Lowest eigenvalue of the pencil, NaN (with a zero direction) if it is not finite."""
+    start = jax.random.normal(key, (pencil.size,), pencil.dtype)
+    if pencil.size <= options.dense_limit:
+        matrix = jax.vmap(pencil.apply)(jnp.eye(pencil.size, dtype=pencil.dtype)).T
+        dense = _dense_symmetric if pencil.symmetric else _dense_general
+        result = dense(pencil, matrix, start)
+    else:
+        result = _krylov(pencil, start, min(options.krylov, pencil.size))
+    finite = jnp.all(jnp.isfinite(result.direction)) & jnp.isfinite(result.value)
+    return eqx.tree_at(
+        lambda found: (found.value, found.direction),
+        result,
+        (jnp.where(finite, result.value, jnp.nan), jnp.where(finite, result.direction, 0.0)),
+    )
+
+
+def rayleigh_quotient(pencil: Pencil, direction: Float[Array, " size"]) -> Float[Array, ""]:
+    """Curvature along one direction: one Jacobian-vector product. 1 for a zero direction."""
+    length = direction @ pencil.metric(direction)
+    positive = length > 0
+    return jnp.where(
+        positive, direction @ pencil.apply(direction) / jnp.where(positive, length, 1.0), 1.0
+    )
+
+
+def _unit(pencil: Pencil, v: Array) -> Array:
+    length = jnp.sqrt(v @ pencil.metric(v))
+    return v / jnp.where(length > 0, length, 1.0)
+
+
+def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
+    metric = jax.vmap(pencil.metric)(jnp.eye(pencil.size, dtype=pencil.dtype)).T
+    lower = jnp.linalg.cholesky(metric)
+
+    def half_solve(a: Array, transpose: bool = False) -> Array:
+        return jax.scipy.linalg.solve_triangular(lower, a, lower=True, trans=int(transpose))
+
+    projector = jax.vmap(pencil.project)(jnp.eye(pencil.size, dtype=pencil.dtype))
+    scaled = half_solve(half_solve(projector @ matrix @ projector.T).T)
+    # Gauge directions get eigenvalue 1, the value of a variable that nothing else moves.
+    removed = jnp.eye(pencil.size, dtype=pencil.dtype) - projector
+    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T) + removed)
+    weights = jnp.exp(-(values - values[0]) / _DEGENERACY) * start
+    back = half_solve(jnp.stack([vectors @ weights, vectors[:, 0]], axis=1), transpose=True)
+    return Lowest(values[0], _unit(pencil, back[:, 0]), back[:, 1], back[:, 1])
+
+
+def _dense_general(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
+    scaled = jax.vmap(pencil.solve_metric, in_axes=1, out_axes=1)(matrix)
+    values, vectors = jnp.linalg.eig(scaled)
+    # Rows of the inverse are left eigenvectors of metric^-1 A, hence of the pencil after metric^-1.
+    lefts = jax.vmap(lambda row: _solve_complex(pencil, row))(jnp.linalg.inv(vectors))
+    return _lowest_of_general(pencil, values, vectors, lefts, start)
+
+
+def _solve_complex(pencil: Pencil, v: Array) -> Array:
+    return pencil.solve_metric(jnp.real(v)) + 1j * pencil.solve_metric(jnp.imag(v))
+
+
+def _lowest_of_general(
+    pencil: Pencil, values: Array, rights: Array, lefts: Array, start: Array
+) -> Lowest:
+    real = jnp.real(values)
+    index = jnp.argmin(real)
+    mix = jnp.exp(-(real - real[index]) / _DEGENERACY) * start[: real.size]
+    direction = _unit(pencil, jnp.real(rights @ mix.astype(rights.dtype)))
+    return Lowest(real[index], direction, rights[:, index], lefts[index])
+
+
+def _krylov(pencil: Pencil, start: Array, steps: int) -> Lowest:
+    """Arnoldi with full reorthogonalisation in the metric; Lanczos where A is symmetric."""
+    first = _unit(pencil, pencil.project(start))
+    basis = jnp.zeros((steps + 1, pencil.size), pencil.dtype).at[0].set(first)
+    # Metric images are kept so that orthogonalising costs no further metric products.
+    images = jnp.zeros_like(basis).at[0].set(pencil.metric(first))
+
+    def extend(carry: tuple[Array, Array], index: Array) -> tuple[tuple[Array, Array], Array]:
+        basis, images = carry
+        v = pencil.project(pencil.solve_metric(pencil.apply(basis[index])))
+        coefficients = images @ v
+        v = v - basis.T @ coefficients
+        again = images @ v
+        v = v - basis.T @ again
+        image = pencil.metric(v)
+        length = jnp.sqrt(jnp.maximum(v @ image, 0.0))
+        # An invariant subspace was found: continue with nothing rather than with noise.
+        alive = length > 100 * jnp.finfo(pencil.dtype).eps * jnp.linalg.norm(coefficients)
+        inverse = jnp.where(alive, 1 / jnp.where(alive, length, 1.0), 0.0)
+        basis = basis.at[index + 1].set(v * inverse)
+        images = images.at[index + 1].set(image * inverse)
+        column = (coefficients + again).at[index + 1].set(jnp.where(alive, length, 0.0))
+        return (basis, images), column
+
+    (basis, _), columns = jax.lax.scan(extend, (basis, images), jnp.arange(steps))
+    projected = columns[:, :steps].T
+    kept = jnp.sum(basis[:steps] ** 2, axis=1) > 0
+    # Unused places get eigenvalue 1, like variables that nothing moves.
+    projected = jnp.where(kept[:, None] & kept[None, :], projected, 0.0)
+    projected = projected + jnp.diag(jnp.where(kept, 0.0, 1.0).astype(pencil.dtype))
+    if pencil.symmetric:
+        values, vectors = jnp.linalg.eigh(0.5 * (projected + projected.T))
+        direction = _unit(pencil, basis[:steps].T @ vectors[:, 0])
+        return Lowest(values[0], direction, direction, direction)
+    values, vectors = jnp.linalg.eig(projected)
+    # Galerkin approximation of the left vectors: exact once the Krylov space is invariant.
+    lefts = jnp.linalg.inv(vectors) @ basis[:steps]
+    return _lowest_of_general(pencil, values, basis[:steps].T @ vectors, lefts, start)
+
+
+def differentiable_value(pencil: Pencil, found: Lowest) -> Float[Array, ""]:
+    """The lowest eigenvalue as a function of the pencil, right to first order.
+
+    left^T A right / left^T B right with both eigenvectors held fixed has the derivative of a
+    simple eigenvalue, and needs no derivative of an eigendecomposition.
+    """
+    left, right = jax.lax.stop_gradient((found.left, found.right))
+    if not jnp.iscomplexobj(right):
+        return (left @ pencil.apply(right)) / (left @ pencil.metric(right))
+    re, im = jnp.real(right), jnp.imag(right)
+    applied = pencil.apply(re) + 1j * pencil.apply(im)
+    measured = pencil.metric(re) + 1j * pencil.metric(im)
+    return jnp.real((left @ applied) / (left @ measured))

@@ -1,0 +1,1 @@
+"""Independent float64 NumPy oracles that the library is tested against."""
