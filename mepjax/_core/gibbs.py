@@ -9,34 +9,35 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def _shifted_exponents(
+def _shifted(
     costs: Float[Array, "n k"], beta: Float[Array, ""]
-) -> tuple[Float[Array, "n k"], Float[Array, "n 1"]]:
-    # The shift cancels in every result, so it needs no derivative.
-    lowest = jax.lax.stop_gradient(jnp.min(costs, axis=-1, keepdims=True))
+) -> tuple[Float[Array, "n k"], Float[Array, " n"]]:
+    # The shift cancels in every result, so it needs no derivative. The largest exponent is then
+    # zero: sums of exponentials are at least one and need no further guard.
+    lowest = jax.lax.stop_gradient(jnp.min(costs, axis=-1))
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
-    return -beta * (costs - lowest), lowest
+    return -beta * (costs - lowest[:, None]), lowest
 
 
 def log_policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
     """Log Gibbs policy, log softmax_j(-beta costs_ij); an infinite cost has weight zero."""
-    exponents, _ = _shifted_exponents(costs, beta)
-    return jax.nn.log_softmax(exponents, axis=-1)
+    exponents, _ = _shifted(costs, beta)
+    return exponents - jnp.log(jnp.sum(jnp.exp(exponents), axis=-1, keepdims=True))
 
 
 def policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
     """Gibbs policy, softmax_j(-beta costs_ij)."""
-    exponents, _ = _shifted_exponents(costs, beta)
-    return jax.nn.softmax(exponents, axis=-1)
+    exponents, _ = _shifted(costs, beta)
+    weights = jnp.exp(exponents)
+    return weights / jnp.sum(weights, axis=-1, keepdims=True)
 
 
 def free_energy(
     costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Free energy -(1/beta) sum_i weights_i log sum_j exp(-beta costs_ij)."""
-    exponents, lowest = _shifted_exponents(costs, beta)
-    per_entity = lowest[:, 0] - jax.scipy.special.logsumexp(exponents, axis=-1) / beta
-    return jnp.sum(weights * per_entity)
+    exponents, lowest = _shifted(costs, beta)
+    return jnp.sum(weights * (lowest - jnp.log(jnp.sum(jnp.exp(exponents), axis=-1)) / beta))
 
 
 def distortion_and_entropy(

@@ -23,6 +23,7 @@ from .detector import (
     flat_direction,
     lowest_curvature,
     near_critical_threshold,
+    random_start,
 )
 from .monitor import Monitor, report_progress
 from .problem import Problem
@@ -203,16 +204,17 @@ def _anneal(
         schedule = Geometric(0.5 * scale, 1e4 * scale, 1.02, max_stages=_default_stages())
     schedule = _cast(schedule, dtype)
     report = checks.report((*problem.checks(), *schedule.checks()))
+    start = random_start(still, params, run_key)
     carry, trace = _run(
-        still, trees.stop_gradient(schedule), run_key, solver, detector, record, monitor, params,
-        scale,
+        still, trees.stop_gradient(schedule), run_key, start, solver, detector, record, monitor,
+        params, scale,
     )  # fmt: skip
 
     input_code = report.code
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
     code = jnp.where(input_code != int(Code.OK), input_code, code)
-    transitions = _locate_transitions(still, carry, detector, run_key)
+    transitions = _locate_transitions(still, carry, detector, start)
 
     beta = jax.lax.stop_gradient(carry.beta)
     final = schedule.final_beta()
@@ -258,6 +260,7 @@ def _run(
     problem: Problem,
     schedule: AbstractSchedule,
     key: Any,
+    start: Float[Array, " primal"],
     solver: AbstractSolver,
     detector: Detector | NoDetector,
     record: Record,
@@ -290,13 +293,12 @@ def _run(
     beta_end = schedule.final_beta()
 
     def advance(carry: _Carry, index: Int[Array, ""]) -> tuple[_Carry, Trace]:
-        stage_key = jax.random.fold_in(key, index)
         relaxing = index < relaxation
 
         def predict(limit: float) -> Float[Array, ""]:
             assert isinstance(detector, Detector)
             return find_critical_beta(
-                problem, carry.params, carry.stage.beta, stage_key, detector,
+                problem, carry.params, carry.stage.beta, start, detector,
                 limit=limit, rtol=1e-3,
             )  # fmt: skip
 
@@ -308,7 +310,7 @@ def _run(
             s = jnp.minimum((index + 1) / (relaxation + 1), 1.0).astype(dtype)
             now = problem.relaxed(s)
         result, crossed = _solve_with_kicks(
-            now, carry, stage, stage_key, solver, detector, relaxing
+            now, carry, stage, jax.random.fold_in(key, index), start, solver, detector, relaxing
         )
         flat, _ = ravel_pytree(carry.params)
         flat_first, _ = ravel_pytree(result.first_params)
@@ -414,6 +416,7 @@ def _solve_with_kicks(
     carry: _Carry,
     stage: Stage,
     key: Any,
+    start: Float[Array, " primal"],
     solver: AbstractSolver,
     detector: Detector | NoDetector,
     relaxing: Bool[Array, ""],
@@ -432,8 +435,8 @@ def _solve_with_kicks(
 
     if isinstance(detector, NoDetector):
         noise = trees.normal_like(key, carry.params)
-        start = _kick(problem, carry.params, noise, detector.noise)
-        result = solve_stage(problem, start, beta, solver, rtol=tolerance, max_steps=max_steps)
+        kicked = _kick(problem, carry.params, noise, detector.noise)
+        result = solve_stage(problem, kicked, beta, solver, rtol=tolerance, max_steps=max_steps)
         attempt = _Attempt(
             params=result.params,
             first_params=result.params,
@@ -449,10 +452,10 @@ def _solve_with_kicks(
 
     watcher = detector
     threshold = near_critical_threshold(dtype)
-    # One product tells whether the last solution is unstable at the new beta, before a solve
-    # that rounding could carry off the saddle unnoticed.
-    pencil = spectrum.primal_pencil(problem, carry.params, beta)
-    unstable = spectrum.rayleigh_quotient(pencil, carry.direction) < -threshold
+    # One second derivative tells whether the last solution is unstable at the new beta, before a
+    # solve that rounding could carry off the saddle unnoticed.
+    along = spectrum.curvature_along(problem, carry.params, beta, carry.direction)
+    unstable = along < -threshold
 
     def proceed(attempt: _Attempt) -> Any:
         retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
@@ -461,10 +464,9 @@ def _solve_with_kicks(
     def body(attempt: _Attempt) -> _Attempt:
         change = flat_direction(attempt.params, problem, attempt.direction)
         kicked = _kick(problem, attempt.params, change, watcher.kick)
-        start = trees.where(attempt.kicking, kicked, attempt.params)
-        result = solve_stage(problem, start, beta, solver, rtol=tolerance, max_steps=max_steps)
-        draw = jax.random.fold_in(key, attempt.tries)
-        found = lowest_curvature(problem, result.params, beta, draw, watcher)
+        kicked = trees.where(attempt.kicking, kicked, attempt.params)
+        result = solve_stage(problem, kicked, beta, solver, rtol=tolerance, max_steps=max_steps)
+        found = lowest_curvature(problem, result.params, beta, start, watcher)
         saddle = found.value < -threshold
         return _Attempt(
             params=result.params,
@@ -478,7 +480,7 @@ def _solve_with_kicks(
             kicking=saddle,
         )
 
-    start = _Attempt(
+    first = _Attempt(
         params=carry.params,
         first_params=carry.params,
         curvature=carry.curvature,
@@ -489,7 +491,7 @@ def _solve_with_kicks(
         saddle=jnp.asarray(False),
         kicking=unstable,
     )
-    end = jax.lax.while_loop(proceed, body, start)
+    end = jax.lax.while_loop(proceed, body, first)
     code = end.code
     fine = code == int(Code.OK)
     code = jnp.where(fine & jnp.isnan(end.curvature), as_code(Code.NOT_DEFINED), code)
@@ -501,7 +503,10 @@ def _solve_with_kicks(
 
 
 def _locate_transitions(
-    problem: Problem, carry: _Carry, detector: Detector | NoDetector, key: Any
+    problem: Problem,
+    carry: _Carry,
+    detector: Detector | NoDetector,
+    start: Float[Array, " primal"],
 ) -> Float[Array, " slots"]:
     """Critical beta at each recorded crossing, inf where there is none."""
     crossings = carry.crossings
@@ -514,7 +519,7 @@ def _locate_transitions(
         index, flat, beta = entry
         return jax.lax.cond(
             index < crossings.count,
-            lambda: find_critical_beta(problem, unravel(flat), beta, key, watcher),
+            lambda: find_critical_beta(problem, unravel(flat), beta, start, watcher),
             lambda: jnp.asarray(jnp.inf, beta.dtype),
         )
 

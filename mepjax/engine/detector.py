@@ -1,14 +1,12 @@
 """Phase transitions: curvature, critical beta, and derivatives of solutions and energies."""
 
-import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._core import trees
 from ..solvers import spectrum
@@ -59,30 +57,53 @@ def near_critical_threshold(dtype: Any) -> float:
 
 
 def lowest_curvature(
-    problem: Any, params: Any, beta: Float[Array, ""], key: Any, detector: Detector
+    problem: Any, params: Any, beta: Float[Array, ""], start: Array, detector: Detector
 ) -> spectrum.Lowest:
     """Lowest eigenvalue and unstable direction at (params, beta), without derivatives."""
     problem, params, beta = trees.stop_gradient((problem, params, beta))
     pencil = spectrum.primal_pencil(problem, params, beta)
-    return spectrum.lowest(pencil, key, detector.options)
+    return spectrum.lowest(pencil, start, detector.options)
 
 
 def differentiable_curvature(
-    problem: Any, params: Any, beta: Float[Array, ""], key: Any, detector: Detector
+    problem: Any, params: Any, beta: Float[Array, ""], start: Array, detector: Detector
 ) -> Float[Array, ""]:
     """The curvature, differentiable where the eigenvalue is simple."""
-    found = lowest_curvature(problem, params, beta, key, detector)
+    found = lowest_curvature(problem, params, beta, start, detector)
     pencil = spectrum.primal_pencil(problem, params, beta)
     value = spectrum.differentiable_value(pencil, found)
     # The eigenvalue itself, with the derivative of the quotient.
     return found.value + value - jax.lax.stop_gradient(value)
 
 
+def random_start(problem: Any, params: Any, key: Any) -> Float[Array, " size"]:
+    """The random vector from which eigenvectors are sought, of the size of the primal."""
+    flat, _ = ravel_pytree(problem.split_params(params)[0])
+    return jax.random.normal(key, flat.shape, flat.dtype)
+
+
+class _Bracket(eqx.Module):
+    """Betas known to have positive (`stable`) and non-positive (`unstable`) curvature, or NaN."""
+
+    stable: Float[Array, ""]
+    unstable: Float[Array, ""]
+    trial: Float[Array, ""]
+    failed: Bool[Array, ""]
+
+    @property
+    def closed(self) -> Bool[Array, ""]:
+        return jnp.isfinite(self.stable) & jnp.isfinite(self.unstable)
+
+    @property
+    def middle(self) -> Float[Array, ""]:
+        return jnp.sqrt(self.stable) * jnp.sqrt(self.unstable)
+
+
 def find_critical_beta(
     problem: Any,
     params: Any,
     beta: Float[Array, ""],
-    key: Any,
+    start: Float[Array, " size"],
     detector: Detector,
     *,
     limit: float = 1e6,
@@ -91,49 +112,41 @@ def find_critical_beta(
     """Nearest beta' within a factor `limit` where the curvature at fixed params is zero, or inf.
 
     Searched upward where the curvature is positive and downward where it is negative. No
-    derivatives.
+    derivatives. Bracketing and bisection share one loop with one evaluation in it, because the
+    eigenvalue computation is what takes long to compile.
     """
     problem, params, beta = trees.stop_gradient((problem, params, beta))
     dtype = beta.dtype
-
-    def value(trial: Array) -> Array:
-        return lowest_curvature(problem, params, trial, key, detector).value
-
-    # In powers of the growth factor above or below beta; the sign of the curvature decides.
-    start = value(beta)
-    sign = jnp.where(start > 0, 1.0, -1.0).astype(dtype)
-    growth = jnp.asarray(min(_BRACKET_GROWTH, limit), dtype) ** sign
-
-    def searching(state: Any) -> Any:
-        near, _, crossed = state
-        inside = jnp.abs(jnp.log(near / beta)) < jnp.log(limit) * (1 - 1e-6)
-        return ~crossed & inside
-
-    def expand(state: Any) -> Any:
-        _, far, _ = state
-        trial = far * growth
-        return far, trial, sign * value(trial) <= 0
-
-    near, far, crossed = jax.lax.while_loop(
-        searching, expand, (beta, beta, ~jnp.isfinite(start))
-    )
-    crossed = crossed & jnp.isfinite(start)
-    lower, upper = jnp.minimum(near, far), jnp.maximum(near, far)
     if rtol is None:
         rtol = 1e-12 if dtype == jnp.float64 else 1e-6
-    root = optx.root_find(
-        lambda log_beta, _: value(jnp.exp(log_beta)),
-        # The curvature falls as beta grows, hence flip. Accept on the bracket alone.
-        optx.Bisection(rtol=0.0, atol=rtol, flip=True),
-        0.5 * (jnp.log(lower) + jnp.log(upper)),
-        options={"lower": jnp.log(lower), "upper": jnp.log(upper)},
-        max_steps=max(2, math.ceil(math.log2(0.25 / rtol))),
-        adjoint=optx.ImplicitAdjoint(),
-        throw=False,
-    ).value
-    # A curvature that is already zero is its own transition.
-    found = jnp.where(start == 0, beta, jnp.exp(root))
-    return jnp.where(crossed | (start == 0), found, jnp.inf).astype(dtype)
+    growth = min(_BRACKET_GROWTH, limit)
+    lowest_trial, highest_trial = beta / limit, beta * limit
+
+    def searching(bracket: _Bracket) -> Any:
+        gap = jnp.abs(jnp.log(bracket.unstable / bracket.stable))
+        exhausted = (bracket.stable >= highest_trial) | (bracket.unstable <= lowest_trial)
+        return ~bracket.failed & jnp.where(bracket.closed, gap > rtol, ~exhausted)
+
+    def evaluate(bracket: _Bracket) -> _Bracket:
+        trial = bracket.trial
+        value = lowest_curvature(problem, params, trial, start, detector).value
+        stable = jnp.where(value > 0, trial, bracket.stable)
+        unstable = jnp.where(value <= 0, trial, bracket.unstable)
+        new = _Bracket(stable, unstable, trial, jnp.isnan(value))
+        outward = jnp.where(
+            jnp.isfinite(stable),
+            jnp.minimum(stable * growth, highest_trial),
+            jnp.maximum(unstable / growth, lowest_trial),
+        )
+        return eqx.tree_at(
+            lambda b: b.trial, new, jnp.where(new.closed, new.middle, outward).astype(dtype)
+        )
+
+    unknown = jnp.asarray(jnp.nan, dtype)
+    first = _Bracket(unknown, unknown, beta, jnp.asarray(False))
+    bracket = jax.lax.while_loop(searching, evaluate, first)
+    found = bracket.closed & ~bracket.failed
+    return jnp.where(found, bracket.middle, jnp.inf).astype(dtype)
 
 
 def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
@@ -143,7 +156,8 @@ def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
 
 @eqx.filter_jit
 def _curvature(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
-    return differentiable_curvature(problem, params, beta, jax.random.key(0), detector)
+    start = random_start(problem, params, jax.random.key(0))
+    return differentiable_curvature(problem, params, beta, start, detector)
 
 
 def curvature(
@@ -179,8 +193,8 @@ def curvature(
 
 @eqx.filter_jit
 def _critical_beta(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
-    key = jax.random.key(0)
-    root = find_critical_beta(problem, params, beta, key, detector)
+    start = random_start(problem, params, jax.random.key(0))
+    root = find_critical_beta(problem, params, beta, start, detector)
     finite = jnp.isfinite(root)
     safe = jnp.where(finite, root, beta)
     fixed = jax.lax.stop_gradient(safe)
@@ -188,10 +202,10 @@ def _critical_beta(problem: Any, params: Any, beta: Any, detector: Detector) -> 
     # One Newton step whose value is the root and whose derivative is the implicit function's.
     def along_beta(trial: Array) -> Array:
         still = trees.stop_gradient((problem, params))
-        return differentiable_curvature(*still, trial, key, detector)
+        return differentiable_curvature(*still, trial, start, detector)
 
     slope = jax.lax.stop_gradient(jax.grad(along_beta)(fixed))
-    value = differentiable_curvature(problem, params, fixed, key, detector)
+    value = differentiable_curvature(problem, params, fixed, start, detector)
     change = (value - jax.lax.stop_gradient(value)) / jnp.where(finite, slope, 1.0)
     return jnp.where(finite, fixed - change, jnp.inf)
 

@@ -273,8 +273,8 @@ class Explicit(AbstractSchedule):
             checks.check_range("Explicit", "betas", self.betas, low=0.0, open_low=True),
         ]
         if self.max_stages > 1:
-            xp = checks.namespace(self.betas)
-            smallest = xp.min(self.betas[1:] - self.betas[:-1])
+            xp, betas = checks.on_host(self.betas)
+            smallest = xp.min(betas[1:] - betas[:-1])
             conditions.append(
                 checks.Check(
                     smallest > 0,

@@ -120,9 +120,10 @@ class Clustering(Problem):
             raise ValueError(f"{owner}: `x` must not be empty; got shape {self.x.shape}.")
         dtype = self.x.dtype
         if weights is None:
-            weights = np.ones(n)
-        self.weights = arrays.as_float_array("weights", np.asarray(weights, dtype)
-            if not isinstance(weights, jax.Array | np.ndarray) else weights, dtype)  # fmt: skip
+            weights = np.ones(n, dtype)
+        elif not isinstance(weights, jax.Array | np.ndarray):
+            weights = np.asarray(weights, dtype)  # a list has no precision of its own
+        self.weights = arrays.as_float_array("weights", weights, dtype)
         if self.weights.shape != (n,):
             raise ValueError(
                 f"{owner}: `weights` must have shape ({n},) for {n} entities; "
@@ -145,8 +146,8 @@ class Clustering(Problem):
         """Finite data, usable weights, valid cost and autonomy."""
         owner = "Clustering"
         n, d = self.x.shape
-        xp = checks.namespace(self.weights)
-        total = xp.sum(self.weights)
+        xp, weights = checks.on_host(self.weights)
+        total = xp.sum(weights)
         return (
             checks.check_finite(owner, "x", self.x),
             checks.check_finite(owner, "weights", self.weights),

@@ -114,9 +114,9 @@ class Mahalanobis(AbstractCost):
                 f"Mahalanobis: `matrix` must have shape ({d}, {d}) for data of {d} features; "
                 f"got {self.matrix.shape}."
             )
-        xp = checks.namespace(self.matrix)
+        xp, matrix = checks.on_host(self.matrix)
         finite = checks.check_finite("Mahalanobis", "matrix", self.matrix)
-        matrix = xp.where(xp.isfinite(self.matrix), self.matrix, 0.0)
+        matrix = xp.where(xp.isfinite(matrix), matrix, 0.0)
         size = xp.max(xp.abs(matrix))
         asymmetry = xp.max(xp.abs(matrix - matrix.T))
         smallest = xp.min(xp.linalg.eigvalsh(0.5 * (matrix + matrix.T)))

@@ -146,9 +146,11 @@ class Lowest(eqx.Module):
     left: Array
 
 
-def lowest(pencil: Pencil, key: Any, options: SpectrumOptions) -> Lowest:
-    """Lowest eigenvalue of the pencil, NaN (with a zero direction) if it is not finite."""
-    start = jax.random.normal(key, (pencil.size,), pencil.dtype)
+def lowest(pencil: Pencil, start: Float[Array, " size"], options: SpectrumOptions) -> Lowest:
+    """Lowest eigenvalue of the pencil, NaN (with a zero direction) if it is not finite.
+
+    `start` is a random vector: it picks the direction within a degenerate eigenspace.
+    """
     if pencil.size <= options.dense_limit:
         matrix = jax.vmap(pencil.apply)(jnp.eye(pencil.size, dtype=pencil.dtype)).T
         dense = _dense_symmetric if pencil.symmetric else _dense_general
@@ -163,13 +165,24 @@ def lowest(pencil: Pencil, key: Any, options: SpectrumOptions) -> Lowest:
     )
 
 
-def rayleigh_quotient(pencil: Pencil, direction: Float[Array, " size"]) -> Float[Array, ""]:
-    """Curvature along one direction: one Jacobian-vector product. 1 for a zero direction."""
-    length = direction @ pencil.metric(direction)
-    positive = length > 0
-    return jnp.where(
-        positive, direction @ pencil.apply(direction) / jnp.where(positive, length, 1.0), 1.0
-    )
+def curvature_along(
+    problem: Any, params: Any, beta: Float[Array, ""], direction: Float[Array, " size"]
+) -> Float[Array, ""]:
+    """Second derivative of F along a flat primal direction of unit length; 1 for a zero one."""
+    moving = jnp.any(direction != 0)
+    primal, dual = problem.split_params(params)
+    if problem.variational and dual is None:
+        flat, unravel = ravel_pytree(primal)
+
+        def slope(t: Array) -> Array:
+            along = lambda s: problem.free_energy(unravel(flat + s * direction), beta)  # noqa: E731
+            return jax.jvp(along, (t,), (jnp.ones_like(t),))[1]
+
+        zero = jnp.zeros((), flat.dtype)
+        second = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))[1]
+    else:
+        second = direction @ primal_pencil(problem, params, beta).apply(direction)
+    return jnp.where(moving, second, 1.0)
 
 
 def _unit(pencil: Pencil, v: Array) -> Array:
@@ -189,7 +202,9 @@ def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
     # Gauge directions get eigenvalue 1, the value of a variable that nothing else moves.
     removed = jnp.eye(pencil.size, dtype=pencil.dtype) - projector
     values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T) + removed)
-    weights = jnp.exp(-(values - values[0]) / _DEGENERACY) * start
+    # `start` projected on the lowest eigenspace: unlike eigenvectors, continuous in the problem,
+    # so that nearby problems are kicked onto the same branch.
+    weights = jnp.exp(-(values - values[0]) / _DEGENERACY) * (vectors.T @ start)
     back = half_solve(jnp.stack([vectors @ weights, vectors[:, 0]], axis=1), transpose=True)
     return Lowest(values[0], _unit(pencil, back[:, 0]), back[:, 1], back[:, 1])
 
@@ -198,8 +213,9 @@ def _dense_general(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
     scaled = jax.vmap(pencil.solve_metric, in_axes=1, out_axes=1)(matrix)
     values, vectors = jnp.linalg.eig(scaled)
     # Rows of the inverse are left eigenvectors of metric^-1 A, hence of the pencil after metric^-1.
-    lefts = jax.vmap(lambda row: _solve_complex(pencil, row))(jnp.linalg.inv(vectors))
-    return _lowest_of_general(pencil, values, vectors, lefts, start)
+    inverse = jnp.linalg.inv(vectors)
+    lefts = jax.vmap(lambda row: _solve_complex(pencil, row))(inverse)
+    return _lowest_of_general(pencil, values, vectors, lefts, inverse @ start)
 
 
 def _solve_complex(pencil: Pencil, v: Array) -> Array:
@@ -207,12 +223,12 @@ def _solve_complex(pencil: Pencil, v: Array) -> Array:
 
 
 def _lowest_of_general(
-    pencil: Pencil, values: Array, rights: Array, lefts: Array, start: Array
+    pencil: Pencil, values: Array, rights: Array, lefts: Array, coefficients: Array
 ) -> Lowest:
     real = jnp.real(values)
     index = jnp.argmin(real)
-    mix = jnp.exp(-(real - real[index]) / _DEGENERACY) * start[: real.size]
-    direction = _unit(pencil, jnp.real(rights @ mix.astype(rights.dtype)))
+    mix = jnp.exp(-(real - real[index]) / _DEGENERACY) * coefficients
+    direction = _unit(pencil, jnp.real(rights @ mix))
     return Lowest(real[index], direction, rights[:, index], lefts[index])
 
 
@@ -248,12 +264,17 @@ def _krylov(pencil: Pencil, start: Array, steps: int) -> Lowest:
     projected = projected + jnp.diag(jnp.where(kept, 0.0, 1.0).astype(pencil.dtype))
     if pencil.symmetric:
         values, vectors = jnp.linalg.eigh(0.5 * (projected + projected.T))
-        direction = _unit(pencil, basis[:steps].T @ vectors[:, 0])
+        # The space holds one vector of a degenerate eigenspace, the projection of `start`; its
+        # sign is chosen so that it is continuous in the problem.
+        sign = jnp.where(vectors[0, 0] < 0, -1.0, 1.0).astype(pencil.dtype)
+        direction = _unit(pencil, sign * (basis[:steps].T @ vectors[:, 0]))
         return Lowest(values[0], direction, direction, direction)
     values, vectors = jnp.linalg.eig(projected)
+    inverse = jnp.linalg.inv(vectors)
     # Galerkin approximation of the left vectors: exact once the Krylov space is invariant.
-    lefts = jnp.linalg.inv(vectors) @ basis[:steps]
-    return _lowest_of_general(pencil, values, basis[:steps].T @ vectors, lefts, start)
+    lefts = inverse @ basis[:steps]
+    rights = basis[:steps].T @ vectors
+    return _lowest_of_general(pencil, values, rights, lefts, inverse[:, 0])
 
 
 def differentiable_value(pencil: Pencil, found: Lowest) -> Float[Array, ""]:
