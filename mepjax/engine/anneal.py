@@ -23,6 +23,7 @@ from .detector import (
     flat_direction,
     lowest_curvature,
     near_critical_threshold,
+    predict_critical_beta,
     random_start,
 )
 from .monitor import Monitor, report_progress
@@ -296,11 +297,9 @@ def _run(
         relaxing = index < relaxation
 
         def predict(limit: float) -> Float[Array, ""]:
-            assert isinstance(detector, Detector)
-            return find_critical_beta(
-                problem, carry.params, carry.stage.beta, start, detector,
-                limit=limit, rtol=1e-3,
-            )  # fmt: skip
+            return predict_critical_beta(
+                problem, carry.params, carry.stage.beta, carry.direction, limit
+            )
 
         stage = trees.where(
             index <= relaxation, carry.stage, schedule.next(carry.stage, predict)

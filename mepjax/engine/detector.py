@@ -1,5 +1,6 @@
 """Phase transitions: curvature, critical beta, and derivatives of solutions and energies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -27,7 +28,7 @@ class Detector(eqx.Module):
     - `max_kicks`: kicks per stage before a saddle is reported (STALLED at the last stage).
     """
 
-    dense_limit: int = eqx.field(static=True, default=64)
+    dense_limit: int = eqx.field(static=True, default=24)
     krylov: int = eqx.field(static=True, default=24)
     kick: float = eqx.field(static=True, default=1e-3)
     max_kicks: int = eqx.field(static=True, default=8)
@@ -105,31 +106,64 @@ def find_critical_beta(
     beta: Float[Array, ""],
     start: Float[Array, " size"],
     detector: Detector,
-    *,
-    limit: float = 1e6,
-    rtol: float | None = None,
 ) -> Float[Array, ""]:
-    """Nearest beta' within a factor `limit` where the curvature at fixed params is zero, or inf.
+    """Nearest beta' within a factor 1e6 where the curvature at fixed params is zero, or inf.
 
     Searched upward where the curvature is positive and downward where it is negative. No
-    derivatives. Bracketing and bisection share one loop with one evaluation in it, because the
-    eigenvalue computation is what takes long to compile.
+    derivatives.
     """
     problem, params, beta = trees.stop_gradient((problem, params, beta))
+    rtol = 1e-12 if beta.dtype == jnp.float64 else 1e-6
+    return _find_sign_change(
+        lambda trial: lowest_curvature(problem, params, trial, start, detector).value,
+        beta,
+        limit=1e6,
+        rtol=rtol,
+    )
+
+
+def predict_critical_beta(
+    problem: Any,
+    params: Any,
+    beta: Float[Array, ""],
+    direction: Float[Array, " size"],
+    limit: float,
+) -> Float[Array, ""]:
+    """Like `find_critical_beta`, along one fixed direction and to 0.1 %: no eigenvalue problem.
+
+    The curvature along any direction is at least the lowest, so this is an upper bound, exact
+    to second order in how far the eigenvector turns.
+    """
+    problem, params, beta = trees.stop_gradient((problem, params, beta))
+    return _find_sign_change(
+        lambda trial: spectrum.curvature_along(problem, params, trial, direction),
+        beta,
+        limit=limit,
+        rtol=1e-3,
+    )
+
+
+def _find_sign_change(
+    function: Callable[[Array], Array], beta: Float[Array, ""], *, limit: float, rtol: float
+) -> Float[Array, ""]:
+    """Root in beta of a curvature, positive below and negative above it; inf if there is none.
+
+    Bracketing and bisection share one loop with one evaluation in it, because that evaluation is
+    what takes long to compile.
+    """
     dtype = beta.dtype
-    if rtol is None:
-        rtol = 1e-12 if dtype == jnp.float64 else 1e-6
     growth = min(_BRACKET_GROWTH, limit)
     lowest_trial, highest_trial = beta / limit, beta * limit
 
     def searching(bracket: _Bracket) -> Any:
         gap = jnp.abs(jnp.log(bracket.unstable / bracket.stable))
         exhausted = (bracket.stable >= highest_trial) | (bracket.unstable <= lowest_trial)
-        return ~bracket.failed & jnp.where(bracket.closed, gap > rtol, ~exhausted)
+        open_ended = jnp.where(bracket.closed, gap > rtol, ~exhausted)
+        return ~bracket.failed & jnp.isfinite(bracket.trial) & open_ended
 
     def evaluate(bracket: _Bracket) -> _Bracket:
         trial = bracket.trial
-        value = lowest_curvature(problem, params, trial, start, detector).value
+        value = function(trial)
         stable = jnp.where(value > 0, trial, bracket.stable)
         unstable = jnp.where(value <= 0, trial, bracket.unstable)
         new = _Bracket(stable, unstable, trial, jnp.isnan(value))

@@ -228,8 +228,8 @@ class Clustering(Problem):
         return self._weights_for(kernel, policy)
 
     def _live(self, masses: Float[Array, " k"]) -> Any:
-        """Clusters with enough mass for their mean to be defined."""
-        return masses > float(jnp.finfo(masses.dtype).tiny) ** 0.5
+        """Clusters with enough mass for their mean to be defined; NaN counts, to be seen."""
+        return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
 
     def _metric_masses(self, params: Any, beta: Float[Array, ""]) -> Float[Array, " k"]:
         masses = jnp.sum(self.association_weights(params, beta), axis=0)

@@ -49,8 +49,8 @@ def solve_stage(
     """Run `solver` at fixed beta until the estimated relative error is below `rtol`.
 
     A small step is not a small error: near a phase transition steps shrink by a factor close to
-    one. The error left after a step s with observed contraction r is about s r / (1 - r), and
-    that is what is compared with `rtol`. While r >= 1 (a perturbation is still growing) the loop
+    one. The error left after a step s with observed contraction r is about s r / (1 - r); that,
+    and the step, are what is compared with `rtol`. While r >= 1 (a perturbation is still growing) the loop
     goes on, unless steps are at rounding level.
     """
     dtype = trees.dtype_of(params)
@@ -69,9 +69,9 @@ def solve_stage(
         # The larger of two successive rates: a lucky short step alone proves nothing.
         safe_rate = jnp.maximum(rate, loop.rate)
         contracting = safe_rate < 1
-        error = jnp.where(
-            contracting, move * safe_rate / jnp.where(contracting, 1 - safe_rate, 1), jnp.inf
-        )
+        # Never less than the step itself: line searches make contraction look better than it is.
+        left = jnp.maximum(safe_rate / jnp.where(contracting, 1 - safe_rate, 1), 1)
+        error = jnp.where(contracting, move * left, jnp.inf)
         improved = move < loop.smallest
         since = jnp.where(improved, 0, loop.since_smallest + 1)
         at_rounding = (move <= floor) | ((since >= _PATIENCE) & (move <= 16 * floor))

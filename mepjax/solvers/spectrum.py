@@ -14,6 +14,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -30,7 +31,7 @@ class SpectrumOptions(eqx.Module):
     steps are taken.
     """
 
-    dense_limit: int = eqx.field(static=True, default=64)
+    dense_limit: int = eqx.field(static=True, default=24)
     krylov: int = eqx.field(static=True, default=24)
 
     def __check_init__(self) -> None:
@@ -41,16 +42,22 @@ class SpectrumOptions(eqx.Module):
 class Pencil(eqx.Module):
     """The generalised eigenproblem A v = mu B v on flat primal vectors.
 
-    `apply` is A, `metric` is B, `solve_metric` its inverse. `project` removes the gauge.
+    `apply` is A, `metric` is B, `solve_metric` its inverse, `diagonal` the diagonal of B where B
+    is diagonal. `gauge` is an orthonormal basis of directions to leave out.
     """
 
     apply: Callable[[Array], Array]
     metric: Callable[[Array], Array]
     solve_metric: Callable[[Array], Array]
-    project: Callable[[Array], Array]
+    diagonal: Float[Array, " size"] | None
+    gauge: Float[Array, "directions size"] | None
     size: int = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
     symmetric: bool = eqx.field(static=True)
+
+    def project(self, v: Float[Array, " size"]) -> Float[Array, " size"]:
+        """Remove the gauge from a vector."""
+        return v if self.gauge is None else v - self.gauge.T @ (self.gauge @ v)
 
 
 def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
@@ -77,11 +84,13 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
     def solve_metric(v: Array) -> Array:
         return ravel_pytree(problem.precondition(params, beta, unravel(v)))[0]
 
+    diagonal = ravel_pytree(lx.diagonal(metric))[0] if lx.is_diagonal(metric) else None
     return Pencil(
         apply=apply,
         metric=metric_mv,
         solve_metric=solve_metric,
-        project=_gauge_projection(problem, params, metric_mv),
+        diagonal=diagonal,
+        gauge=_primal_gauge(problem, params),
         size=flat.size,
         dtype=flat.dtype,
         symmetric=problem.variational,
@@ -121,16 +130,12 @@ def _hessian_operator(
     return schur
 
 
-def _gauge_projection(
-    problem: Any, params: Any, metric: Callable[[Array], Array]
-) -> Callable[[Array], Array]:
+def _primal_gauge(problem: Any, params: Any) -> Float[Array, "directions size"] | None:
     gauge = problem.gauge(params)
     if gauge is None:
-        return lambda v: v
-    primal_gauge = jax.vmap(lambda g: ravel_pytree(problem.split_params(g)[0])[0])(gauge)
-    basis = orthonormal_rows(primal_gauge)
-    del metric
-    return lambda v: v - basis.T @ (basis @ v)
+        return None
+    rows = jax.vmap(lambda g: ravel_pytree(problem.split_params(g)[0])[0])(gauge)
+    return orthonormal_rows(rows)
 
 
 class Lowest(eqx.Module):
@@ -191,22 +196,32 @@ def _unit(pencil: Pencil, v: Array) -> Array:
 
 
 def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
-    metric = jax.vmap(pencil.metric)(jnp.eye(pencil.size, dtype=pencil.dtype)).T
-    lower = jnp.linalg.cholesky(metric)
-
-    def half_solve(a: Array, transpose: bool = False) -> Array:
-        return jax.scipy.linalg.solve_triangular(lower, a, lower=True, trans=int(transpose))
-
-    projector = jax.vmap(pencil.project)(jnp.eye(pencil.size, dtype=pencil.dtype))
-    scaled = half_solve(half_solve(projector @ matrix @ projector.T).T)
-    # Gauge directions get eigenvalue 1, the value of a variable that nothing else moves.
-    removed = jnp.eye(pencil.size, dtype=pencil.dtype) - projector
-    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T) + removed)
+    half_solve = _half_solve(pencil)
+    if pencil.gauge is not None:
+        projector = jnp.eye(pencil.size, dtype=pencil.dtype) - pencil.gauge.T @ pencil.gauge
+        matrix = projector @ matrix @ projector
+    scaled = half_solve(half_solve(matrix, False).T, False)
+    if pencil.gauge is not None:
+        # Gauge directions get eigenvalue 1, the value of a variable that nothing else moves.
+        scaled = scaled + pencil.gauge.T @ pencil.gauge
+    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T), symmetrize_input=False)
     # `start` projected on the lowest eigenspace: unlike eigenvectors, continuous in the problem,
     # so that nearby problems are kicked onto the same branch.
     weights = jnp.exp(-(values - values[0]) / _DEGENERACY) * (vectors.T @ start)
-    back = half_solve(jnp.stack([vectors @ weights, vectors[:, 0]], axis=1), transpose=True)
+    back = half_solve(jnp.stack([vectors @ weights, vectors[:, 0]], axis=1), True)
     return Lowest(values[0], _unit(pencil, back[:, 0]), back[:, 1], back[:, 1])
+
+
+def _half_solve(pencil: Pencil) -> Callable[[Array, bool], Array]:
+    """L^-1 a, or L^-T a, with metric = L L^T."""
+    if pencil.diagonal is not None:
+        scale = jax.lax.rsqrt(pencil.diagonal)
+        return lambda a, transpose: scale[:, None] * a
+    metric = jax.vmap(pencil.metric)(jnp.eye(pencil.size, dtype=pencil.dtype)).T
+    lower = jnp.linalg.cholesky(metric)
+    return lambda a, transpose: jax.scipy.linalg.solve_triangular(
+        lower, a, lower=True, trans=int(transpose)
+    )
 
 
 def _dense_general(pencil: Pencil, matrix: Array, start: Array) -> Lowest:

@@ -14,6 +14,9 @@ from .base import AbstractAutonomy, check_kappa, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _RELAXATION_STAGES = 48
+# Up to this many (entity, prescribed, realised) triples the plain form is fastest to compile and
+# to run; its size is then bounded whatever N and K are.
+_DIRECT_LIMIT = 2**16
 
 
 class _Kernel(eqx.Module):
@@ -31,8 +34,9 @@ class Softmax(AbstractAutonomy):
     probability softmax_{k != j}(-[zeta d(y_j, y_k) + gamma d(x_i, y_k)] / temperature).
 
     The weights factorise over (j, k) and (i, k), so averages are two matrix products and nothing
-    of size N x K x K is formed. Where float range is too short for the factors, which a trust
-    test detects, an exact loop over clusters takes over.
+    of size N x K x K is formed (but for problems of at most `direct_limit` such triples). Where
+    float range is too short for the factors, which a trust test detects, an exact loop over
+    clusters takes over.
 
     **Arguments:**
 
@@ -40,6 +44,7 @@ class Softmax(AbstractAutonomy):
     - `zeta`: weight of the distance from the prescribed centre, scalar.
     - `gamma`: weight of the distance from the entity (gamma-bar in the paper), scalar.
     - `temperature`: > 0, scalar, in the units of the cost: scale the data with it.
+    - `direct_limit`: up to this many N x K x K entries are formed; 0 always factorises.
 
     **Raises:** `ValueError` for kappa outside [0, 1] or temperature <= 0.
 
@@ -63,10 +68,18 @@ class Softmax(AbstractAutonomy):
     gamma: Float[Array, ""]
     temperature: Float[Array, ""]
     reaches_entity: bool = eqx.field(static=True)
+    direct_limit: int = eqx.field(static=True)
 
     def __init__(
-        self, kappa: Any, zeta: Any = 1.0, gamma: Any = 0.0, temperature: Any = 1.0
+        self,
+        kappa: Any,
+        zeta: Any = 1.0,
+        gamma: Any = 0.0,
+        temperature: Any = 1.0,
+        *,
+        direct_limit: int = _DIRECT_LIMIT,
     ) -> None:
+        self.direct_limit = direct_limit
         self.kappa = as_float_array("kappa", kappa)
         self.zeta = as_float_array("zeta", zeta)
         self.gamma = as_float_array("gamma", gamma)
@@ -127,11 +140,15 @@ class Softmax(AbstractAutonomy):
         """(1 - kappa) D + kappa sum_{k != j} s_ijk D_ik."""
         if distances.shape[1] == 1:
             return distances
-        trusted = jax.lax.stop_gradient(_all_trusted(kernel))
-        # Rematerialised branches keep the unused one's intermediates out of the derivative.
-        alternative = jax.lax.cond(
-            trusted, jax.checkpoint(_factorised), jax.checkpoint(_streamed), kernel, distances
-        )
+        n, k = distances.shape
+        if n * k * k <= self.direct_limit:
+            alternative = _direct(kernel, distances)
+        else:
+            trusted = jax.lax.stop_gradient(_all_trusted(kernel))
+            # Rematerialised, so that the N x K x K intermediates of the loop are not kept (as
+            # zeros, even when it does not run) for the derivative.
+            streamed = jax.checkpoint(_streamed)
+            alternative = jax.lax.cond(trusted, _factorised, streamed, kernel, distances)
         kappa = row_kappa(kernel.kappa)
         return (1 - kappa) * distances + kappa * alternative
 
@@ -165,6 +182,12 @@ class Softmax(AbstractAutonomy):
         start = jnp.maximum(4 * critical, self.temperature)
         temperature = start ** (1 - s) * self.temperature**s
         return eqx.tree_at(lambda model: model.temperature, self, temperature)
+
+
+def _direct(kernel: _Kernel, distances: Array) -> Array:
+    """Exact log-domain evaluation with all (i, j, k) at once."""
+    weights = jax.nn.softmax(kernel.log_pull[None] + kernel.log_reach[:, None, :], axis=2)
+    return jnp.sum(weights * distances[:, None, :], axis=2)
 
 
 def _shifted_factors(kernel: _Kernel) -> tuple[Array, Array, Array]:
@@ -216,8 +239,11 @@ def _factorised(kernel: _Kernel, distances: Array) -> Array:
     closest = _closest(kernel)
     usable = (normaliser > _threshold(normaliser.dtype)) & ~closest
     quotient = _divide(numerator, jnp.where(usable, normaliser, 1.0))
-    prescribed = jnp.argmax(closest, axis=1)
-    exact = jax.nn.softmax(kernel.log_pull[prescribed] + kernel.log_reach, axis=1)
+    # Row of the closest cluster by a one-hot product: its transpose is a product too, not a
+    # scatter. The infinite diagonal is put back afterwards.
+    finite = jnp.where(jnp.eye(kernel.log_pull.shape[0], dtype=bool), 0.0, kernel.log_pull)
+    rows = jnp.matmul(closest.astype(reach.dtype), finite, precision=_HIGHEST)
+    exact = jax.nn.softmax(jnp.where(closest, -jnp.inf, rows + kernel.log_reach), axis=1)
     repaired = jnp.sum(exact * distances, axis=1, keepdims=True)
     return jnp.where(closest, repaired, jnp.where(usable, quotient, 0.0))
 

@@ -1,0 +1,288 @@
+"""Arguments in, exit code out: the typer layer of the command."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from typer.core import TyperGroup
+
+import mepjax as mj
+
+from ..datasets import four_square
+from .cluster import Options, Result, long_runs
+from .cluster import cluster as solve
+from .errors import CommandError
+from .files import check_folder
+from .progress import Bar, interruptible, on_terminal
+from .report import FILES, summary, write_all
+from .table import Points, read_matrix, read_points
+
+_BUG = 1
+_INTERRUPTED = 130
+_EXAMPLE = "bundled example: four_square(400)"
+_DEFAULTS = Options()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; its exit code is returned and nothing is raised."""
+    return _guarded(lambda: typer.main.get_command(app)(list(arguments), standalone_mode=False))
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    """The exit code of `call`, after one line on standard error for whatever it raised."""
+    try:
+        outcome = call()
+        code = outcome if isinstance(outcome, int) else 0
+        # New versions of typer turn the exception into this number themselves.
+        return _interrupted() if code == _INTERRUPTED else code
+    except CommandError as error:
+        return _complain(str(error), error.code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except typer.Exit as error:
+        return error.exit_code
+    except Exception as error:
+        # Bad usage, known by this method: its class has moved between versions of typer.
+        describe = getattr(error, "format_message", None)
+        if describe is not None:
+            return _complain(describe(), getattr(error, "exit_code", 2))
+        if os.environ.get("MEPJAX_DEBUG"):
+            raise
+        text = f"unexpected {type(error).__name__}: {error} (a bug; MEPJAX_DEBUG=1 shows where)"
+        return _complain(text, _BUG)
+
+
+def _interrupted() -> int:
+    return _complain("interrupted, nothing was written", _INTERRUPTED)
+
+
+def _complain(text: str, code: int) -> int:
+    try:
+        print("mepjax: error:", " ".join(text.split()), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+    return code
+
+
+def _say(*lines: str) -> None:
+    """Print, and go on if nobody listens any more."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        # Else the interpreter would try again, and complain, when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Group(TyperGroup):
+    """Errors as one line, however the command is called."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        sys.exit(_guarded(lambda: super(_Group, self).main(*args, standalone_mode=False, **kwargs)))
+
+
+def _number(option: str, kind: type[int] | type[float], **settings: Any) -> Any:
+    """A numeric option whose complaint says what was got, which typer's own does not."""
+    expected, metavar = ("an integer", "INTEGER") if kind is int else ("a number", "FLOAT")
+
+    def parse(text: Any) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise CommandError(f"{option}: got {str(text)!r:.80}; expected {expected}.") from None
+
+    return typer.Option(option, parser=parse, metavar=metavar, **settings)
+
+
+app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"mepjax {mj.__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Optimisation by the maximum-entropy principle."""
+    if context.invoked_subcommand is None:
+        _say(context.get_help())
+
+
+@app.command()
+def cluster(
+    points: Annotated[
+        Path | None,
+        typer.Argument(
+            help="One point a row: comma, semicolon, tab, bar or blank separated text. Without "
+            "it a bundled example runs.",
+            show_default=False,
+        ),
+    ] = None,
+    k: Annotated[
+        int | None, _number("-k", int, help="Number of clusters.", show_default=False)
+    ] = None,
+    kappa: Annotated[
+        float | None,
+        _number("--kappa", float, help="Probability of an override, 0 to 1.", show_default="0"),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        _number(
+            "--temperature",
+            float,
+            help="Softmax autonomy: how far overrides reach, in (scaled) units of the cost.",
+            show_default="1",
+        ),
+    ] = None,
+    zeta: Annotated[
+        float | None,
+        _number(
+            "--zeta",
+            float,
+            help="Softmax autonomy: weight of the distance from the prescribed centre.",
+            show_default="1",
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        _number(
+            "--gamma",
+            float,
+            help="Softmax autonomy: weight of the distance from the point.",
+            show_default="0",
+        ),
+    ] = None,
+    autonomy: Annotated[
+        str | None,
+        typer.Option(
+            help="none, uniform or softmax. By default softmax if --temperature, --zeta or "
+            "--gamma is given, else uniform if kappa > 0, else none.",
+            show_default=False,
+        ),
+    ] = None,
+    matrix: Annotated[
+        Path | None,
+        typer.Option(
+            help="Autonomy given as a file of K x K probabilities: row j, column k is the chance "
+            "that a point told to join j ends in k.",
+            show_default=False,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Coordinates: names or 0-based indices, such as x,y or 2,3.",
+            show_default="all but the weights",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Column of weights >= 0, by name or index.", show_default="equal"),
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the first line holds names.",
+            show_default="found from the file",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="none; unit: longest side of the bounding box 1; zscore: standard deviation 1 in "
+            "each column. Temperature and beta are in scaled units.",
+            show_default="unit for softmax autonomy, else none",
+        ),
+    ] = None,
+    restarts: Annotated[
+        int, _number("--restarts", int, help="Random starts, of which the best is kept.")
+    ] = _DEFAULTS.restarts,
+    seed: Annotated[int, _number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
+    beta_min: Annotated[
+        float | None,
+        _number("--beta-min", float, help="First beta.", show_default="half the first transition"),
+    ] = None,
+    beta_max: Annotated[
+        float | None,
+        _number(
+            "--beta-max", float, help="Last beta.", show_default="10000 times the first transition"
+        ),
+    ] = None,
+    factor: Annotated[
+        float, _number("--factor", float, help="Growth of beta from stage to stage.")
+    ] = _DEFAULTS.factor,
+    float64: Annotated[
+        bool, typer.Option("--float64", help="Compute in double precision.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mepjax-out"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite earlier results.")] = False,
+) -> None:
+    """Cluster points that may override where they are told to go.
+
+    Writes centres.csv, assignments.csv, report.json and clusters.png, and says what ignoring the
+    autonomy would have cost.
+    """
+    if points is None and k is None:
+        k = 4
+    example_autonomy = points is None and all(
+        value is None for value in (kappa, temperature, zeta, gamma, autonomy, matrix)
+    )
+    if example_autonomy:
+        kappa, temperature = 0.3, 0.1
+    if k is None:
+        raise CommandError("-k: got none; expected the number of clusters.")
+    options = Options(
+        k=k, autonomy=autonomy, kappa=kappa, temperature=temperature, zeta=zeta, gamma=gamma,
+        scale=scale, restarts=restarts, seed=seed, beta_min=beta_min, beta_max=beta_max,
+        factor=factor, float64=float64,
+    )  # fmt: skip
+    # With a matrix to come, --kappa is checked against it below.
+    options.check()
+    data = _example(columns, weights) if points is None else read_points(
+        points, columns=columns, weights=weights, header=header
+    )  # fmt: skip
+    if k > len(data.x):
+        raise CommandError(f"-k: got {k}; expected at most one cluster a point, {len(data.x)}.")
+    if matrix is not None:
+        options = replace(options, matrix=read_matrix(matrix, k))
+        options.check()
+    check_folder(out, FILES, force)
+    if points is None:
+        what = f"-k {k}"
+        if example_autonomy:
+            what += f" --kappa {kappa} --temperature {temperature}"
+        _say(f"No file given: running the {_EXAMPLE} with {what}.")
+    result = _solve(data, options)
+    write_all(out, result, data, _EXAMPLE if points is None else str(points))
+    _say(*summary(result, data, out))
+
+
+def _example(columns: str | None, weights: str | None) -> Points:
+    for option, value in (("--columns", columns), ("--weights", weights)):
+        if value is not None:
+            raise CommandError(f"{option}: got {value!r} without a file; expected POINTS.")
+    with jax.enable_x64(False):
+        x, _ = four_square(400)
+    return Points(np.asarray(x, np.float64), ("x", "y"), None)
+
+
+def _solve(data: Points, options: Options) -> Result:
+    if not on_terminal():
+        return interruptible(lambda: solve(data.x, options, data.weights))
+    with Bar(long_runs(options)) as bar:
+        return interruptible(lambda: solve(data.x, options, data.weights, bar))

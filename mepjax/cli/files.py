@@ -1,0 +1,121 @@
+"""An output folder that receives all its files or none."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from .errors import CommandError
+
+
+def check_folder(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Raise `CommandError` unless files of these names can be written to `folder`.
+
+    Leaves nothing behind.
+    """
+    what = f"--out {str(folder)!r}"
+    try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise CommandError(f"{what}: got a file; expected a folder, or a name for a new one.")
+        for name in names:
+            target = folder / name
+            if target.is_dir():
+                raise CommandError(f"{what}: got a folder named {name}; expected none there.")
+            if os.path.lexists(target) and not force:
+                raise CommandError(
+                    f"{what}: got a folder that has {name}; expected another folder, or --force to "
+                    "overwrite."
+                )
+        made = _make(folder)
+        try:
+            os.rmdir(_scratch(folder))
+        finally:
+            _remove(made)
+    except (OSError, ValueError) as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: Exception) -> CommandError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return CommandError(
+        f"--out {str(folder)!r}: cannot be written ({reason}); expected a writable folder."
+    )
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and its parents where missing; those that were, innermost first."""
+    made: list[Path] = []
+    try:
+        for path in reversed([folder, *folder.parents]):
+            if not path.is_dir():
+                path.mkdir()
+                made.insert(0, path)
+    except BaseException:
+        _remove(made)
+        raise
+    return made
+
+
+def _remove(made: Sequence[Path]) -> None:
+    for path in made:
+        # Somebody may have put a file there meanwhile.
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _scratch(folder: Path) -> Path:
+    """A new temporary folder inside, and so on the same disk as what will be moved out of it."""
+    return Path(tempfile.mkdtemp(prefix=".mepjax-", dir=folder))
+
+
+@contextlib.contextmanager
+def new_files(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Files that appear in `folder` together when the block ends well.
+
+    After an error nothing is left, and what `folder` held before is as it was. The folder and its
+    parents are made if missing.
+
+    **Yields:** a function from the name of a file to the path where it is to be written.
+    """
+    made: list[Path] = []
+    scratch: Path | None = None
+    names: list[str] = []
+    try:
+        made = _make(folder)
+        scratch = _scratch(folder)
+        new, old = scratch / "new", scratch / "old"
+        new.mkdir()
+        old.mkdir()
+
+        def place(name: str) -> Path:
+            names.append(name)
+            return new / name
+
+        yield place
+        _move(names, new, folder, old)
+        made = []
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        _remove(made)
+
+
+def _move(names: Sequence[str], new: Path, folder: Path, old: Path) -> None:
+    """Move all files from `new` to `folder` and what they replace to `old`, or none."""
+    undo: list[Callable[[], None]] = []
+    try:
+        for name in names:
+            target = folder / name
+            if os.path.lexists(target):
+                os.replace(target, old / name)
+                undo.append(lambda name=name, target=target: os.replace(old / name, target))
+            os.replace(new / name, target)
+            undo.append(target.unlink)
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
