@@ -46,7 +46,7 @@ class Row:
 
     name: str
     # Builds the problem from data, weights and dtype-following parameters.
-    build: Callable[..., mj.Problem]
+    build: Callable[..., Any]
     # Paths of the arrays to differentiate, and how to make a legal random change of each.
     arrays: dict[str, Callable[[Any], Any]]
     # Closed form of the first transition, from (x, weights), where there is one.

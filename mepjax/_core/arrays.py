@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .types import Tracer
+
 
 class PrecisionWarning(UserWarning):
     """float64 input was cast to float32 because JAX's x64 mode is off."""
@@ -15,7 +17,7 @@ class PrecisionWarning(UserWarning):
 
 def default_float() -> Any:
     """float64 when x64 is enabled, else float32."""
-    return jnp.zeros((), float).dtype if jax.config.jax_enable_x64 else np.dtype(np.float32)
+    return np.dtype(jnp.result_type(float))
 
 
 def _as_raw_array(name: str, value: Any) -> Any:
@@ -44,7 +46,7 @@ def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..
         raise TypeError(f"`{name}` must be an array of real numbers; got dtype {array.dtype}.")
     floating = jnp.issubdtype(array.dtype, jnp.floating)
     target = default_float() if not floating else array.dtype
-    if target == np.float64 and not jax.config.jax_enable_x64:
+    if target == np.float64 and default_float() != np.float64:
         target = np.dtype(np.float32)
         if array.ndim > 0:
             warnings.warn(
@@ -60,19 +62,32 @@ def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..
                 "cast one of them so that they agree."
             )
         target = dtype
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         return array.astype(target)
     # Under an outer trace plain `jnp.asarray` would stage the constant and hide its values.
     with jax.ensure_compile_time_eval():
         return jnp.asarray(array, target)
 
 
+def as_parameter(name: str, value: Any) -> Any:
+    """A model parameter before its data are known: JAX arrays stay, all else is NumPy float64.
+
+    `cast_floats` gives it the data's dtype later, without a loss of precision in between.
+    """
+    array = _as_raw_array(name, value)
+    if isinstance(array, jax.Array):
+        return as_float_array(name, array)
+    return np.asarray(array, np.float64)
+
+
 def cast_floats(tree: Any, dtype: Any) -> Any:
-    """Cast every floating leaf of a pytree to `dtype`, arrays of another dtype raising."""
+    """Cast every parameter of a pytree to `dtype`; JAX arrays of another dtype raise."""
 
     def cast(path: Any, leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
             return leaf
+        if not isinstance(leaf, jax.Array) and np.issubdtype(leaf.dtype, np.floating):
+            leaf = np.asarray(leaf, dtype)
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         return as_float_array(name, leaf, dtype)
 

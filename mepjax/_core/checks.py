@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .codes import Code
+from .types import Tracer
 
 
 def is_concrete(*values: Any) -> bool:
     """Whether no leaf of `values` is a tracer, so that Python may look at the numbers."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def on_host(value: Any) -> tuple[Any, Any]:
@@ -100,7 +101,7 @@ def enforce(checks: Sequence[Check]) -> None:
 
 
 class InputReport(eqx.Module):
-    """The first failed check of a traced call, kept so the host can say the same sentence."""
+    """The first failed check of a traced call, for the host to say the same sentence."""
 
     index: Int[Array, "..."]
     got: Float[Array, "..."]
@@ -119,7 +120,7 @@ class InputReport(eqx.Module):
 
 
 def report(checks: Sequence[Check]) -> InputReport:
-    """Find the first failed check, in traced code. `index` is the number of checks when all hold."""
+    """Find the first failed check in traced code; `index` is their number when all hold."""
     count = len(checks)
     failed = jnp.stack([~jnp.asarray(check.ok) for check in checks])
     got = jnp.stack([jnp.asarray(check.got, float) for check in checks])

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .types import Scalar
+
 
 def _shifted(
-    costs: Float[Array, "n k"], beta: Float[Array, ""]
+    costs: Float[Array, "n k"], beta: Scalar
 ) -> tuple[Float[Array, "n k"], Float[Array, " n"]]:
     # The shift cancels in every result, so it needs no derivative. The largest exponent is then
     # zero: sums of exponentials are at least one and need no further guard.
@@ -19,13 +21,13 @@ def _shifted(
     return -beta * (costs - lowest[:, None]), lowest
 
 
-def log_policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+def log_policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     """Log Gibbs policy, log softmax_j(-beta costs_ij); an infinite cost has weight zero."""
     exponents, _ = _shifted(costs, beta)
     return exponents - jnp.log(jnp.sum(jnp.exp(exponents), axis=-1, keepdims=True))
 
 
-def policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+def policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     """Gibbs policy, softmax_j(-beta costs_ij)."""
     exponents, _ = _shifted(costs, beta)
     weights = jnp.exp(exponents)
@@ -33,7 +35,7 @@ def policy(costs: Float[Array, "n k"], beta: Float[Array, ""]) -> Float[Array, "
 
 
 def free_energy(
-    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Float[Array, ""]
+    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Scalar
 ) -> Float[Array, ""]:
     """Free energy -(1/beta) sum_i weights_i log sum_j exp(-beta costs_ij)."""
     exponents, lowest = _shifted(costs, beta)
@@ -41,7 +43,7 @@ def free_energy(
 
 
 def distortion_and_entropy(
-    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Float[Array, ""]
+    costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Scalar
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Expected cost D and conditional entropy H of the Gibbs policy, with 0 log 0 = 0."""
     log_pi = log_policy(costs, beta)

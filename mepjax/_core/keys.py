@@ -20,6 +20,4 @@ def check_key(key: Any) -> Any:
     else:
         got = f"{type(key).__name__} {key!r}"
     hint = f" Write `key=jax.random.key({key})`." if isinstance(key, int) else ""
-    raise TypeError(
-        f"`key` must be a JAX random key such as `jax.random.key(0)`; got {got}.{hint}"
-    )
+    raise TypeError(f"`key` must be a JAX random key such as `jax.random.key(0)`; got {got}.{hint}")

@@ -32,7 +32,9 @@ def axpy(scale: Any, x: Any, y: Any) -> Any:
 
 def dot(a: Any, b: Any) -> Float[Array, ""]:
     """Sum of leafwise inner products."""
-    return functools.reduce(jnp.add, jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)))
+    return functools.reduce(
+        jnp.add, jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b))
+    )
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

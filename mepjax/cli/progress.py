@@ -38,7 +38,7 @@ class Bar:
     """A progress bar on standard error over `total` anneals, to be used in a `with` block."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.started, self.first = total, 0, math.nan
+        self.text, self.started, self.first = "starting", 0, math.nan
         self.bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -47,7 +47,7 @@ class Bar:
             console=Console(stderr=True),
             transient=True,
         )
-        self.task = self.bar.add_task("starting", total=total)
+        self.task = self.bar.add_task(self.text, total=total)
 
     def __enter__(self) -> "Bar":
         self.bar.start()
@@ -62,9 +62,9 @@ class Bar:
         self.bar.stop()
 
     def run(self, name: str, restart: int) -> None:
-        """A new anneal: it compiles first."""
-        text = f"{name}, restart {restart + 1}"
-        self.bar.update(self.task, description=text, completed=self.started)
+        """A new anneal: it may have to be compiled first, without a sign of life."""
+        self.text = f"{name}, restart {restart + 1}"
+        self.bar.update(self.task, description=f"{self.text}, compiling", completed=self.started)
         self.started, self.first = self.started + 1, math.nan
 
     def stage(self, progress: mj.Progress) -> None:
@@ -73,7 +73,7 @@ class Bar:
             self.first = progress.beta
         span = math.log(progress.beta_max / self.first)
         share = math.log(progress.beta / self.first) / span if span > 0 else 1.0
-        self.bar.update(self.task, completed=self.started - 1 + share)
+        self.bar.update(self.task, description=self.text, completed=self.started - 1 + share)
 
 
 def on_terminal() -> bool:

@@ -82,7 +82,8 @@ def _write_figure(path: Path, result: Result, points: Points) -> None:
         axes.set_xlabel(_plain(points.names[0]))
     if d == 2:
         axes.set_ylabel(_plain(points.names[1]))
-    axes.set_title(f"{result.best.n_used} of {result.problem.k} clusters used, {autonomy(result)}")
+    used = f"{result.best.n_used} of {result.problem.k} clusters used"
+    axes.set_title(f"{used}\n{autonomy(result)}", fontsize=10)
     figure.savefig(path, dpi=150, format="png")
 
 

@@ -137,9 +137,7 @@ def _check_init(problem: Problem, init: Any, key: Any) -> Any:
         got = jax.tree.map(jnp.shape, init)
         want = jax.tree.map(lambda leaf: leaf.shape, expected)
         raise ValueError(f"`init` must have the shape of params, {want}; got {got}.")
-    return jax.tree.map(
-        lambda a, b: arrays.as_float_array("init", a, b.dtype), init, expected
-    )
+    return jax.tree.map(lambda a, b: arrays.as_float_array("init", a, b.dtype), init, expected)
 
 
 class _Crossings(eqx.Module):
@@ -301,9 +299,7 @@ def _run(
                 problem, carry.params, carry.stage.beta, carry.direction, limit
             )
 
-        stage = trees.where(
-            index <= relaxation, carry.stage, schedule.next(carry.stage, predict)
-        )
+        stage = trees.where(index <= relaxation, carry.stage, schedule.next(carry.stage, predict))
         now = problem
         if relaxation:
             s = jnp.minimum((index + 1) / (relaxation + 1), 1.0).astype(dtype)

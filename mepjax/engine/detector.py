@@ -234,9 +234,10 @@ def _critical_beta(problem: Any, params: Any, beta: Any, detector: Detector) -> 
     fixed = jax.lax.stop_gradient(safe)
 
     # One Newton step whose value is the root and whose derivative is the implicit function's.
+    still_problem, still_params = trees.stop_gradient((problem, params))
+
     def along_beta(trial: Array) -> Array:
-        still = trees.stop_gradient((problem, params))
-        return differentiable_curvature(*still, trial, start, detector)
+        return differentiable_curvature(still_problem, still_params, trial, start, detector)
 
     slope = jax.lax.stop_gradient(jax.grad(along_beta)(fixed))
     value = differentiable_curvature(problem, params, fixed, start, detector)

@@ -10,6 +10,8 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from .._core import checks, trees
+from .._core.linear import solve_symmetric
+from .._core.types import Scalar
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 
@@ -64,15 +66,15 @@ class Problem(eqx.Module):
         """Params to start from: the minimiser of F as beta -> 0 where there is one."""
 
     @abc.abstractmethod
-    def free_energy(self, params: Any, beta: Float[Array, ""]) -> Float[Array, ""]:
+    def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """F = D - H / beta at the Gibbs policy, finite for all beta > 0."""
 
-    def update(self, params: Any, beta: Float[Array, ""]) -> Any:
+    def update(self, params: Any, beta: Scalar) -> Any:
         """One sweep of the fixed-point map; default: a metric-preconditioned gradient step."""
         gradient = jax.grad(self.free_energy)(params, beta)
         return trees.subtract(params, self.precondition(params, beta, gradient))
 
-    def residual(self, params: Any, beta: Float[Array, ""]) -> Any:
+    def residual(self, params: Any, beta: Scalar) -> Any:
         """The equation a solution satisfies, shaped like params; default: grad F.
 
         Implicit gradients differentiate this and nothing else.
@@ -80,19 +82,19 @@ class Problem(eqx.Module):
         return jax.grad(self.free_energy)(params, beta)
 
     @abc.abstractmethod
-    def metric(self, params: Any, beta: Float[Array, ""]) -> lx.AbstractLinearOperator:
+    def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
         """Positive definite operator on the primal, equal to Hess F as beta -> 0."""
 
-    def precondition(self, params: Any, beta: Float[Array, ""], vector: Any) -> Any:
+    def precondition(self, params: Any, beta: Scalar, vector: Any) -> Any:
         """Solve with `metric`; override where its structure makes that cheap."""
-        return lx.linear_solve(self.metric(params, beta), vector, throw=False).value
+        return solve_symmetric(self.metric(params, beta), vector)
 
     @abc.abstractmethod
-    def policy(self, params: Any, beta: Float[Array, ""]) -> Float[Array, "..."]:
+    def policy(self, params: Any, beta: Scalar) -> Float[Array, "..."]:
         """Log Gibbs policy: logsumexp over the last axis is 0, masked entries are -inf."""
 
     @abc.abstractmethod
-    def terms(self, params: Any, beta: Float[Array, ""]) -> Terms:
+    def terms(self, params: Any, beta: Scalar) -> Terms:
         """Distortion D, entropy H and constraint residuals at the Gibbs policy."""
 
     @abc.abstractmethod
@@ -158,7 +160,7 @@ class Problem(eqx.Module):
         """Params whose slot s has the values of slot parent[s]."""
         return jax.tree.map(lambda leaf: leaf[parent], params)
 
-    def slot_spectrum(self, params: Any, beta: Float[Array, ""]) -> Any:
+    def slot_spectrum(self, params: Any, beta: Scalar) -> Any:
         """Per slot: critical beta, direction, split gain, removal cost; `None`: no growth."""
         return None
 
@@ -167,6 +169,6 @@ class Problem(eqx.Module):
         del key, n
         return self
 
-    def chunk_stats(self, params: Any, beta: Float[Array, ""], chunk: Any) -> Any:
+    def chunk_stats(self, params: Any, beta: Scalar, chunk: Any) -> Any:
         """Sums over a chunk of data from which F, residual and metric follow; `None`: none."""
         return None

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import checks
 from .._core.arrays import as_float_array
+from .._core.types import Tracer
 
 _DEFAULT_MAX_STAGES = 512
 # A stage shorter than this fraction of a regular one is merged into its neighbour.
@@ -64,7 +64,7 @@ class AbstractSchedule(eqx.Module):
 
 def _scalar(owner: str, name: str, value: Any) -> Any:
     """A scalar leaf: traced values stay, concrete ones keep their full precision."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         scalar = as_float_array(name, value)
     else:
         try:
@@ -253,7 +253,7 @@ class Explicit(AbstractSchedule):
     max_stages: int = eqx.field(static=True)
 
     def __init__(self, betas: Any) -> None:
-        if not isinstance(betas, jax.core.Tracer):
+        if not isinstance(betas, Tracer):
             try:
                 betas = np.asarray(betas, np.float64)
             except (TypeError, ValueError) as error:

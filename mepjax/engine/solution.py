@@ -3,12 +3,12 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core.checks import InputReport
 from .._core.codes import Code, SolveError
+from .._core.types import Tracer
 
 
 class Trace(eqx.Module):
@@ -67,7 +67,7 @@ class Solution(eqx.Module):
         **Raises:** `ValueError` for bad input, with the sentence the constructor would have used;
         `SolveError` otherwise. Warnings (NEAR_CRITICAL and the like) do not raise.
         """
-        if isinstance(self.code, jax.core.Tracer):
+        if isinstance(self.code, Tracer):
             raise TypeError(
                 "`raise_if_failed` looks at numbers, so it must be called outside `jit`, `grad` "
                 "and `vmap`; inside them use `solution.code`."
@@ -80,7 +80,9 @@ class Solution(eqx.Module):
         code = Code(int(codes.reshape(-1)[lane]))
         text = code.message
         if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
-            index = int(np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane])
+            index = int(
+                np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane]
+            )
             got = float(np.broadcast_to(np.asarray(self.input_report.got), codes.shape).flat[lane])
             text = self.input_report.message(index, got)
         if np.ndim(self.code) > 0:

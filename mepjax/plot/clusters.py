@@ -22,7 +22,9 @@ _PALETTE = np.array(
         [0.80, 0.40, 0.00],
     ]
 )
+_UNUSED = np.array([0.6, 0.6, 0.6])
 _LABELLED = 40
+_SWEEPS = 20
 
 
 def clusters(
@@ -66,21 +68,23 @@ def clusters(
     points = np.asarray(problem.x, np.float64)
     centres = np.asarray(solution.params, np.float64)
     mixture = np.asarray(problem.association_weights(solution.params, solution.beta), np.float64)
-    used = np.unique(np.asarray(problem.harden(solution.params).assignments))
+    told = np.asarray(problem.harden(solution.params).assignments)
+    used = np.isin(np.arange(problem.k), told)
     if units is not None:
         points, centres = units(points), units(centres)
     points, centres, names = _plane(points, centres, np.asarray(problem.weights, np.float64))
     axes = _new_axes() if ax is None else ax
 
-    colours = _PALETTE[_assign_colours(centres)]
+    colours = np.tile(_UNUSED, (problem.k, 1))
+    colours[used] = _PALETTE[_assign_colours(centres[used])]
     total = np.sum(mixture, axis=1, keepdims=True)
-    # Points of weight zero end nowhere; they are white.
-    mixed = np.where(total > 0, mixture @ colours / np.where(total > 0, total, 1), 1.0)
+    # Points of weight zero end nowhere; they are grey.
+    mixed = np.where(total > 0, mixture @ colours / np.where(total > 0, total, 1), 0.7)
     n = len(points)
     # The more points, the smaller and the more translucent.
     size, alpha = np.clip(8000 / n, 4, 36), np.clip(60 / n**0.5, 0.25, 0.9)
     axes.scatter(*points.T, s=size, c=np.clip(mixed, 0, 1), alpha=alpha, linewidths=0, zorder=1)
-    _draw_centres(axes, centres, colours, np.isin(np.arange(len(centres)), used))
+    _draw_centres(axes, centres, colours, used)
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     if len(names) == 2 and names[1]:
@@ -135,35 +139,42 @@ def _plane(
 
 
 def _assign_colours(centres: np.ndarray) -> np.ndarray:
-    """A palette entry for each centre: the one whose bearers so far are farthest away."""
-    chosen = np.zeros(len(centres), int)
-    # Along the first axis, so that near centres follow each other and see each other's choice.
-    order = np.argsort(centres[:, 0], kind="stable")
-    for place, index in enumerate(order):
-        done = order[:place]
-        gaps = np.full(len(_PALETTE), np.inf)
-        distances = np.linalg.norm(centres[done] - centres[index], axis=1)
-        np.minimum.at(gaps, chosen[done], distances)
-        chosen[index] = int(np.argmax(gaps))
+    """A palette entry for each centre, so that near centres look different."""
+    contrast = np.linalg.norm(_PALETTE[:, None] - _PALETTE, axis=2) + 0.25
+    distances = np.linalg.norm(centres[:, None] - centres, axis=2)
+    distances = np.maximum(distances, 1e-6 * np.max(distances, initial=0)) + 1e-30
+    # Repulsion between like colours falls off fast, so that it is near centres that count.
+    repulsion = np.where(
+        np.eye(len(centres), dtype=bool), 0.0, (distances / np.max(distances)) ** -4
+    )
+    chosen = np.arange(len(centres)) % len(_PALETTE)
+    for _ in range(_SWEEPS):
+        before = chosen.copy()
+        for index, others in enumerate(repulsion):
+            chosen[index] = int(np.argmin(contrast[:, chosen] ** -4 @ others))
+        if np.array_equal(chosen, before):
+            break
     return chosen
 
 
 def _draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.ndarray) -> None:
     labelled = len(centres) <= _LABELLED
     size = 190 if labelled else 60
-    ax.scatter(
-        *centres[used].T, s=size, c=colours[used], edgecolors="black", linewidths=1.2, zorder=3,
-        label="centre",
-    )  # fmt: skip
     if not np.all(used):
-        ax.scatter(
-            *centres[~used].T, s=size / 2, c="black", marker="X", edgecolors="white", zorder=2,
-            label="centre nobody is told to join",
-        )  # fmt: skip
-        ax.legend(loc="best", framealpha=0.9)
+        # Often they coincide, with each other and with a used one: the arms reach out from below.
+        unused = ax.scatter(
+            *centres[~used].T, s=2.2 * size, c="black", marker="x", linewidths=1.8, zorder=2
+        )
+        number = int(np.sum(~used))
+        text = f"{number} {'centre' if number == 1 else 'centres'} nobody is told to join"
+        ax.legend([unused], [text], loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+    ax.scatter(
+        *centres[used].T, s=size, c=colours[used], edgecolors="black", linewidths=1.2, zorder=3
+    )
     if labelled:
         for index in np.flatnonzero(used):
+            dark = colours[index] @ [0.299, 0.587, 0.114] < 0.55
             ax.annotate(
                 str(index), centres[index], ha="center", va="center", fontsize=8,
-                fontweight="bold", color="white", zorder=4,
+                fontweight="bold", color="white" if dark else "black", zorder=4,
             )  # fmt: skip

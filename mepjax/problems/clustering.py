@@ -5,11 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks, gibbs
+from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
@@ -210,18 +210,14 @@ class Clustering(Problem):
     def probabilities(self, params: Float[Array, "k d"]) -> Float[Array, "n k k"]:
         """p(k|j,i) as an array [i, j, k], for inspection of small problems."""
         kernel, distances = self._parts(params)
-        return self.autonomy.probabilities(kernel, *distances.shape, distances.dtype)
+        return self.autonomy.probabilities(kernel, *distances.shape, dtype=distances.dtype)
 
-    def _weights_for(
-        self, kernel: Any, policy: Float[Array, "n k"]
-    ) -> Float[Array, "n k"]:
+    def _weights_for(self, kernel: Any, policy: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """w_ik = weights_i sum_j policy_ij p(k|j,i): the transpose of the average."""
         _, transpose = jax.vjp(lambda d: self.autonomy.average(kernel, d), policy)
         return transpose(self._shares()[:, None] * policy)[0]
 
-    def association_weights(
-        self, params: Float[Array, "k d"], beta: Float[Array, ""]
-    ) -> Float[Array, "n k"]:
+    def association_weights(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
         """Share of entity i's weight that ends in cluster k, after overrides; sums to one."""
         kernel, distances = self._parts(params)
         policy = gibbs.policy(self.autonomy.average(kernel, distances), beta)
@@ -231,14 +227,14 @@ class Clustering(Problem):
         """Clusters with enough mass for their mean to be defined; NaN counts, to be seen."""
         return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
 
-    def _metric_masses(self, params: Any, beta: Float[Array, ""]) -> Float[Array, " k"]:
+    def _metric_masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
         masses = jnp.sum(self.association_weights(params, beta), axis=0)
         return jnp.where(self._live(masses), masses, 1.0)
 
     # The contract.
 
     def init(self, key: Any) -> Float[Array, "k d"]:
-        """Equation (2) at the uniform policy: all centres at the mean, unless p differs by entity."""
+        """Equation (2) at the uniform policy: the mean for all, unless p differs by entity."""
         mean = jnp.broadcast_to(self._shares() @ self._centred(), (self.k, self.x.shape[1]))
         kernel, _ = self._parts(mean + self.origin)
         uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
@@ -254,13 +250,11 @@ class Clustering(Problem):
         means = sums / jnp.where(live, masses[:, None], 1.0)
         return jnp.where(live, means, jax.lax.stop_gradient(previous))
 
-    def free_energy(
-        self, params: Float[Array, "k d"], beta: Float[Array, ""]
-    ) -> Float[Array, ""]:
+    def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
         return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
 
-    def update(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "k d"]:
+    def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """Equations (1) and (2); a preconditioned gradient step where p moves with the centres."""
         if self.autonomy.depends_on_centres and self.stationarity == "exact":
             return super().update(params, beta)
@@ -268,7 +262,7 @@ class Clustering(Problem):
         origin = jax.lax.stop_gradient(self.origin)
         return self._centres(self.association_weights(params, beta), params - origin) + origin
 
-    def residual(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "k d"]:
+    def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """grad F, or the mass-scaled fixed-point equation for frozen stationarity."""
         masses = jnp.sum(self.association_weights(params, beta), axis=0)
         if self.variational:
@@ -279,21 +273,21 @@ class Clustering(Problem):
         stays = params - jax.lax.stop_gradient(params)
         return jnp.where(self._live(masses)[:, None], equation, stays)
 
-    def metric(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Any:
+    def metric(self, params: Float[Array, "k d"], beta: Scalar) -> Any:
         """2 diag(m), times the cost's matrix; mass 1 in place of none."""
         return self.cost.metric(self._metric_masses(params, beta), params)
 
     def precondition(
-        self, params: Float[Array, "k d"], beta: Float[Array, ""], vector: Float[Array, "k d"]
+        self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`, cluster by cluster."""
         return self.cost.precondition(self._metric_masses(params, beta), vector)
 
-    def policy(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Float[Array, "n k"]:
+    def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
         """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1)."""
         return gibbs.log_policy(self.average_distances(params), beta)
 
-    def terms(self, params: Float[Array, "k d"], beta: Float[Array, ""]) -> Terms:
+    def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
         costs = self.average_distances(params)
         return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
@@ -329,9 +323,7 @@ class Clustering(Problem):
 
     # Beyond the contract.
 
-    def evaluate(
-        self, params: Any, *, beta: Any = None, autonomy: Any = None
-    ) -> Evaluation:
+    def evaluate(self, params: Any, *, beta: Any = None, autonomy: Any = None) -> Evaluation:
         """What given centres cost, under this problem's autonomy or another.
 
         `aware.evaluate(ignorant_solution.params).cost` against `aware.harden(solution.params)`

@@ -10,8 +10,9 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from .._core import checks
-from .._core.arrays import as_float_array
+from .._core.arrays import as_parameter
 from .._core.distances import squared_euclidean
+from .._core.linear import solve_symmetric
 
 
 class AbstractCost(eqx.Module):
@@ -101,7 +102,7 @@ class Mahalanobis(AbstractCost):
     matrix: Float[Array, "d d"]
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = as_float_array("matrix", matrix)
+        self.matrix = as_parameter("matrix", matrix)
         shape = self.matrix.shape
         if self.matrix.ndim != 2 or shape[0] != shape[1] or shape[0] == 0:
             raise ValueError(f"Mahalanobis: `matrix` must be square; got shape {shape}.")
@@ -162,8 +163,7 @@ class Mahalanobis(AbstractCost):
     ) -> Float[Array, "k d"]:
         """matrix^-1 vector_k / (2 m_k), one small solve for all clusters."""
         operator = lx.MatrixLinearOperator(self.matrix, lx.positive_semidefinite_tag)
-        solve = lambda v: lx.linear_solve(operator, v, throw=False).value  # noqa: E731
-        return jax.vmap(solve)(vector) / (2 * masses[:, None])
+        return jax.vmap(lambda v: solve_symmetric(operator, v))(vector) / (2 * masses[:, None])
 
 
 def as_cost(cost: Any) -> AbstractCost:

@@ -3,12 +3,10 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from .._core import trees
 from .base import AbstractSolver, StepInfo
 
 
@@ -90,7 +88,5 @@ class Anderson(AbstractSolver):
             usable = usable & (after <= before + slack)
         new = jnp.where(usable, combined, updated)
         restart = (history.count > 1) & ~usable
-        history = _History(
-            history.iterates, history.moves, jnp.where(restart, 0, history.count)
-        )
+        history = _History(history.iterates, history.moves, jnp.where(restart, 0, history.count))
         return unravel(new), history, StepInfo(unravel(move), jnp.asarray(False))

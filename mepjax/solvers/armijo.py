@@ -103,7 +103,9 @@ class Armijo(AbstractSolver):
         new = trees.where(trial.accepted, trial.params, params)
         # Exact minimiser of the quadratic through both slopes; doubling where it curves down.
         bend = trial.slope - slope
-        suggested = jnp.where(bend > 0, -trial.step * slope / jnp.where(bend > 0, bend, 1.0), jnp.inf)
+        suggested = jnp.where(
+            bend > 0, -trial.step * slope / jnp.where(bend > 0, bend, 1.0), jnp.inf
+        )
         next_step = jnp.clip(jnp.minimum(suggested, 4 * trial.step), 1e-4, 1e4)
         next_step = jnp.where(trial.accepted, next_step, 1.0).astype(dtype)
         return new, next_step, StepInfo(move, stalled)

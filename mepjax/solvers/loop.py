@@ -50,8 +50,8 @@ def solve_stage(
 
     A small step is not a small error: near a phase transition steps shrink by a factor close to
     one. The error left after a step s with observed contraction r is about s r / (1 - r); that,
-    and the step, are what is compared with `rtol`. While r >= 1 (a perturbation is still growing) the loop
-    goes on, unless steps are at rounding level.
+    and the step, are what is compared with `rtol`. While r >= 1 (a perturbation is still growing)
+    the loop goes on, unless steps are at rounding level.
     """
     dtype = trees.dtype_of(params)
     scale = problem.params_scale(params)
@@ -77,7 +77,10 @@ def solve_stage(
         at_rounding = (move <= floor) | ((since >= _PATIENCE) & (move <= 16 * floor))
         finite = trees.all_finite(new)
         code = jnp.where((error <= rtol) | at_rounding, int(Code.OK), _RUNNING)
-        code = jnp.where(info.stalled & (code == _RUNNING), int(Code.STALLED), code)
+        # A line search that finds nothing within the tolerance asked for has arrived.
+        arrived = move <= jnp.maximum(rtol, 64 * floor)
+        stalled = jnp.where(arrived, int(Code.OK), int(Code.STALLED))
+        code = jnp.where(info.stalled & (code == _RUNNING), stalled, code)
         code = jnp.where(finite, code, int(Code.NON_FINITE)).astype(jnp.int32)
         return _LoopState(
             params=trees.where(finite, new, loop.params),

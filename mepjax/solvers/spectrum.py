@@ -75,8 +75,10 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
 
         _, linear_update = jax.linearize(update, flat)
 
-        def apply(v: Array) -> Array:
+        def without_update(v: Array) -> Array:
             return ravel_pytree(metric.mv(unravel(v - linear_update(v))))[0]
+
+        apply = without_update
 
     def metric_mv(v: Array) -> Array:
         return ravel_pytree(metric.mv(unravel(v)))[0]

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 """Dense float64 NumPy oracle for maximum-entropy clustering with autonomy.
 
 Written from the mathematics document alone ("section n" below refers to its sections, "eq. (n)"

@@ -50,7 +50,7 @@ class AbstractAutonomy(eqx.Module):
     def average(self, kernel: Any, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """sum_k p(k | j, i) D_ik, linear in `distances`."""
 
-    def probabilities(self, kernel: Any, n: int, k: int, dtype: Any) -> Float[Array, "n k k"]:
+    def probabilities(self, kernel: Any, n: int, k: int, *, dtype: Any) -> Float[Array, "n k k"]:
         """p(k | j, i) as an array [i, j, k]; for small problems and tests."""
         columns = jnp.eye(k, dtype=dtype)
         average = lambda column: self.average(kernel, jnp.broadcast_to(column, (n, k)))  # noqa: E731

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._core import checks
-from ..._core.arrays import as_float_array
+from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
 from .base import AbstractAutonomy, check_kappa, row_kappa
 
@@ -38,7 +38,7 @@ class Uniform(AbstractAutonomy):
     kappa: Float[Array, "*n"]
 
     def __init__(self, kappa: Any) -> None:
-        self.kappa = as_float_array("kappa", kappa)
+        self.kappa = as_parameter("kappa", kappa)
         checks.enforce(check_kappa("Uniform", self.kappa))
 
     @property
@@ -96,7 +96,7 @@ class Matrix(AbstractAutonomy):
     p: Float[Array, "k k"]
 
     def __init__(self, p: Any) -> None:
-        self.p = as_float_array("p", p)
+        self.p = as_parameter("p", p)
         if self.p.ndim != 2 or self.p.shape[0] != self.p.shape[1] or self.p.size == 0:
             raise ValueError(f"Matrix: `p` must have shape (K, K); got {self.p.shape}.")
         checks.enforce(_check_stochastic("Matrix", self.p))
@@ -140,7 +140,7 @@ class Dense(AbstractAutonomy):
     p: Float[Array, "n k k"]
 
     def __init__(self, p: Any) -> None:
-        self.p = as_float_array("p", p)
+        self.p = as_parameter("p", p)
         if self.p.ndim != 3 or self.p.shape[1] != self.p.shape[2] or self.p.size == 0:
             raise ValueError(f"Dense: `p` must have shape (N, K, K); got {self.p.shape}.")
         checks.enforce(_check_stochastic("Dense", self.p))

@@ -42,7 +42,7 @@ class Function(AbstractAutonomy):
     ```
     """
 
-    fn: Callable[[Array, Array], Array]
+    fn: Callable[[Array, Array], Any]
     block: int = eqx.field(static=True, default=256)
 
     def __check_init__(self) -> None:
@@ -101,7 +101,8 @@ def as_autonomy(autonomy: Any) -> AbstractAutonomy | None:
             f"`autonomy` must be an instance, such as {autonomy.__name__}(...); got the class."
         )
     if callable(autonomy):
-        return Function(autonomy)
+        fn: Callable[[Array, Array], Any] = autonomy
+        return Function(fn)
     raise TypeError(
         "`autonomy` must be None, a model from mepjax.autonomy or a function of (x_i, Y); "
         f"got {type(autonomy).__name__}."

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._core import checks
-from ..._core.arrays import as_float_array
+from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
 from .base import AbstractAutonomy, check_kappa, row_kappa
 
@@ -80,17 +80,17 @@ class Softmax(AbstractAutonomy):
         direct_limit: int = _DIRECT_LIMIT,
     ) -> None:
         self.direct_limit = direct_limit
-        self.kappa = as_float_array("kappa", kappa)
-        self.zeta = as_float_array("zeta", zeta)
-        self.gamma = as_float_array("gamma", gamma)
-        self.temperature = as_float_array("temperature", temperature)
+        self.kappa = as_parameter("kappa", kappa)
+        self.zeta = as_parameter("zeta", zeta)
+        self.gamma = as_parameter("gamma", gamma)
+        self.temperature = as_parameter("temperature", temperature)
         for name in ("zeta", "gamma", "temperature"):
             shape = getattr(self, name).shape
             if shape != ():
                 raise ValueError(f"Softmax: `{name}` must be a scalar; got shape {shape}.")
         checks.enforce(self._checks(None))
         concrete = checks.is_concrete(self.gamma)
-        # Without pull towards the entity the start at coincident centres is convex.
+        # Without pull towards the entity p is one K x K table and the start is convex.
         self.reaches_entity = not (concrete and float(self.gamma) == 0.0)
 
     def _checks(self, n: int | None) -> tuple[checks.Check, ...]:
@@ -103,9 +103,22 @@ class Softmax(AbstractAutonomy):
             checks.check_range(owner, "temperature", self.temperature, low=0.0, open_low=True),
         )
 
+    def _check_gamma(self) -> tuple[checks.Check, ...]:
+        """A model built at gamma = 0 has left out what another gamma would need."""
+        if self.reaches_entity:
+            return ()
+        return (
+            checks.Check(
+                self.gamma == 0,
+                self.gamma,
+                "Softmax: this model was built with `gamma` = 0, and gamma was later replaced by "
+                "{got}; build a new Softmax instead.",
+            ),
+        )
+
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
-        """kappa a probability, temperature positive."""
-        return self._checks(n)
+        """kappa a probability, temperature positive, gamma as built."""
+        return (*self._checks(n), *self._check_gamma())
 
     @property
     def depends_on_centres(self) -> bool:
@@ -141,7 +154,9 @@ class Softmax(AbstractAutonomy):
         if distances.shape[1] == 1:
             return distances
         n, k = distances.shape
-        if n * k * k <= self.direct_limit:
+        if not self.reaches_entity:
+            alternative = _entity_free(kernel, distances)
+        elif n * k * k <= self.direct_limit:
             alternative = _direct(kernel, distances)
         else:
             trusted = jax.lax.stop_gradient(_all_trusted(kernel))
@@ -182,6 +197,14 @@ class Softmax(AbstractAutonomy):
         start = jnp.maximum(4 * critical, self.temperature)
         temperature = start ** (1 - s) * self.temperature**s
         return eqx.tree_at(lambda model: model.temperature, self, temperature)
+
+
+def _entity_free(kernel: _Kernel, distances: Array) -> Array:
+    """One K x K table, and the first-order effect of log_reach, which is zero in value."""
+    table = jax.nn.softmax(kernel.log_pull, axis=1).T
+    product = lambda a: jnp.matmul(a, table, precision=_HIGHEST)  # noqa: E731
+    mean, reach = product(distances), kernel.log_reach
+    return mean + product(reach * distances) - product(reach) * mean
 
 
 def _direct(kernel: _Kernel, distances: Array) -> Array:
