@@ -210,8 +210,14 @@ def cluster(
         ),
     ] = None,
     restarts: Annotated[
-        int, _number("--restarts", int, help="Random starts, of which the best is kept.")
-    ] = _DEFAULTS.restarts,
+        int | None,
+        _number(
+            "--restarts",
+            int,
+            help="Random starts, of which the best is kept.",
+            show_default="4 for softmax autonomy, else 2",
+        ),
+    ] = None,
     seed: Annotated[int, _number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
     beta_min: Annotated[
         float | None,

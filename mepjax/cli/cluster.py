@@ -34,7 +34,7 @@ class Options:
     gamma: float | None = None
     matrix: np.ndarray | None = None
     scale: str | None = None
-    restarts: int = 2
+    restarts: int | None = None
     seed: int = 0
     beta_min: float | None = None
     beta_max: float | None = None
@@ -58,6 +58,13 @@ class Options:
         return self.scale or ("unit" if self.kind == "softmax" else "none")
 
     @property
+    def starts(self) -> int:
+        """Restarts in effect; softmax autonomy has more local minima than the others."""
+        if self.restarts is not None:
+            return self.restarts
+        return 4 if self.kind == "softmax" else 2
+
+    @property
     def is_aware(self) -> bool:
         """Whether autonomy can change anything: not for kappa = 0 or one cluster."""
         return self.k > 1 and (self.kind == "matrix" or bool(self.kappa))
@@ -68,7 +75,7 @@ class Options:
     def check(self) -> None:
         """Raise `CommandError` for a value out of range or options that contradict each other."""
         _require(self.k >= 1, "-k", self.k, "at least 1")
-        _require(self.restarts >= 1, "--restarts", self.restarts, "at least 1")
+        _require(self.starts >= 1, "--restarts", self.starts, "at least 1")
         _require(0 <= self.seed < 2**32, "--seed", self.seed, "an integer from 0 to 2^32 - 1")
         _require(1 < self.factor < math.inf, "--factor", self.factor, "more than 1")
         if self.kappa is not None:
@@ -174,10 +181,11 @@ class Scaling:
 
     @property
     def cost_factor(self) -> float | None:
-        """What turns a scaled cost into one in input units; `None` where axes differ."""
-        if np.all(self.factor == self.factor[0]):
-            return float(self.factor[0]) ** 2
-        return None
+        """What turns a scaled cost into one in input units; `None` where there is no such."""
+        with np.errstate(over="ignore"):
+            factor = float(np.square(self.factor[0]))
+        usable = np.all(self.factor == self.factor[0]) and 0 < factor < math.inf
+        return factor if usable else None
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Input units to scaled ones."""
@@ -214,7 +222,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of `cluster`. `ignored` is the best run without autonomy, if it was needed."""
+    """The outcome of `cluster`.
+
+    **Fields:** `options` and `scaling`; `problem` and `schedule` as solved; all `runs`, the `best`
+    of them and, if there is autonomy, the best `ignored` without it; of the best run the `centres`
+    (K, d) in input units, the `assignments` (N,), the soft `policy` (N, K), and `mixture` (N, K),
+    the share of all weight that goes from each point to each cluster after overrides.
+    """
 
     options: Options
     scaling: Scaling
@@ -223,13 +237,19 @@ class Result:
     runs: tuple[Run, ...]
     best: Run
     ignored: Run | None
+    centres: np.ndarray
+    assignments: np.ndarray
+    policy: np.ndarray
+    mixture: np.ndarray
 
     @property
     def cost_of_ignoring(self) -> float | None:
         """How many per cent more the centres found without autonomy cost; `None` if undefined."""
-        if self.ignored is None or not self.best.cost > 0:
+        if self.ignored is None:
             return None
-        return 100 * (self.ignored.cost / self.best.cost - 1)
+        if self.ignored.cost == self.best.cost:
+            return 0.0  # also where both are zero
+        return 100 * (self.ignored.cost / self.best.cost - 1) if self.best.cost > 0 else None
 
 
 class Watch(Protocol):
@@ -244,9 +264,8 @@ class Watch(Protocol):
 
 def long_runs(options: Options) -> int:
     """How many whole anneals `cluster` will do."""
-    if not options.is_aware:
-        return options.restarts
-    return options.restarts * (3 if options.kind == "softmax" else 2)
+    ways = 1 if not options.is_aware else 3 if options.kind == "softmax" else 2
+    return ways * options.starts
 
 
 def cluster(
@@ -266,13 +285,13 @@ def cluster(
     with jax.enable_x64(options.float64):
         dtype = np.float64 if options.float64 else np.float32
         z = scaling.apply(x)
-        # Costs are squares, so coordinates must stay below the root of the largest number.
-        with np.errstate(over="ignore"):
-            largest = float(np.max(np.abs(z)))
-        if not largest < math.sqrt(float(np.finfo(dtype).max)) / 100:
+        # Costs are squares, which must be neither too large for a number nor too small.
+        largest, limits = float(np.max(np.abs(z))), np.finfo(dtype)
+        low, high = 1e3 * float(limits.tiny) ** 0.5, 1e-2 * float(limits.max) ** 0.5
+        if not (largest == 0 or low < largest < high):
             raise CommandError(
-                f"--scale: got {scaling.kind} and coordinates up to {largest:g}; expected smaller "
-                "ones, or --scale unit."
+                f"--scale: got {scaling.kind} and coordinates up to {largest:g}; expected "
+                f"{'larger' if largest <= low else 'smaller'} ones, or --scale unit."
             )
         if weights is not None:
             weights = (weights / np.sum(weights)).astype(dtype)
@@ -297,13 +316,13 @@ class _Solver:
             f"more, as it would take {stages:.0f} stages",
         )  # fmt: skip
         self.schedule = mj.Geometric(beta_min, beta_max, options.factor)
-        self.keys = jax.random.split(jax.random.key(options.seed), options.restarts)
+        self.keys = jax.random.split(jax.random.key(options.seed), options.starts)
         self.runs: list[Run] = []
 
     def solve(self) -> Result:
         problem, model = self.problem, self.problem.autonomy
         candidates = []
-        for restart in range(self.options.restarts):
+        for restart in range(self.options.starts):
             candidates.append(self._run(EXACT, restart, problem))
             if model.depends_on_centres:
                 frozen = mj.Clustering(
@@ -323,14 +342,19 @@ class _Solver:
                 f"the solve failed in all {len(candidates)} runs: [{code.name}] {code.message}",
                 SOLVE,
             )
+        centres, beta = best.solution.params, best.solution.beta
         return Result(
-            self.options, self.scaling, problem, self.schedule, tuple(self.runs), best, ignored
-        )
+            self.options, self.scaling, problem, self.schedule, tuple(self.runs), best, ignored,
+            centres=self.scaling.invert(centres),
+            assignments=np.asarray(problem.harden(centres).assignments),
+            policy=np.exp(np.asarray(problem.policy(centres, beta), np.float64)),
+            mixture=np.asarray(problem.association_weights(centres, beta), np.float64),
+        )  # fmt: skip
 
     def _ignore(self) -> Run | None:
         """What somebody unaware of autonomy would keep: the lowest cost without it."""
         plain = mj.Clustering(self.problem.x, self.problem.k, weights=self.problem.weights)
-        runs = [self._run(IGNORED, r, plain) for r in range(self.options.restarts)]
+        runs = [self._run(IGNORED, r, plain) for r in range(self.options.starts)]
         usable = [run for run in runs if not run.code.is_failing]
         return min(
             usable, key=lambda run: float(plain.harden(run.solution.params).cost), default=None

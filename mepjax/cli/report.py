@@ -25,7 +25,7 @@ def write_all(folder: Path, result: Result, points: Points, source: str) -> None
 
     **Arguments:** `source`: the name of the input, for the report.
     """
-    with new_files(folder) as place, jax.enable_x64(result.options.float64):
+    with new_files(folder) as place:
         _write_table(place("centres.csv"), _centres(result, points))
         _write_table(place("assignments.csv"), _assignments(result))
         text = json.dumps(report(result, points, source), indent=2, allow_nan=False)
@@ -40,27 +40,22 @@ def _write_table(path: Path, rows: Iterable[list[Any]]) -> None:
 
 def _shares(result: Result) -> tuple[np.ndarray, np.ndarray]:
     """Weight told to join each cluster, and weight that ends there at the last beta."""
-    problem, solution = result.problem, result.best.solution
-    weights = np.asarray(problem.weights, np.float64)
-    assignments = np.asarray(problem.harden(solution.params).assignments)
-    told = np.bincount(assignments, weights, minlength=problem.k) / np.sum(weights)
-    ends = np.asarray(problem.association_weights(solution.params, solution.beta), np.float64)
-    return told, ends.sum(axis=0)
+    weights = np.asarray(result.problem.weights, np.float64)
+    told = np.bincount(result.assignments, weights, minlength=result.problem.k)
+    return told / np.sum(weights), result.mixture.sum(axis=0)
 
 
 def _centres(result: Result, points: Points) -> Iterable[list[Any]]:
     yield ["cluster", *points.names, "share_told", "share_ending"]
-    centres = result.scaling.invert(result.best.solution.params)
-    for index, (centre, told, ends) in enumerate(zip(centres, *_shares(result), strict=True)):
+    rows = zip(result.centres, *_shares(result), strict=True)
+    for index, (centre, told, ends) in enumerate(rows):
         yield [index, *(f"{value:.9g}" for value in centre), f"{told:.7g}", f"{ends:.7g}"]
 
 
 def _assignments(result: Result) -> Iterable[list[Any]]:
-    problem, solution = result.problem, result.best.solution
-    yield ["row", "cluster", *(f"p_{index}" for index in range(problem.k))]
-    hard = np.asarray(problem.harden(solution.params).assignments).tolist()
-    soft = np.exp(np.asarray(problem.policy(solution.params, solution.beta), np.float64))
-    for row, (cluster, policy) in enumerate(zip(hard, soft.tolist(), strict=True)):
+    yield ["row", "cluster", *(f"p_{index}" for index in range(result.problem.k))]
+    rows = zip(result.assignments.tolist(), result.policy.tolist(), strict=True)
+    for row, (cluster, policy) in enumerate(rows):
         yield [row, cluster, *(f"{value:.7g}" for value in policy)]
 
 
@@ -72,12 +67,13 @@ def _write_figure(path: Path, result: Result, points: Points) -> None:
 
     d = points.x.shape[1]
     figure = Figure(figsize=(8, 7), layout="constrained")
-    axes = clusters(
-        result.problem,
-        result.best.solution,
-        ax=figure.add_subplot(),
-        units=result.scaling.invert if d <= 2 else None,
-    )
+    with jax.enable_x64(result.options.float64):
+        axes = clusters(
+            result.problem,
+            result.best.solution,
+            ax=figure.add_subplot(),
+            units=result.scaling.invert if d <= 2 else None,
+        )
     if d <= 2:
         axes.set_xlabel(_plain(points.names[0]))
     if d == 2:
@@ -175,7 +171,7 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
                 **options.parameters,
                 **({} if options.matrix is None else {"p": options.matrix.tolist()}),
             },
-            "restarts": options.restarts,
+            "restarts": options.starts,
             "seed": options.seed,
             "beta_min": float(result.schedule.beta_min),
             "beta_max": float(result.schedule.beta_max),
@@ -232,7 +228,7 @@ def summary(result: Result, points: Points, folder: Path) -> list[str]:
     best, factor = result.best, result.scaling.cost_factor
     n, d = points.x.shape
     lines = [
-        f"{n} points in {d} dimensions ({', '.join(points.names[:6])}{', ...' if d > 6 else ''}), "
+        f"points: {n} x {d} ({', '.join(points.names[:6])}{', ...' if d > 6 else ''}); "
         f"k = {result.problem.k}, {autonomy(result)}",
     ]
     if result.problem.k <= _SHOWN_CENTRES and d <= 6:
@@ -243,7 +239,7 @@ def summary(result: Result, points: Points, folder: Path) -> list[str]:
         cost += f" at scale {result.scaling.kind}"
         cost += f", {best.cost * factor:.6g} in input units" if factor else ""
     lines += [
-        f"{cost}; found by: {best.name}, restart {best.restart + 1} of {result.options.restarts}",
+        f"{cost}; found by: {best.name}, restart {best.restart + 1} of {result.options.starts}",
         f"clusters used: {best.n_used} of {result.problem.k}",
     ]
     if result.options.is_aware:
@@ -260,21 +256,20 @@ def summary(result: Result, points: Points, folder: Path) -> list[str]:
 
 
 def _ignoring(result: Result) -> str:
-    percent = result.cost_of_ignoring
-    if percent is None or result.ignored is None:
+    if result.ignored is None:
         return f"cost of ignoring autonomy: unknown, no run {IGNORED} converged"
+    percent = result.cost_of_ignoring
+    more = "undefined" if percent is None else f"{percent:+.2f}%"
     return (
-        f"cost of ignoring autonomy: {percent:+.2f}% (hard cost {result.ignored.cost:.6g} with "
-        "the centres found without it)"
+        f"cost of ignoring autonomy: {more} (hard cost {result.ignored.cost:.6g} with the centres "
+        "found without it)"
     )
 
 
 def _centre_lines(result: Result, points: Points) -> list[str]:
     rows = [
         [str(index), *(f"{value:.6g}" for value in centre), f"{100 * told:.1f}%"]
-        for index, (centre, told) in enumerate(
-            zip(result.scaling.invert(result.best.solution.params), _shares(result)[0], strict=True)
-        )
+        for index, (centre, told) in enumerate(zip(result.centres, _shares(result)[0], strict=True))
     ]
     rows.insert(0, ["cluster", *points.names, "told to join"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

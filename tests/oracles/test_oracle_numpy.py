@@ -1,4 +1,4 @@
-# pyright: reportOperatorIssue=false, reportPossiblyUnbound=false
+# pyright: reportOperatorIssue=false, reportPossiblyUnboundVariable=false
 """Checks of the NumPy oracle: finite differences, identities, and oracles O-A ... O-H.
 
 "Section n" and "O-x" refer to the mathematics document the oracle was written from. Nothing here

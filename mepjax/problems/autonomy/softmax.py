@@ -159,11 +159,18 @@ class Softmax(AbstractAutonomy):
         elif n * k * k <= self.direct_limit:
             alternative = _direct(kernel, distances)
         else:
-            trusted = jax.lax.stop_gradient(_all_trusted(kernel))
+            factors = _shifted_factors(kernel)
             # Rematerialised, so that the N x K x K intermediates of the loop are not kept (as
             # zeros, even when it does not run) for the derivative.
             streamed = jax.checkpoint(_streamed)
-            alternative = jax.lax.cond(trusted, _factorised, streamed, kernel, distances)
+            alternative = jax.lax.cond(
+                jnp.all(factors.trusted | factors.closest),
+                _factorised,
+                lambda kernel, factors, distances: streamed(kernel, distances),
+                kernel,
+                factors,
+                distances,
+            )
         kappa = row_kappa(kernel.kappa)
         return (1 - kappa) * distances + kappa * alternative
 
@@ -213,32 +220,34 @@ def _direct(kernel: _Kernel, distances: Array) -> Array:
     return jnp.sum(weights * distances[:, None, :], axis=2)
 
 
-def _shifted_factors(kernel: _Kernel) -> tuple[Array, Array, Array]:
-    """Both factors scaled by their row maximum, and their product: the normalisers."""
+class _Factors(eqx.Module):
+    """Both factors scaled by their row maximum, their product, and where it can be divided by."""
+
+    pull: Float[Array, "k k"]
+    reach: Float[Array, "n k"]
+    normaliser: Float[Array, "n k"]
+    # The cluster with the largest reach of each entity, one-hot. Its own column excludes exactly
+    # that term, so there all others may underflow.
+    closest: Bool[Array, "n k"]
+    trusted: Bool[Array, "n k"]
+
+
+def _shifted_factors(kernel: _Kernel) -> _Factors:
     stop = jax.lax.stop_gradient
-    pull = jnp.exp(kernel.log_pull - stop(jnp.max(kernel.log_pull, axis=1, keepdims=True)))
-    reach = jnp.exp(kernel.log_reach - stop(jnp.max(kernel.log_reach, axis=1, keepdims=True)))
-    return pull, reach, jnp.matmul(reach, pull.T, precision=_HIGHEST)
-
-
-def _threshold(dtype: Any) -> float:
+    highest_pull = stop(jnp.max(kernel.log_pull, axis=1, keepdims=True))
+    highest_reach = stop(jnp.max(kernel.log_reach, axis=1, keepdims=True))
+    pull = jnp.exp(kernel.log_pull - highest_pull)
+    reach = jnp.exp(kernel.log_reach - highest_reach)
+    normaliser = jnp.matmul(reach, pull.T, precision=_HIGHEST)
+    # First of the largest by a reduction over indices: argmax is slow on CPUs.
+    k = reach.shape[1]
+    places = jnp.arange(k)
+    candidates = jnp.where(kernel.log_reach >= highest_reach, places, k)
+    closest = places == jnp.min(candidates, axis=1, keepdims=True)
     # Below this, terms that were flushed to zero could matter.
-    info = jnp.finfo(dtype)
-    return float(info.tiny) / float(info.eps)
-
-
-def _closest(kernel: _Kernel) -> Bool[Array, "n k"]:
-    """The cluster with the largest reach of each entity, one-hot.
-
-    Its own column excludes exactly that term, so there all others may underflow.
-    """
-    k = kernel.log_reach.shape[1]
-    return jnp.argmax(kernel.log_reach, axis=1)[:, None] == jnp.arange(k)[None, :]
-
-
-def _all_trusted(kernel: _Kernel) -> Bool[Array, ""]:
-    _, _, normaliser = _shifted_factors(kernel)
-    return jnp.all((normaliser > _threshold(normaliser.dtype)) | _closest(kernel))
+    info = jnp.finfo(reach.dtype)
+    trusted = normaliser > float(info.tiny) / float(info.eps)
+    return _Factors(pull, reach, normaliser, closest, trusted)
 
 
 @jax.custom_jvp
@@ -255,17 +264,16 @@ def _divide_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return quotient, _divide(d_numerator - quotient * d_denominator, denominator)
 
 
-def _factorised(kernel: _Kernel, distances: Array) -> Array:
+def _factorised(kernel: _Kernel, factors: _Factors, distances: Array) -> Array:
     """Two matrix products, with one column per entity recomputed exactly."""
-    pull, reach, normaliser = _shifted_factors(kernel)
-    numerator = jnp.matmul(reach * distances, pull.T, precision=_HIGHEST)
-    closest = _closest(kernel)
-    usable = (normaliser > _threshold(normaliser.dtype)) & ~closest
-    quotient = _divide(numerator, jnp.where(usable, normaliser, 1.0))
+    closest = factors.closest
+    numerator = jnp.matmul(factors.reach * distances, factors.pull.T, precision=_HIGHEST)
+    usable = factors.trusted & ~closest
+    quotient = _divide(numerator, jnp.where(usable, factors.normaliser, 1.0))
     # Row of the closest cluster by a one-hot product: its transpose is a product too, not a
     # scatter. The infinite diagonal is put back afterwards.
     finite = jnp.where(jnp.eye(kernel.log_pull.shape[0], dtype=bool), 0.0, kernel.log_pull)
-    rows = jnp.matmul(closest.astype(reach.dtype), finite, precision=_HIGHEST)
+    rows = jnp.matmul(closest.astype(distances.dtype), finite, precision=_HIGHEST)
     exact = jax.nn.softmax(jnp.where(closest, -jnp.inf, rows + kernel.log_reach), axis=1)
     repaired = jnp.sum(exact * distances, axis=1, keepdims=True)
     return jnp.where(closest, repaired, jnp.where(usable, quotient, 0.0))

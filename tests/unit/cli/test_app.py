@@ -133,6 +133,7 @@ def test_mistakes_are_one_line(points, tmp_path, monkeypatch, arguments, says):
         (b"a,b\n", "got no row of points"),
         (b"1e300,2\n-1e300,2\n", "expected smaller ones, or --scale unit"),
         (b"1e30,2\n-1e30,2\n", "expected smaller ones, or --scale unit"),
+        (b"1e-30,0\n-1e-30,0\n", "expected larger ones, or --scale unit"),
     ],
 )
 def test_bad_files_are_one_line(tmp_path, monkeypatch, content, says):

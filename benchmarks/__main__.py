@@ -1,0 +1,25 @@
+"""Run benchmarks by name, print their tables and keep their rows."""
+
+import importlib
+import sys
+
+from .measure import environment, save, table
+
+NAMES = ("compile", "autonomy_step", "em_step")
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, all of them by default."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        print(f"benchmarks: unknown {', '.join(unknown)}; known are {', '.join(NAMES)}")
+        return 2
+    print(environment())
+    for name in names or NAMES:
+        rows = importlib.import_module(f".{name}", __package__).run()
+        print(f"\n{name}\n{table(rows)}\nkept in {save(name, rows).name}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

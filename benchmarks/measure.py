@@ -1,0 +1,81 @@
+"""Timing, memory and the record of a run."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def timed(call: Callable[[], Any], repeats: int = 20) -> dict[str, float]:
+    """Best and median seconds of a call that is already compiled."""
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return {"best_s": min(seconds), "median_s": statistics.median(seconds), "repeats": repeats}
+
+
+def first_call(call: Callable[[], Any]) -> float:
+    """Seconds of a call that has to trace and compile first."""
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def temporary_bytes(function: Callable[..., Any], *args: Any) -> int:
+    """Memory of the compiled program beside its inputs and outputs."""
+    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
+    return int(analysis.temp_size_in_bytes)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, without anything that names it."""
+    import jaxlib
+    import numpy
+
+    import mepjax
+
+    return {
+        "mepjax": mepjax.__version__,
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save(name: str, rows: list[dict[str, Any]]) -> Path:
+    """Write the rows of a benchmark, whole, into benchmarks/results/."""
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    partial.replace(path)
+    return path
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as an aligned text table."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def show(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    cells = [names] + [[show(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join(lines)
