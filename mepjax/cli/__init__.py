@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 _NEEDS = {"typer", "click", "rich", "matplotlib"}
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:
+        # For programmers, such as a character that the figure's font lacks.
+        warnings.simplefilter("ignore")
     try:
         import matplotlib  # noqa: F401  so that it is missed now, not after the solve
         import rich  # noqa: F401

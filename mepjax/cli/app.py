@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ _DEFAULTS = Options()
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; its exit code is returned and nothing is raised."""
+    """Run the command; the exit code is returned. Only bugs raise, under MEPJAX_DEBUG."""
     return _guarded(lambda: typer.main.get_command(app)(list(arguments), standalone_mode=False))
 
 
@@ -252,21 +251,19 @@ def cluster(
         kappa, temperature = 0.3, 0.1
     if k is None:
         raise CommandError("-k: got none; expected the number of clusters.")
+    Options(k=k).check()  # the size of the matrix
     options = Options(
         k=k, autonomy=autonomy, kappa=kappa, temperature=temperature, zeta=zeta, gamma=gamma,
+        matrix=None if matrix is None else read_matrix(matrix, k),
         scale=scale, restarts=restarts, seed=seed, beta_min=beta_min, beta_max=beta_max,
         factor=factor, float64=float64,
     )  # fmt: skip
-    # With a matrix to come, --kappa is checked against it below.
     options.check()
     data = _example(columns, weights) if points is None else read_points(
         points, columns=columns, weights=weights, header=header
     )  # fmt: skip
     if k > len(data.x):
         raise CommandError(f"-k: got {k}; expected at most one cluster a point, {len(data.x)}.")
-    if matrix is not None:
-        options = replace(options, matrix=read_matrix(matrix, k))
-        options.check()
     check_folder(out, FILES, force)
     if points is None:
         what = f"-k {k}"

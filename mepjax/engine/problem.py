@@ -86,7 +86,7 @@ class Problem(eqx.Module):
         """Positive definite operator on the primal, equal to Hess F as beta -> 0."""
 
     def precondition(self, params: Any, beta: Scalar, vector: Any) -> Any:
-        """Solve with `metric`; override where its structure makes that cheap."""
+        """Solve with `metric` on the primal; override where its structure makes that cheap."""
         return solve_symmetric(self.metric(params, beta), vector)
 
     @abc.abstractmethod

@@ -25,6 +25,7 @@ _PALETTE = np.array(
 _UNUSED = np.array([0.6, 0.6, 0.6])
 _LABELLED = 40
 _SWEEPS = 20
+_ELONGATED = 8
 
 
 def clusters(
@@ -70,13 +71,13 @@ def clusters(
     mixture = np.asarray(problem.association_weights(solution.params, solution.beta), np.float64)
     told = np.asarray(problem.harden(solution.params).assignments)
     used = np.isin(np.arange(problem.k), told)
+    colours = np.tile(_UNUSED, (problem.k, 1))
+    colours[used] = _PALETTE[_assign_colours(centres[used])]
     if units is not None:
         points, centres = units(points), units(centres)
     points, centres, names = _plane(points, centres, np.asarray(problem.weights, np.float64))
     axes = _new_axes() if ax is None else ax
 
-    colours = np.tile(_UNUSED, (problem.k, 1))
-    colours[used] = _PALETTE[_assign_colours(centres[used])]
     total = np.sum(mixture, axis=1, keepdims=True)
     # Points of weight zero end nowhere; they are grey.
     mixed = np.where(total > 0, mixture @ colours / np.where(total > 0, total, 1), 0.7)
@@ -87,10 +88,11 @@ def clusters(
     _draw_centres(axes, centres, colours, used)
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    if len(names) == 2 and names[1]:
-        axes.set_aspect("equal", adjustable="datalim")
-    else:
+    if not names[1]:
         axes.set_yticks([])
+    elif np.max(spans := np.ptp(points, axis=0)) <= _ELONGATED * np.min(spans):
+        # Distances look as they are, unless that would leave a thin line.
+        axes.set_aspect("equal", adjustable="datalim")
     return axes
 
 

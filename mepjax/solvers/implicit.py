@@ -97,9 +97,11 @@ def deflate_gauge(
 
 
 def orthonormal_rows(rows: Float[Array, "directions size"]) -> Float[Array, "directions size"]:
-    """Orthonormal basis of the span of `rows` (assumed independent)."""
-    q, _ = jnp.linalg.qr(rows.T)
-    return q.T
+    """Orthonormal basis of the span of `rows`, zero rows for dependent or zero ones."""
+    q, r = jnp.linalg.qr(rows.T)
+    sizes = jnp.abs(jnp.diag(r))
+    kept = sizes > jnp.sqrt(jnp.finfo(rows.dtype).eps) * jnp.max(jnp.abs(rows), initial=0.0)
+    return q.T * kept[:, None]
 
 
 def _flat_gauge(problem: Any, params: Any) -> Float[Array, "directions size"] | None:
@@ -140,8 +142,9 @@ def implicit_tangent(
     fixed_problem, fixed_params, fixed_beta = trees.stop_gradient((problem, params, beta))
 
     def precondition(v: Array) -> Array:
-        scaled = fixed_problem.precondition(fixed_params, fixed_beta, unravel(v))
-        return ravel_pytree(scaled)[0]
+        primal, dual = fixed_problem.split_params(unravel(v))
+        primal = fixed_problem.precondition(fixed_params, fixed_beta, primal)
+        return ravel_pytree(fixed_problem.join_params(primal, dual))[0]
 
     if flat.size <= options.dense_limit:
         # Rows scaled by the metric: masses differ by many orders of magnitude.

@@ -76,7 +76,7 @@ def test_eager_equals_jit_and_seeds_reproduce(row):
     np.testing.assert_array_equal(solve(problem).params, eager.params)
 
 
-@every_row
+@anneals
 def test_functions_equal_without_jit(row):
     problem, params = problem_of(row), solved(row).params
     with jax.disable_jit():
@@ -137,6 +137,16 @@ def test_second_call_compiles_nothing_and_traces_are_few(row, caplog):
 
 
 @every_row
+@eqx.filter_jit
+def _evaluate(problem, params, beta):
+    return (
+        problem.policy(params, beta),
+        problem.terms(params, beta),
+        problem.free_energy(params, beta),
+        problem.harden(params).cost,
+    )
+
+
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -145,14 +155,11 @@ def test_policy_rows_sum_to_one_and_f_is_d_minus_h_over_beta(row, seed, log_beta
     problem = problem_of(row)
     params = random_params(np.random.default_rng(seed))
     beta = float(np.exp(log_beta))
-    log_policy = problem.policy(params, beta)
+    log_policy, terms, energy, hard = _evaluate(problem, params, jnp.asarray(beta))
     np.testing.assert_allclose(jax.nn.logsumexp(log_policy, axis=-1), 0, atol=1e-12)
-    terms = problem.terms(params, beta)
-    energy = problem.free_energy(params, beta)
     np.testing.assert_allclose(
         energy, terms.distortion - terms.entropy / beta, rtol=1e-9, atol=1e-12
     )
-    hard = problem.harden(params).cost
     assert energy <= hard + 1e-12
     assert hard <= terms.distortion + 1e-12
     assert hard - energy <= np.log(K) / beta + 1e-12

@@ -57,8 +57,8 @@ class Softmax(AbstractAutonomy):
     >>> model = mj.autonomy.Softmax(kappa=0.3, gamma=0.5, temperature=1.0)
     >>> problem = mj.Clustering(jnp.array([[0.0, 0.0], [1.0, 0.3]]), 3, autonomy=model)
     >>> y = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-    >>> print(jnp.round(problem.average_distances(y)[1], 4))
-    [0.7984 0.3938 2.9367]
+    >>> print([f"{d:.4f}" for d in problem.average_distances(y)[1]])
+    ['0.7984', '0.3938', '2.9367']
 
     ```
     """

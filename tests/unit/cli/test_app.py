@@ -83,6 +83,8 @@ BAD = [
     (["-k", "2", *XY, "--matrix", "absent"], "--matrix 'absent': got no such file"),
     (["-k", "2", *XY, "--matrix", "MATRIX"], "a row that sums to 0.8; expected rows that sum to"),
     (["-k", "3", *XY, "--matrix", "MATRIX"], "got 2 rows and 2 columns; expected 3 and 3 for -k"),
+    (["-k", "2", *XY, "--matrix", "IDENTITY", "--kappa", ".1"], "--matrix: got --kappa too; expe"),
+    (["-k", "2", *XY, "--matrix", "IDENTITY", "--temperature", "1"], "--matrix: got --temperature"),
     (["-k", "2", *XY, "--restarts", "0"], "--restarts: got 0; expected at least 1"),
     (["-k", "2", *XY, "--seed", "-1"], "--seed: got -1"),
     (["-k", "2", *XY, "--scale", "big"], "--scale: got 'big'; expected one of none, unit, zscore"),
@@ -107,6 +109,7 @@ BAD = [
 def test_mistakes_are_one_line(points, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     Path("MATRIX").write_text("0.9,0.1\n0.4,0.4\n")
+    Path("IDENTITY").write_text("1,0\n0,1\n")
     Path("earlier").mkdir()
     Path("earlier/report.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))

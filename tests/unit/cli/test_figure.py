@@ -58,6 +58,11 @@ def test_any_size_is_drawn(n, d, k):
     assert axes.get_aspect() == ("auto" if d == 1 else 1.0)
 
 
+def test_a_thin_line_is_stretched():
+    x = _points(20, 2) * [1, 1000]
+    assert _draw(x, x[:2]).get_aspect() == "auto"
+
+
 def test_principal_components_keep_distances_in_the_plane():
     flat = _points(40, 2) * [3, 1]
     turn, _ = np.linalg.qr(_points(4, 4))

@@ -274,25 +274,27 @@ def test_function_of_the_wrong_shape_is_refused():
         problem.free_energy(jnp.zeros((2, 2)), 1.0)
 
 
+@jax.jit
+def _solve_traced(kappa, temperature, beta_min, factor):
+    model = mj.autonomy.Softmax(kappa, temperature=temperature)
+    problem = mj.Clustering(X, 2, autonomy=model)
+    schedule = mj.Geometric(beta_min, 0.1, factor, max_stages=8)
+    return mj.anneal(problem, schedule, key=KEY)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda v: dict(kappa=v + 1.5), r"Softmax: `kappa` must be in \[0, 1\]; got 1.5"),
-        (lambda v: dict(temperature=v - 1.0), "Softmax: `temperature` must be > 0; got -1"),
-        (lambda v: dict(beta_min=v - 2.0), "Geometric: `beta_min` must be > 0; got -2"),
-        (lambda v: dict(factor=v + 0.5), "Geometric: `factor` must be > 1; got 0.5"),
+        ({"kappa": 1.5}, r"Softmax: `kappa` must be in \[0, 1\]; got 1.5"),
+        ({"temperature": -1.0}, "Softmax: `temperature` must be > 0; got -1"),
+        ({"beta_min": -2.0}, "Geometric: `beta_min` must be > 0; got -2"),
+        ({"factor": 0.5}, "Geometric: `factor` must be > 1; got 0.5"),
     ],
 )
 def test_traced_mistakes_say_the_same_sentence_on_the_host(change, sentence):
-    @jax.jit
-    def run(zero):
-        values = dict(kappa=0.1, temperature=1.0, beta_min=0.01, factor=2.0) | change(zero)
-        model = mj.autonomy.Softmax(values["kappa"], temperature=values["temperature"])
-        problem = mj.Clustering(X, 2, autonomy=model)
-        schedule = mj.Geometric(values["beta_min"], 0.1, values["factor"], max_stages=8)
-        return mj.anneal(problem, schedule, key=KEY)
-
-    solution = run(jnp.zeros(()))
+    values = {"kappa": 0.1, "temperature": 1.0, "beta_min": 0.01, "factor": 2.0}
+    _solve_traced(**values).raise_if_failed()
+    solution = _solve_traced(**values | change)
     assert int(solution.code) == Code.INVALID_INPUT
     with pytest.raises(ValueError, match=sentence):
         solution.raise_if_failed()

@@ -1,0 +1,145 @@
+"""The contract's prices and gauge, on the smallest problem that has both."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+
+import mepjax as mj
+from mepjax._core import gibbs
+
+KEY = jax.random.key(0)
+
+
+class Params(eqx.Module):
+    centres: jax.Array
+    prices: jax.Array
+
+
+class SizedClusters(mj.Problem):
+    """Clusters of given sizes: prices added to the costs, so that usage equals the shares.
+
+    Adding a constant to all prices changes nothing but F: a gauge.
+    """
+
+    x: jax.Array
+    shares: jax.Array
+
+    def _costs(self, params):
+        squares = jnp.sum((self.x[:, None] - params.centres[None]) ** 2, axis=-1)
+        return squares + params.prices
+
+    def init(self, key):
+        centres = jnp.broadcast_to(self.x.mean(axis=0), (2, self.x.shape[1]))
+        return Params(centres, jnp.zeros(2, self.x.dtype))
+
+    def free_energy(self, params, beta):
+        rho = jnp.full(len(self.x), 1 / len(self.x), self.x.dtype)
+        energy = gibbs.free_energy(self._costs(params), rho, beta)
+        return energy - self.shares @ params.prices
+
+    def update(self, params, beta):
+        pi = gibbs.policy(self._costs(params), beta)
+        usage = pi.mean(axis=0)
+        centres = pi.T @ self.x / pi.sum(axis=0)[:, None]
+        prices = params.prices + (jnp.log(usage) - jnp.log(self.shares)) / beta
+        return Params(centres, prices - prices.mean())
+
+    def residual(self, params, beta):
+        gradient = jax.grad(self.free_energy)(params, beta)
+        # The gauge is fixed by nothing here: the engine has to take care of it.
+        return gradient
+
+    def metric(self, params, beta):
+        usage = gibbs.policy(self._costs(params), beta).mean(axis=0)
+        diagonal = jnp.broadcast_to(2 * usage[:, None], params.centres.shape)
+        return lx.DiagonalLinearOperator(diagonal)
+
+    def policy(self, params, beta):
+        return gibbs.log_policy(self._costs(params), beta)
+
+    def terms(self, params, beta):
+        rho = jnp.full(len(self.x), 1 / len(self.x), self.x.dtype)
+        pi = gibbs.policy(self._costs(params), beta)
+        squares = self._costs(params) - params.prices
+        _, entropy = gibbs.distortion_and_entropy(self._costs(params), rho, beta)
+        distortion = jnp.sum(rho[:, None] * pi * squares)
+        return mj.Terms(distortion, entropy, pi.mean(axis=0) - self.shares)
+
+    def harden(self, params):
+        return jnp.argmin(self._costs(params), axis=1)
+
+    def at(self, values):
+        return Params(values, jnp.zeros(2, values.dtype))
+
+    def values(self, params):
+        return params.centres
+
+    def split_params(self, params):
+        return params.centres, params.prices
+
+    def join_params(self, primal, dual):
+        return Params(primal, dual)
+
+    def gauge(self, params):
+        return Params(jnp.zeros((1, *params.centres.shape)), jnp.ones((1, 2)))
+
+    def default_solver(self):
+        return mj.FixedPoint()
+
+
+def build(x=None, shares=(0.3, 0.7)):
+    rng = np.random.default_rng(0)
+    if x is None:
+        x = np.concatenate([rng.normal(-1, 0.4, (10, 1)), rng.normal(1, 0.4, (10, 1))])
+    return SizedClusters(jnp.asarray(x), jnp.asarray(shares))
+
+
+def solve(problem):
+    return mj.anneal(problem, mj.Geometric(0.1, 5.0, 1.2), key=KEY)
+
+
+def test_usage_meets_the_shares_and_terms_add_up():
+    problem = build()
+    solution = solve(problem).raise_if_failed()
+    usage = jnp.exp(problem.policy(solution.params, solution.beta)).mean(axis=0)
+    order = np.argsort(solution.params.centres[:, 0])
+    np.testing.assert_allclose(usage, problem.shares, atol=1e-9)
+    terms = problem.terms(solution.params, solution.beta)
+    total = terms.distortion - terms.entropy / 5.0 + solution.params.prices @ terms.constraints
+    np.testing.assert_allclose(total, solution.free_energy, rtol=1e-9)
+    assert len(order) == 2
+
+
+def test_detector_sees_the_primal_by_the_schur_complement():
+    problem = build(shares=(0.5, 0.5))
+    # Equal shares: coincident centres stay a fixed point, and prices stay zero by symmetry, so
+    # the first transition is that of plain clustering.
+    expected = 1 / (2 * np.var(problem.x))
+    start = problem.init(KEY)
+    np.testing.assert_allclose(mj.critical_beta(problem, start, 0.05), expected, rtol=1e-9)
+    np.testing.assert_allclose(solve(problem).transitions[0], expected, rtol=1e-9)
+
+
+def test_gradients_through_prices_match_finite_differences():
+    problem = build()
+    rng = np.random.default_rng(1)
+
+    @eqx.filter_jit
+    def loss(problem):
+        params = solve(problem).params
+        # Differences of prices only: their mean is gauge.
+        return jnp.sum(jnp.sin(params.centres)) + params.prices[0] - params.prices[1]
+
+    gradient = eqx.filter_jit(eqx.filter_grad(loss))(problem)
+    step = 1e-5
+    changes = {
+        "x": (lambda q: q.x, rng.normal(size=problem.x.shape)),
+        "shares": (lambda q: q.shares, np.array([1.0, -1.0])),
+    }
+    for name, (get, change) in changes.items():
+        moved = [eqx.tree_at(get, problem, get(problem) + sign * step * change) for sign in (1, -1)]
+        expected = (loss(moved[0]) - loss(moved[1])) / (2 * step)
+        got = jnp.sum(get(gradient) * change)
+        np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=name)
