@@ -136,7 +136,6 @@ def test_second_call_compiles_nothing_and_traces_are_few(row, caplog):
 # 2. Policies and the free energy.
 
 
-@every_row
 @eqx.filter_jit
 def _evaluate(problem, params, beta):
     return (
@@ -147,6 +146,7 @@ def _evaluate(problem, params, beta):
     )
 
 
+@every_row
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -39,12 +39,14 @@ def test_solvers_agree_at_the_last_beta(solver, reference):
 
 def test_anderson_needs_fewer_steps_near_a_transition():
     critical = float(mj.critical_beta(problem(), problem().init(KEY), 0.1))
-    schedule = mj.Explicit([0.5 * critical, 1.005 * critical])
+    above = mj.anneal(problem(), mj.Geometric(0.5 * critical, 1.1 * critical, 1.2), key=KEY)
+    schedule = mj.Explicit([1.02 * critical])
     steps = {}
     for solver in (mj.FixedPoint(), mj.Anderson()):
-        solution = mj.anneal(problem(), schedule, key=KEY, solver=solver).raise_if_failed()
-        assert float(mj.curvature(problem(), solution.params, solution.beta)) > 0
-        steps[type(solver).__name__] = int(solution.trace.steps[1])
+        solution = mj.anneal(problem(), schedule, key=KEY, solver=solver, init=above)
+        solution.raise_if_failed()
+        assert 0 < float(solution.trace.curvature[0]) < 0.2
+        steps[type(solver).__name__] = int(solution.trace.steps[0])
     assert steps["Anderson"] < 0.5 * steps["FixedPoint"]
 
 
@@ -77,7 +79,7 @@ def test_critical_jump_steps_just_past_transitions(reference):
     np.testing.assert_allclose(solution.free_energy, reference.free_energy, rtol=1e-8)
     betas = np.asarray(solution.trace.beta)[: int(solution.n_stages)]
     first = float(mj.critical_beta(problem(), problem().init(KEY), 0.1))
-    assert np.isclose(betas, 1.02 * first, rtol=3e-3).any()
+    assert ((betas > first) & (betas <= 1.021 * first)).any()
     assert (betas[1:] / betas[:-1] <= 1.5 + 1e-9).all()
     np.testing.assert_allclose(solution.transitions[0], first, rtol=1e-6)
     assert float(solution.beta) == 4.0
@@ -115,7 +117,7 @@ def test_monitor_is_called_once_per_stage():
     mj.anneal(problem(), mj.Explicit([0.2, 1.0, 4.0]), key=KEY, monitor=seen.append)
     jax.effects_barrier()
     assert sorted(p.stage for p in seen) == [1, 2, 3]
-    assert {p.beta for p in seen} == {0.2, 1.0, 4.0}
+    np.testing.assert_allclose(sorted(p.beta for p in seen), [0.2, 1.0, 4.0], rtol=1e-6)
 
 
 def test_envelope_gives_the_gradient_of_the_free_energy_only():

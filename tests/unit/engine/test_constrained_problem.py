@@ -40,11 +40,13 @@ class SizedClusters(mj.Problem):
         return energy - self.shares @ params.prices
 
     def update(self, params, beta):
+        # Prices first, at fixed centres: updating both at once would cycle.
+        for _ in range(20):
+            usage = gibbs.policy(self._costs(params), beta).mean(axis=0)
+            prices = params.prices + (jnp.log(usage) - jnp.log(self.shares)) / beta
+            params = Params(params.centres, prices - prices.mean())
         pi = gibbs.policy(self._costs(params), beta)
-        usage = pi.mean(axis=0)
-        centres = pi.T @ self.x / pi.sum(axis=0)[:, None]
-        prices = params.prices + (jnp.log(usage) - jnp.log(self.shares)) / beta
-        return Params(centres, prices - prices.mean())
+        return Params(pi.T @ self.x / pi.sum(axis=0)[:, None], params.prices)
 
     def residual(self, params, beta):
         gradient = jax.grad(self.free_energy)(params, beta)
