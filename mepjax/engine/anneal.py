@@ -204,9 +204,11 @@ def _anneal(
     schedule = _cast(schedule, dtype)
     report = checks.report((*problem.checks(), *schedule.checks()))
     start = random_start(still, params, run_key)
+    # A start that was given is not led through the easier problem, which would undo it.
+    relaxation = problem.relaxation_stages if init is None else 0
     carry, trace = _run(
         still, trees.stop_gradient(schedule), run_key, start, solver, detector, record, monitor,
-        params, scale,
+        params, scale, relaxation,
     )  # fmt: skip
 
     input_code = report.code
@@ -266,10 +268,10 @@ def _run(
     monitor: Monitor | None,
     params: Any,
     scale: Float[Array, ""],
+    relaxation: int,
 ) -> tuple[_Carry, Trace]:
     """Scan the schedule, after the continuation `relaxed` at its first beta."""
     dtype = trees.dtype_of(params)
-    relaxation = problem.relaxation_stages
     flat_params, _ = ravel_pytree(params)
     flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
     places = jax.tree.leaves(problem.slots(params))[0].shape[0]

@@ -99,6 +99,14 @@ def test_init_continues_from_a_solution(reference):
     assert int(further.n_transitions) == 0
 
 
+def test_init_is_not_undone_by_the_continuation():
+    x = np.array([0.0, 0.2, 1.0, 1.1, 2.0])[:, None]
+    q = mj.Clustering(x, 3, autonomy=mj.autonomy.Softmax(0.3, 1.0, 0.5, 0.1))
+    optimum = np.array([[0.093963], [0.930806], [1.556997]])
+    solution = mj.anneal(q, mj.Explicit([1e4]), key=KEY, init=optimum).raise_if_failed()
+    assert float(q.harden(solution.params).cost) == pytest.approx(0.2188769493, rel=1e-6)
+
+
 def test_record_keeps_params_and_statistics():
     record = mj.Record(params=True, statistic=lambda p, y, beta: p.harden(y).cost * beta)
     schedule = mj.Geometric(0.2, 4.0, 1.3, max_stages=16)
