@@ -313,7 +313,8 @@ def _run(
         flat_first, _ = ravel_pytree(result.first_params)
         stable_before = carry.curvature > 0
         crossings = carry.crossings.add(
-            crossed & ~relaxing,
+            # From a stage that stopped half-way the same transition would be met again.
+            crossed & ~relaxing & ~is_failing(carry.code),
             jnp.where(stable_before, flat, flat_first),
             jnp.where(stable_before, carry.beta, stage.beta),
         )
