@@ -120,15 +120,26 @@ class InputReport(eqx.Module):
 
 
 def report(checks: Sequence[Check]) -> InputReport:
-    """Find the first failed check in traced code; `index` is their number when all hold."""
+    """Find the first failed check; `index` is their number when all hold.
+
+    Checks of concrete values are evaluated here and now, so that nothing is compiled for them.
+    """
     count = len(checks)
+    if is_concrete(*((check.ok, check.got) for check in checks)):
+        first = next((i for i, check in enumerate(checks) if not bool(check.ok)), count)
+        got = float(checks[first].got) if first < count else 0.0
+        return _input_report(checks, np.int32(first), np.asarray(got, jnp.result_type(float)))
     failed = jnp.stack([~jnp.asarray(check.ok) for check in checks])
     got = jnp.stack([jnp.asarray(check.got, float) for check in checks])
     first = jnp.argmax(failed)
     index = jnp.where(jnp.any(failed), first, count).astype(jnp.int32)
+    return _input_report(checks, index, got[first])
+
+
+def _input_report(checks: Sequence[Check], index: Any, got: Any) -> InputReport:
     return InputReport(
         index=index,
-        got=got[first],
+        got=got,
         sentences=tuple(check.sentence for check in checks),
         codes=tuple(int(check.code) for check in checks),
     )

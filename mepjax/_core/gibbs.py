@@ -46,10 +46,11 @@ def distortion_and_entropy(
     costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Scalar
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Expected cost D and conditional entropy H of the Gibbs policy, with 0 log 0 = 0."""
-    log_pi = log_policy(costs, beta)
-    pi = jnp.exp(log_pi)
-    possible = pi > 0
+    exponents, lowest = _shifted(costs, beta)
+    gibbs = jnp.exp(exponents)
+    total = jnp.sum(gibbs, axis=-1)
     # The inner `where` keeps infinite costs out of the product, hence out of its derivative.
-    distortion = jnp.sum(weights[:, None] * pi * jnp.where(possible, costs, 0.0))
-    entropy = -jnp.sum(weights[:, None] * pi * jnp.where(possible, log_pi, 0.0))
+    mean = jnp.sum(gibbs * jnp.where(gibbs > 0, exponents, 0.0), axis=-1) / total
+    distortion = jnp.sum(weights * (lowest - mean / beta))
+    entropy = jnp.sum(weights * (jnp.log(total) - mean))
     return distortion, entropy

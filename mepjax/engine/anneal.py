@@ -17,9 +17,10 @@ from ..solvers.adjoints import AbstractAdjoint, Implicit
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import (
+    Bracket,
     Detector,
     NoDetector,
-    find_critical_beta,
+    critical_bracket,
     flat_direction,
     lowest_curvature,
     near_critical_threshold,
@@ -107,6 +108,8 @@ def anneal(
         init = _check_init(problem, init, key)
     return _anneal(
         problem,
+        # Concrete values are checked on the host, so that nothing is compiled for it.
+        _report(problem, schedule) if checks.is_concrete(problem, schedule) else None,
         schedule,
         key,
         solver or problem.default_solver(),
@@ -116,6 +119,11 @@ def anneal(
         init,
         monitor,
     )
+
+
+def _report(problem: Problem, schedule: AbstractSchedule | None) -> checks.InputReport:
+    conditions = () if schedule is None else schedule.checks()
+    return checks.report((*problem.checks(), *conditions))
 
 
 def _check_kind(name: str, value: Any, kinds: Any) -> None:
@@ -140,19 +148,16 @@ def _check_init(problem: Problem, init: Any, key: Any) -> Any:
     return jax.tree.map(lambda a, b: arrays.as_float_array("init", a, b.dtype), init, expected)
 
 
-class _Crossings(eqx.Module):
-    """Where transitions were met: one place per slot, later ones counted only."""
+class _Transitions(eqx.Module):
+    """Critical betas met: one place per slot, later ones counted only."""
 
-    params: Float[Array, "slots size"]
     betas: Float[Array, " slots"]
     count: Int[Array, ""]
 
-    def add(self, crossed: Bool[Array, ""], flat: Array, beta: Array) -> "_Crossings":
+    def add(self, crossed: Bool[Array, ""], beta: Float[Array, ""]) -> "_Transitions":
         place = jnp.where(crossed, self.count, self.betas.shape[0])
-        return _Crossings(
-            self.params.at[place].set(flat, mode="drop"),
-            self.betas.at[place].set(beta, mode="drop"),
-            self.count + crossed.astype(jnp.int32),
+        return _Transitions(
+            self.betas.at[place].set(beta, mode="drop"), self.count + crossed.astype(jnp.int32)
         )
 
 
@@ -163,7 +168,7 @@ class _Carry(eqx.Module):
     curvature: Float[Array, ""]
     direction: Float[Array, " primal"]
     beta: Float[Array, ""]
-    crossings: _Crossings
+    transitions: _Transitions
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
     done: Bool[Array, ""]
@@ -171,7 +176,6 @@ class _Carry(eqx.Module):
 
 class _Attempt(eqx.Module):
     params: Any
-    first_params: Any
     curvature: Float[Array, ""]
     direction: Float[Array, " primal"]
     code: Int[Array, ""]
@@ -179,11 +183,15 @@ class _Attempt(eqx.Module):
     tries: Int[Array, ""]
     saddle: Bool[Array, ""]
     kicking: Bool[Array, ""]
+    # The transition that was crossed: params that it makes unstable, and the search for its beta.
+    critical_params: Any
+    bracket: Bracket
 
 
 @eqx.filter_jit
 def _anneal(
     problem: Problem,
+    report: checks.InputReport | None,
     schedule: AbstractSchedule | None,
     key: Any,
     solver: AbstractSolver,
@@ -193,6 +201,8 @@ def _anneal(
     init: Any,
     monitor: Monitor | None,
 ) -> Solution:
+    if report is None:
+        report = _report(problem, schedule)
     # The forward run carries no derivative: `adjoint` puts the solution's own in its place.
     still = trees.stop_gradient(problem)
     init_key, run_key = jax.random.split(key)
@@ -202,7 +212,6 @@ def _anneal(
     if schedule is None:
         schedule = Geometric(0.5 * scale, 1e4 * scale, 1.02, max_stages=_default_stages())
     schedule = _cast(schedule, dtype)
-    report = checks.report((*problem.checks(), *schedule.checks()))
     start = random_start(still, params, run_key)
     # A start that was given is not led through the easier problem, which would undo it.
     relaxation = problem.relaxation_stages if init is None else 0
@@ -215,7 +224,6 @@ def _anneal(
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
     code = jnp.where(input_code != int(Code.OK), input_code, code)
-    transitions = _locate_transitions(still, carry, detector, start)
 
     beta = jax.lax.stop_gradient(carry.beta)
     final = schedule.final_beta()
@@ -233,8 +241,8 @@ def _anneal(
         entropy=terms.entropy,
         trace=trace,
         n_stages=carry.n_stages,
-        transitions=transitions,
-        n_transitions=carry.crossings.count,
+        transitions=carry.transitions.betas,
+        n_transitions=carry.transitions.count,
         input_report=report,
     )
 
@@ -272,7 +280,6 @@ def _run(
 ) -> tuple[_Carry, Trace]:
     """Scan the schedule, after the continuation `relaxed` at its first beta."""
     dtype = trees.dtype_of(params)
-    flat_params, _ = ravel_pytree(params)
     flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
     places = jax.tree.leaves(problem.slots(params))[0].shape[0]
     nothing = jnp.zeros((), dtype)
@@ -282,11 +289,7 @@ def _run(
         curvature=nothing,
         direction=jnp.zeros_like(flat_primal),
         beta=jnp.asarray(jnp.nan, dtype),
-        crossings=_Crossings(
-            jnp.zeros((places, flat_params.size), dtype),
-            jnp.full((places,), jnp.nan, dtype),
-            jnp.zeros((), jnp.int32),
-        ),
+        transitions=_Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
         code=as_code(Code.OK),
         n_stages=jnp.zeros((), jnp.int32),
         done=jnp.asarray(False),
@@ -308,15 +311,6 @@ def _run(
             now = problem.relaxed(s)
         result, crossed = _solve_with_kicks(
             now, carry, stage, jax.random.fold_in(key, index), start, solver, detector, relaxing
-        )
-        flat, _ = ravel_pytree(carry.params)
-        flat_first, _ = ravel_pytree(result.first_params)
-        stable_before = carry.curvature > 0
-        crossings = carry.crossings.add(
-            # From a stage that stopped half-way the same transition would be met again.
-            crossed & ~relaxing & ~is_failing(carry.code),
-            jnp.where(stable_before, flat, flat_first),
-            jnp.where(stable_before, carry.beta, stage.beta),
         )
         terms = problem.terms(result.params, stage.beta)
         energy = problem.free_energy(result.params, stage.beta)
@@ -343,7 +337,7 @@ def _run(
             curvature=jnp.where(relaxing, nothing, result.curvature),
             direction=result.direction,
             beta=stage.beta,
-            crossings=crossings,
+            transitions=carry.transitions.add(crossed, result.bracket.root),
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
             done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
@@ -422,7 +416,8 @@ def _solve_with_kicks(
     """Solve one stage; while it ends at a saddle, kick along the unstable direction and repeat.
 
     Also returns whether a transition was crossed: the solution of the stage before has negative
-    curvature at this beta, or the first solve ended at a saddle.
+    curvature at this beta, or the first solve ended at a saddle. Its critical beta is then sought
+    at the params that became unstable.
     """
     dtype = trees.dtype_of(carry.params)
     beta = stage.beta
@@ -437,7 +432,6 @@ def _solve_with_kicks(
         result = solve_stage(problem, kicked, beta, solver, rtol=tolerance, max_steps=max_steps)
         attempt = _Attempt(
             params=result.params,
-            first_params=result.params,
             curvature=jnp.asarray(jnp.nan, dtype),
             direction=carry.direction,
             code=result.code,
@@ -445,6 +439,8 @@ def _solve_with_kicks(
             tries=jnp.ones((), jnp.int32),
             saddle=jnp.asarray(False),
             kicking=jnp.asarray(False),
+            critical_params=carry.params,
+            bracket=critical_bracket(beta),
         )
         return attempt, jnp.asarray(False)
 
@@ -455,20 +451,41 @@ def _solve_with_kicks(
     along = spectrum.curvature_along(problem, carry.params, beta, carry.direction)
     unstable = along < -threshold
 
-    def proceed(attempt: _Attempt) -> Any:
+    # From a stage that stopped half-way the same transition would be met again.
+    countable = ~relaxing & ~is_failing(carry.code)
+    was_stable = carry.curvature > 0
+
+    def solving(attempt: _Attempt) -> Any:
         retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
         return (attempt.tries == 0) | (retry & (attempt.tries <= watcher.max_kicks))
 
+    def crossed(attempt: _Attempt) -> Any:
+        return countable & (unstable | (attempt.tries > 1))
+
+    def proceed(attempt: _Attempt) -> Any:
+        return solving(attempt) | (crossed(attempt) & attempt.bracket.searching)
+
     def body(attempt: _Attempt) -> _Attempt:
+        # Solving and locating share this body, since a curvature takes long to compile; with no
+        # steps allowed the solve returns what it was given.
+        solve = solving(attempt)
         change = flat_direction(attempt.params, problem, attempt.direction)
         kicked = _kick(problem, attempt.params, change, watcher.kick)
         kicked = trees.where(attempt.kicking, kicked, attempt.params)
-        result = solve_stage(problem, kicked, beta, solver, rtol=tolerance, max_steps=max_steps)
-        found = lowest_curvature(problem, result.params, beta, start, watcher)
+        at = jnp.where(solve, beta, attempt.bracket.trial)
+        result = solve_stage(
+            problem,
+            trees.where(solve, kicked, attempt.critical_params),
+            at,
+            solver,
+            rtol=tolerance,
+            max_steps=jnp.where(solve, max_steps, 0),
+        )
+        found = lowest_curvature(problem, result.params, at, start, watcher)
         saddle = found.value < -threshold
-        return _Attempt(
+        first_saddle = solve & (attempt.tries == 0) & ~was_stable
+        solved = _Attempt(
             params=result.params,
-            first_params=trees.where(attempt.tries == 0, result.params, attempt.first_params),
             curvature=found.value,
             direction=found.direction,
             code=result.code,
@@ -476,11 +493,14 @@ def _solve_with_kicks(
             tries=attempt.tries + 1,
             saddle=saddle,
             kicking=saddle,
+            critical_params=trees.where(first_saddle, result.params, attempt.critical_params),
+            bracket=attempt.bracket,
         )
+        located = eqx.tree_at(lambda a: a.bracket, attempt, attempt.bracket.narrowed(found.value))
+        return trees.where(solve, solved, located)
 
     first = _Attempt(
         params=carry.params,
-        first_params=carry.params,
         curvature=carry.curvature,
         direction=carry.direction,
         code=as_code(Code.OK),
@@ -488,6 +508,8 @@ def _solve_with_kicks(
         tries=jnp.zeros((), jnp.int32),
         saddle=jnp.asarray(False),
         kicking=unstable,
+        critical_params=carry.params,
+        bracket=critical_bracket(jnp.where(was_stable, carry.beta, beta)),
     )
     end = jax.lax.while_loop(proceed, body, first)
     code = end.code
@@ -497,29 +519,4 @@ def _solve_with_kicks(
         fine & (jnp.abs(end.curvature) <= threshold), as_code(Code.NEAR_CRITICAL), code
     )
     code = jnp.where(fine & end.saddle, as_code(Code.STALLED), code)
-    return eqx.tree_at(lambda a: a.code, end, code), unstable | (end.tries > 1)
-
-
-def _locate_transitions(
-    problem: Problem,
-    carry: _Carry,
-    detector: Detector | NoDetector,
-    start: Float[Array, " primal"],
-) -> Float[Array, " slots"]:
-    """Critical beta at each recorded crossing, inf where there is none."""
-    crossings = carry.crossings
-    if isinstance(detector, NoDetector):
-        return jnp.full_like(crossings.betas, jnp.inf)
-    watcher = detector
-    _, unravel = ravel_pytree(carry.params)
-
-    def locate(entry: tuple[Array, Array, Array]) -> Array:
-        index, flat, beta = entry
-        return jax.lax.cond(
-            index < crossings.count,
-            lambda: find_critical_beta(problem, unravel(flat), beta, start, watcher),
-            lambda: jnp.asarray(jnp.inf, beta.dtype),
-        )
-
-    places = jnp.arange(crossings.betas.shape[0])
-    return jax.lax.map(locate, (places, crossings.params, crossings.betas))
+    return eqx.tree_at(lambda a: a.code, end, code), crossed(end)

@@ -83,21 +83,70 @@ def random_start(problem: Any, params: Any, key: Any) -> Float[Array, " size"]:
     return jax.random.normal(key, flat.shape, flat.dtype)
 
 
-class _Bracket(eqx.Module):
-    """Betas known to have positive (`stable`) and non-positive (`unstable`) curvature, or NaN."""
+class Bracket(eqx.Module):
+    """Search in beta for a sign change of a curvature: positive below, non-positive above.
+
+    Bracketing and bisection are one step, `narrowed`, because the evaluation between steps is
+    what takes long to compile. `stable` and `unstable` are betas of known sign, NaN while unknown;
+    `trial` is where to look next, `low` and `high` bound the search.
+    """
 
     stable: Float[Array, ""]
     unstable: Float[Array, ""]
     trial: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
     failed: Bool[Array, ""]
+    rtol: float = eqx.field(static=True)
+
+    @staticmethod
+    def around(beta: Float[Array, ""], *, limit: float, rtol: float) -> "Bracket":
+        """Nothing known yet; look at `beta` first and within a factor `limit` of it."""
+        unknown = jnp.full_like(beta, jnp.nan)
+        failed = jnp.asarray(False)
+        return Bracket(unknown, unknown, beta, beta / limit, beta * limit, failed, rtol)
 
     @property
-    def closed(self) -> Bool[Array, ""]:
+    def _closed(self) -> Bool[Array, ""]:
         return jnp.isfinite(self.stable) & jnp.isfinite(self.unstable)
 
     @property
-    def middle(self) -> Float[Array, ""]:
+    def _middle(self) -> Float[Array, ""]:
         return jnp.sqrt(self.stable) * jnp.sqrt(self.unstable)
+
+    @property
+    def searching(self) -> Bool[Array, ""]:
+        """Whether `trial` still has to be looked at."""
+        gap = jnp.abs(jnp.log(self.unstable / self.stable))
+        exhausted = (self.stable >= self.high) | (self.unstable <= self.low)
+        open_ended = jnp.where(self._closed, gap > self.rtol, ~exhausted)
+        return ~self.failed & jnp.isfinite(self.trial) & open_ended
+
+    def narrowed(self, curvature: Float[Array, ""]) -> "Bracket":
+        """The bracket after the curvature at `trial` has been seen."""
+        stable = jnp.where(curvature > 0, self.trial, self.stable)
+        unstable = jnp.where(curvature <= 0, self.trial, self.unstable)
+        outward = jnp.where(
+            jnp.isfinite(stable),
+            jnp.minimum(stable * _BRACKET_GROWTH, self.high),
+            jnp.maximum(unstable / _BRACKET_GROWTH, self.low),
+        )
+        new = Bracket(
+            stable, unstable, outward, self.low, self.high, jnp.isnan(curvature), self.rtol
+        )
+        trial = jnp.where(new._closed, new._middle, outward).astype(self.trial.dtype)
+        return eqx.tree_at(lambda bracket: bracket.trial, new, trial)
+
+    @property
+    def root(self) -> Float[Array, ""]:
+        """Where the sign changes, inf if it was not found."""
+        found = self._closed & ~self.failed
+        return jnp.where(found, self._middle, jnp.inf).astype(self.trial.dtype)
+
+
+def critical_bracket(beta: Float[Array, ""]) -> Bracket:
+    """The search of `find_critical_beta`, for loops that have their own evaluation."""
+    return Bracket.around(beta, limit=1e6, rtol=1e-12 if beta.dtype == jnp.float64 else 1e-6)
 
 
 def find_critical_beta(
@@ -113,12 +162,9 @@ def find_critical_beta(
     derivatives.
     """
     problem, params, beta = trees.stop_gradient((problem, params, beta))
-    rtol = 1e-12 if beta.dtype == jnp.float64 else 1e-6
-    return _find_sign_change(
+    return _search(
+        critical_bracket(beta),
         lambda trial: lowest_curvature(problem, params, trial, start, detector).value,
-        beta,
-        limit=1e6,
-        rtol=rtol,
     )
 
 
@@ -135,52 +181,19 @@ def predict_critical_beta(
     to second order in how far the eigenvector turns.
     """
     problem, params, beta = trees.stop_gradient((problem, params, beta))
-    return _find_sign_change(
+    return _search(
+        Bracket.around(beta, limit=limit, rtol=1e-3),
         lambda trial: spectrum.curvature_along(problem, params, trial, direction),
-        beta,
-        limit=limit,
-        rtol=1e-3,
     )
 
 
-def _find_sign_change(
-    function: Callable[[Array], Array], beta: Float[Array, ""], *, limit: float, rtol: float
-) -> Float[Array, ""]:
-    """Root in beta of a curvature, positive below and negative above it; inf if there is none.
-
-    Bracketing and bisection share one loop with one evaluation in it, because that evaluation is
-    what takes long to compile.
-    """
-    dtype = beta.dtype
-    growth = min(_BRACKET_GROWTH, limit)
-    lowest_trial, highest_trial = beta / limit, beta * limit
-
-    def searching(bracket: _Bracket) -> Any:
-        gap = jnp.abs(jnp.log(bracket.unstable / bracket.stable))
-        exhausted = (bracket.stable >= highest_trial) | (bracket.unstable <= lowest_trial)
-        open_ended = jnp.where(bracket.closed, gap > rtol, ~exhausted)
-        return ~bracket.failed & jnp.isfinite(bracket.trial) & open_ended
-
-    def evaluate(bracket: _Bracket) -> _Bracket:
-        trial = bracket.trial
-        value = function(trial)
-        stable = jnp.where(value > 0, trial, bracket.stable)
-        unstable = jnp.where(value <= 0, trial, bracket.unstable)
-        new = _Bracket(stable, unstable, trial, jnp.isnan(value))
-        outward = jnp.where(
-            jnp.isfinite(stable),
-            jnp.minimum(stable * growth, highest_trial),
-            jnp.maximum(unstable / growth, lowest_trial),
-        )
-        return eqx.tree_at(
-            lambda b: b.trial, new, jnp.where(new.closed, new.middle, outward).astype(dtype)
-        )
-
-    unknown = jnp.asarray(jnp.nan, dtype)
-    first = _Bracket(unknown, unknown, beta, jnp.asarray(False))
-    bracket = jax.lax.while_loop(searching, evaluate, first)
-    found = bracket.closed & ~bracket.failed
-    return jnp.where(found, bracket.middle, jnp.inf).astype(dtype)
+def _search(bracket: Bracket, function: Callable[[Array], Array]) -> Float[Array, ""]:
+    bracket = jax.lax.while_loop(
+        lambda bracket: bracket.searching,
+        lambda bracket: bracket.narrowed(function(bracket.trial)),
+        bracket,
+    )
+    return bracket.root
 
 
 def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
