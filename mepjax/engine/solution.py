@@ -20,14 +20,14 @@ class Trace(eqx.Module):
     `Record` asked for, else `None`.
     """
 
-    beta: Float[Array, " stages"]
-    free_energy: Float[Array, " stages"]
-    distortion: Float[Array, " stages"]
-    entropy: Float[Array, " stages"]
-    curvature: Float[Array, " stages"]
-    displacement: Float[Array, " stages"]
-    steps: Int[Array, " stages"]
-    code: Int[Array, " stages"]
+    beta: Float[Array, "*stages"]
+    free_energy: Float[Array, "*stages"]
+    distortion: Float[Array, "*stages"]
+    entropy: Float[Array, "*stages"]
+    curvature: Float[Array, "*stages"]
+    displacement: Float[Array, "*stages"]
+    steps: Int[Array, "*stages"]
+    code: Int[Array, "*stages"]
     params: Any = None
     statistic: Any = None
 
