@@ -169,6 +169,8 @@ class _Carry(eqx.Module):
     direction: Float[Array, " primal"]
     beta: Float[Array, ""]
     transitions: _Transitions
+    # The stage before crossed a transition and did not converge.
+    unsettled: Bool[Array, ""]
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
     done: Bool[Array, ""]
@@ -294,6 +296,7 @@ def _run(
         direction=jnp.zeros_like(flat_primal),
         beta=jnp.asarray(jnp.nan, dtype),
         transitions=_Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
+        unsettled=jnp.asarray(False),
         code=as_code(Code.OK),
         n_stages=jnp.zeros((), jnp.int32),
         done=jnp.asarray(False),
@@ -342,6 +345,7 @@ def _run(
             direction=result.direction,
             beta=stage.beta,
             transitions=carry.transitions.add(crossed, result.bracket.root),
+            unsettled=crossed & is_failing(code),
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
             done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
@@ -495,7 +499,7 @@ def _solve_with_kicks(
 
     was_stable = carry.curvature > 0
     # A stage that stopped on its way off a saddle would meet the same transition again.
-    countable = ~relaxing & (was_stable | (carry.n_stages == 0))
+    countable = ~relaxing & ~carry.unsettled & (was_stable | (carry.n_stages == 0))
 
     def solving(attempt: _Attempt) -> Any:
         retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
