@@ -18,9 +18,9 @@ from .cluster import Options, Result, long_runs
 from .cluster import cluster as solve
 from .errors import CommandError
 from .files import check_folder
+from .points import Points, read_matrix, read_points
 from .progress import Bar, interruptible, on_terminal
 from .report import FILES, summary, write_all
-from .table import Points, read_matrix, read_points
 
 _BUG = 1
 _INTERRUPTED = 130

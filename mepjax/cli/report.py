@@ -14,7 +14,7 @@ import mepjax as mj
 
 from .cluster import IGNORED, Result, Run
 from .files import new_files
-from .table import Points
+from .points import Points
 
 FILES = ("centres.csv", "assignments.csv", "report.json", "clusters.png")
 _SHOWN_CENTRES = 12
