@@ -12,7 +12,7 @@ import mepjax as mj
 
 from .cluster import Result
 from .points import Points
-from .words import describe_autonomy
+from .words import describe_autonomy, largest_probabilities
 
 _DPI = 150
 
@@ -96,15 +96,20 @@ def _map(figure: Any, result: Result, points: Points) -> None:
 def _sure(figure: Any, result: Result) -> None:
     from ..plot.style import PALETTE
 
-    largest = np.max(result.policy, axis=1)
     weights = np.asarray(result.problem.weights, np.float64)
+    k = result.problem.k
+    bins = np.linspace(1 / k if k > 1 else 0, 1, 26)
     axes = figure.add_subplot()
+    found = largest_probabilities(result)
     axes.hist(
-        largest, bins=np.linspace(1 / result.problem.k, 1, 26) if result.problem.k > 1 else 25,
-        weights=100 * weights / np.sum(weights), color=PALETTE[0], edgecolor="black", linewidth=0.6,
+        [np.clip(largest, bins[0], 1) for _, largest in found], bins=bins,
+        weights=[100 * weights / np.sum(weights)] * len(found), label=[name for name, _ in found],
+        color=PALETTE[[1, 0][-len(found) :]], edgecolor="black", linewidth=0.6,
+        hatch=["///", ""][-len(found) :],
     )  # fmt: skip
-    axes.set_xlabel("largest soft probability at the last β")
+    axes.set_xlabel("largest soft probability of a point")
     axes.set_ylabel("% of weight")
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
 
 
 def _transitions(figure: Any, result: Result) -> None:

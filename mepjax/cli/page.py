@@ -9,7 +9,7 @@ import numpy as np
 
 from .cluster import Result
 from .points import Points
-from .words import describe_autonomy, shares
+from .words import describe_autonomy, largest_probabilities, shares
 
 _COLUMNS = 12
 _SURE = (0.99, 0.9, 0.5)
@@ -166,8 +166,7 @@ def _centres(result: Result, points: Points) -> str:
 
 def _belonging(result: Result, drawn: dict[str, bytes]) -> str:
     ends = (
-        "A point has the colours of the centres where it ends up after overrides, and the marker "
-        "of the one it is told to join."
+        "A point has the colours of the centres where it ends up after overrides."
         if result.options.is_aware
         else "A point has the colour of its centre."
     )
@@ -184,20 +183,20 @@ def _belonging(result: Result, drawn: dict[str, bytes]) -> str:
 
 
 def _sure(result: Result, drawn: dict[str, bytes]) -> str:
-    largest = np.max(result.policy, axis=1)
     weights = np.asarray(result.problem.weights, np.float64)
     weights = weights / np.sum(weights)
+    found = largest_probabilities(result)
     rows = [
-        [f"at least {limit:g}", int(np.sum(sure)), f"{100 * np.sum(weights[sure]):.1f}%"]
+        [f"at least {limit:g}"]
+        + [f"{100 * np.sum(weights[largest >= limit]):.1f}%" for _, largest in found]
         for limit in _SURE
-        for sure in [largest >= limit]
     ]
     return (
         "<h2>How sure is that?</h2>\n"
         "<p>The probability with which the soft assignment tells a point to join its most probable "
-        f"cluster, at the last β = {float(result.best.solution.beta):.4g}. Hard assignments are "
-        "the limit of large β, so that near 1 is usual there.</p>\n"
-        + _table(["largest probability", "points", "weight"], rows, (0,))
+        "cluster. Hard assignments are the limit of large β, so near 1 is usual at the last β; at "
+        "the last transition the finest clusters are just told apart.</p>\n"
+        + _table(["largest probability", *(f"weight {name}" for name, _ in found)], rows, (0,))
         + _figure(drawn, "sure", "Distribution of the largest soft probability.")
     )
 

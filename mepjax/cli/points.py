@@ -194,11 +194,13 @@ def _find_lonlat(table: Table, chosen: list[int], columns: str | None) -> tuple[
         known = (east or north)[0]
         return (known, 1 - known) if east else (1 - known, known)
     shown = ", ".join(show(table.titles[index]) for index in chosen[:12])
-    found = "no" if not east or not north else "more than one"
-    lacking = "longitude" if len(east) != 1 else "latitude"
+    if not east or not north:
+        found = f"no {'latitude' if east else 'longitude'}"
+    else:
+        found = f"more than one {'longitude' if len(east) > 1 else 'latitude'}"
     raise CommandError(
-        f"--lonlat: got columns {shown}{', ...' if len(chosen) > 12 else ''}, among them {found} "
-        f"{lacking}; expected one named lon, long, lng or longitude and one named lat or latitude, "
+        f"--lonlat: got columns {shown}{', ...' if len(chosen) > 12 else ''}, among them {found}; "
+        "expected one named lon, long, lng or longitude and one named lat or latitude, "
         "or --columns with the two in this order."
     )
 

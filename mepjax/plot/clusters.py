@@ -12,6 +12,8 @@ from .plane import Plane
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# More points are drawn so small that shapes would only make some look denser than others.
+_SHAPED = 1000
 _MIXTURES = ("association", "policy")
 
 
@@ -25,9 +27,10 @@ def clusters(
 ) -> "Axes":
     """Draw points in the mixture of their centres' colours, and the centres with their numbers.
 
-    A point has the marker of the cluster it is told to join. Centres nobody is prescribed to are
-    drawn as crosses. Six colours and markers are reused where K is larger, far from each other.
-    With more than two features the plane is that of the first two principal components.
+    Up to 1000 points each have the marker of the cluster they are told to join. Centres nobody is
+    told to join are drawn as crosses. Six colours and markers are reused where K is larger, far
+    from each other. With more than two features the plane is that of the first two principal
+    components.
 
     **Arguments:**
 
@@ -106,9 +109,10 @@ def draw_points(ax: Any, plane: Plane, colours: np.ndarray, styles: np.ndarray) 
     n = len(plane.points)
     size, alpha = np.clip(8000 / n, 4, 36), np.clip(60 / n**0.5, 0.25, 0.9)
     drawn = ax.scatter(*plane.points.T, s=size, c=colours, alpha=alpha, linewidths=0, zorder=1)
-    shapes = [MarkerStyle(marker) for marker in style.MARKERS]
-    paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
-    drawn.set_paths([paths[index] for index in styles])
+    if n <= _SHAPED:
+        shapes = [MarkerStyle(marker) for marker in style.MARKERS]
+        paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
+        drawn.set_paths([paths[index] for index in styles])
     ax.set_xlabel(plane.names[0])
     ax.set_ylabel(plane.names[1])
     if not plane.names[1]:
