@@ -138,28 +138,42 @@ def _draw_tree(
 ) -> None:
     k = heights.shape[1]
     alone = np.sum(leaders[:, :, None] == leaders[:, None, :], axis=2) == 1
+    # A step between two stages belongs to the trunk if the centre is shared at both ends.
+    own = alone[:-1] | alone[1:]
+    marker = "o" if len(betas) == 1 else None
     for index in range(k):
-        line = {"zorder": 2, "linewidth": 1.8, "solid_joinstyle": "round"}
-        # A branch starts at the last stage at which it was shared, so that the tree is connected.
-        own = alone[:, index]
-        own = own | np.append(own[1:], False)
-        ax.plot(
-            betas, np.where(own, heights[:, index], np.nan), color=colours[index],
-            linestyle=style.LINES[styles[index]] if used[index] else (0, (1, 1)), **line,
-        )  # fmt: skip
-        # A shared line is drawn by every centre on it, all over each other: where they part, each
-        # leads to its branch.
-        together = ~alone[:, index]
-        ax.plot(
-            betas, np.where(together, heights[:, index], np.nan), color=style.SHARED,
-            **line | {"linewidth": 2.6, "zorder": 1.5},
-        )  # fmt: skip
+        dashes = style.LINES[styles[index]] if used[index] else (0, (1, 1))
+        for steps, look in (
+            (own[:, index], {"color": colours[index], "linestyle": dashes, "linewidth": 1.8}),
+            # Drawn by every centre on it, all over each other: where they part, each leads on.
+            (~own[:, index], {"color": style.SHARED, "linewidth": 2.6, "zorder": 1.5}),
+        ):
+            stages = _runs(steps)
+            there = stages >= 0
+            ax.plot(
+                np.where(there, betas[stages], np.nan),
+                np.where(there, heights[stages, index], np.nan), marker=marker, **look,
+            )  # fmt: skip
     ax.set_xscale("log")
     # Room for the numbers at the right, in log beta.
     span = max(float(betas[-1] / betas[0]), 1.01)
     ax.set_xlim(betas[0] / span**0.02, betas[-1] * span**_ROOM)
     if k <= style.LABELLED:
         _number_ends(ax, betas[-1], heights[-1])
+
+
+def _runs(steps: np.ndarray) -> np.ndarray:
+    """The stages that the chosen steps pass, runs of steps parted by -1."""
+    if not steps.size:
+        return np.array([0])
+    stages: list[int] = []
+    for stage in np.flatnonzero(steps).tolist():
+        if not stages:
+            stages = [stage]
+        elif stages[-1] != stage:
+            stages += [-1, stage]
+        stages.append(stage + 1)
+    return np.array(stages, int)
 
 
 def _number_ends(ax: Any, beta: float, ends: np.ndarray) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # More points are drawn so small that shapes would only make some look denser than others.
 _SHAPED = 1000
+_FEW = 8
 _MIXTURES = ("association", "policy")
 
 
@@ -126,7 +127,9 @@ def draw_points(ax: Any, plane: Plane, colours: np.ndarray, styles: np.ndarray) 
 def draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.ndarray) -> None:
     """Numbered discs for the centres in use, crosses for the others."""
     labelled = len(centres) <= style.LABELLED
-    size = 190 if labelled else 60
+    # Smaller where there are many, which else would cover each other.
+    few = len(centres) <= _FEW
+    size = (190 if few else 120) if labelled else 60
     if not np.all(used):
         # Often they coincide, with each other and with a used one: the arms reach out from below.
         unused = ax.scatter(
@@ -141,6 +144,6 @@ def draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.nda
     if labelled:
         for index in np.flatnonzero(used):
             ax.annotate(
-                str(index), centres[index], ha="center", va="center", fontsize=8,
+                str(index), centres[index], ha="center", va="center", fontsize=8 if few else 6.5,
                 fontweight="bold", color=style.text_on(colours[index]), zorder=4,
             )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mepjax.cli import cluster as solves
 from mepjax.cli import figures
 from mepjax.cli.app import run
 from mepjax.cli.report import ALL_FILES, FILES
@@ -168,6 +169,17 @@ def test_what_is_not_asked_for_again_goes(results, tmp_path, capsys):
     assert run([*arguments, "--force"]) == 0
     assert sorted(entry.name for entry in copy.iterdir()) == sorted([*FILES, "mine.txt"])
     assert "autonomy change" not in (copy / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("most", "pictures"), [(0, 3), (10**6, 4)])
+def test_a_tree_too_large_to_record_is_left_out(results, tmp_path, monkeypatch, most, pictures):
+    _, _, source = results
+    monkeypatch.setattr(solves, "_MOST_RECORDED", most)
+    out = tmp_path / "out"
+    arguments = ["-k", "1", "--columns", "lat", *COARSE, "--out", str(out)]
+    assert run(["cluster", str(source), *arguments]) == 0
+    tags = [tag for tag, _ in Page((out / "report.html").read_text("utf-8")).tags]
+    assert tags.count("img") == pictures
 
 
 def test_a_film_that_fails_leaves_no_results(results, tmp_path, monkeypatch, capsys):

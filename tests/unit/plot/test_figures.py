@@ -50,13 +50,29 @@ def _replace(solution: mj.Solution, **trace: Any) -> mj.Solution:
 # --- The tree. ---------------------------------------------------------------------------------
 
 
-def _together(lines: Any) -> tuple[np.ndarray, np.ndarray]:
-    """For each centre its branch and its share of the trunk, from the lines as drawn."""
-    branches, trunks = lines[0:8:2], lines[1:8:2]
-    return (
-        np.stack([np.asarray(line.get_ydata(), float) for line in branches], axis=1),
-        np.stack([np.asarray(line.get_ydata(), float) for line in trunks], axis=1),
-    )
+def _steps(line: Any) -> dict[tuple[float, float], tuple[float, float]]:
+    """Betas at both ends of each step that a line draws, and the heights there."""
+    x, y = (np.asarray(values, float) for values in line.get_data())
+    return {
+        (x[i], x[i + 1]): (y[i], y[i + 1])
+        for i in range(len(x) - 1)
+        if np.all(np.isfinite(x[i : i + 2]))
+    }
+
+
+def _ends(ax: Any) -> np.ndarray:
+    """The height of every branch at the last stage."""
+    return np.array([line.get_ydata()[-1] for line in ax.lines[0:8:2]], float)
+
+
+def _assert_tree(ax: Any, betas: np.ndarray, heights: np.ndarray) -> None:
+    """Every step of every centre is drawn once, by its branch or by the trunk."""
+    for centre in range(4):
+        branch, trunk = (_steps(line) for line in ax.lines[2 * centre : 2 * centre + 2])
+        assert not set(branch) & set(trunk)
+        own = heights[:, centre]
+        expected = {(betas[s], betas[s + 1]): (own[s], own[s + 1]) for s in range(len(betas) - 1)}
+        assert branch | trunk == expected
 
 
 def test_the_tree_is_that_of_the_recorded_centres(annealed):
@@ -64,15 +80,14 @@ def test_the_tree_is_that_of_the_recorded_centres(annealed):
     stages = int(solution.n_stages)
     axes = plot.bifurcation(problem, solution, coordinates=[0, 1], ax=_axes(2))
     assert axes.shape == (2,)
+    betas = np.asarray(solution.trace.beta)[:stages]
     params = np.asarray(solution.trace.params)[:stages]
     for coordinate, ax in enumerate(axes):
-        branches, trunks = _together(ax.lines)
-        drawn = np.where(np.isnan(branches), trunks, branches)
-        np.testing.assert_array_equal(drawn, params[:, :, coordinate])
-        assert np.all(np.isnan(branches[0])) and np.all(np.isfinite(branches[-1]))
-        # The tree is connected: where a centre separates its branch starts on the trunk.
-        both = np.isfinite(branches) & np.isfinite(trunks)
-        np.testing.assert_array_equal(both.sum(axis=0), 1)
+        _assert_tree(ax, betas, params[:, :, coordinate])
+        # All together at first, all apart at the end.
+        for centre in range(4):
+            branch, trunk = (_steps(line) for line in ax.lines[2 * centre : 2 * centre + 2])
+            assert (betas[0], betas[1]) in trunk and (betas[-2], betas[-1]) in branch
         marks = [line.get_xdata()[0] for line in ax.lines[8:]]
         np.testing.assert_array_equal(marks, _met(solution))
         assert ax.get_ylabel() == f"centre, coordinate {coordinate}"
@@ -86,14 +101,32 @@ def test_the_tree_is_that_of_the_recorded_centres(annealed):
         assert sorted(numbers.split(", ")) == ["0", "1", "2", "3"]
 
 
+def test_centres_that_part_and_join_again_are_drawn_throughout(annealed):
+    problem, solution = annealed
+    stages = int(solution.n_stages)
+    params = solution.trace.params
+    # Apart at stage 1, and then together again.
+    params = params.at[1].set(solution.params)
+    params = params.at[2:4].set(params[0])
+    ax = plot.bifurcation(problem, _replace(solution, params=params), coordinates=0, ax=_axes())
+    betas = np.asarray(solution.trace.beta)[:stages]
+    _assert_tree(ax, betas, np.asarray(params)[:stages, :, 0])
+
+
+def test_one_stage_is_a_dot(annealed):
+    problem, solution = annealed
+    one = eqx.tree_at(lambda s: s.n_stages, solution, jnp.array(1))
+    ax = plot.bifurcation(problem, one, coordinates=0, ax=_axes())
+    assert all(line.get_marker() == "o" for line in ax.lines[:8])
+
+
 def test_the_tree_of_many_features_is_drawn_along_the_first_component(annealed):
     problem, solution = annealed
     ax = plot.bifurcation(problem, solution, ax=_axes())
-    branches, _ = _together(ax.lines)
     x, params = np.asarray(problem.x), np.asarray(solution.params)
     values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
     axis = vectors[:, 1] * np.sign(vectors[np.argmax(np.abs(vectors[:, 1])), 1])
-    np.testing.assert_allclose(branches[-1], (params - x.mean(axis=0)) @ axis, atol=1e-12)
+    np.testing.assert_allclose(_ends(ax), (params - x.mean(axis=0)) @ axis, atol=1e-12)
     share = f"({100 * values[1] / values.sum():.0f}% of the variance)"
     assert share in ax.get_ylabel()
 
@@ -106,8 +139,7 @@ def test_the_tree_is_drawn_in_the_units_asked_for(annealed):
         return 100 * places + 7
 
     ax = plot.bifurcation(problem, solution, coordinates=1, units=only_rows, ax=_axes())
-    branches, _ = _together(ax.lines)
-    np.testing.assert_allclose(branches[-1], 100 * np.asarray(solution.params)[:, 1] + 7)
+    np.testing.assert_allclose(_ends(ax), 100 * np.asarray(solution.params)[:, 1] + 7)
 
 
 @pytest.mark.parametrize(
