@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..engine.solution import Solution
@@ -189,7 +190,11 @@ class _Scene:
         """The picture of one stage."""
         dtype = self.problem.x.dtype
         mixed = mixed_colours(
-            self.problem, params.astype(dtype), dtype.type(beta), self.colours, self.mixture
+            self.problem,
+            jnp.asarray(params, dtype),
+            jnp.asarray(beta, dtype),
+            self.colours,
+            self.mixture,
         )
         self.points.set_facecolors(mixed)
         in_units = style.in_units(self.units, params)

@@ -249,7 +249,7 @@ def test_borders_lie_where_two_clusters_are_as_good():
 
 def _found(params: np.ndarray, beta: float = 3.0) -> Any:
     """What the map needs of a solution."""
-    return SimpleNamespace(params=params, beta=np.asarray(beta))
+    return SimpleNamespace(params=jnp.asarray(params), beta=jnp.asarray(beta))
 
 
 @pytest.mark.parametrize("factor", [[10.0, 10.0], [1.0, 5000.0]])
