@@ -389,9 +389,12 @@ def test_ci_runs_the_commands_of_the_readme():
     assert "[test]" not in script and "[cli]" not in script
 
 
-def test_readme_example_runs_as_it_stands():
+@pytest.mark.parametrize("index", range(2))
+def test_readme_examples_run_as_they_stand(index):
     readme = (ROOT / "README.md").read_text("utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S)
+    examples = re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S)
+    assert len(examples) == 2
+    example = examples[index]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, cwd=ROOT
     )
