@@ -32,9 +32,7 @@ def test_lanes_are_counted_and_given_as_ranges():
 
 
 def test_without_a_detector_curvature_is_not_invented():
-    solution = mj.anneal(
-        mj.Clustering(X, 2), mj.Explicit([0.1]), key=KEY, detector=mj.NoDetector()
-    )
+    solution = mj.anneal(mj.Clustering(X, 2), mj.Explicit([0.1]), key=KEY, detector=mj.NoDetector())
     assert "curvature at the end: not computed" in solution.summary()
 
 
