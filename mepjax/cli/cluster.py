@@ -17,6 +17,7 @@ from ..select.starts import (
     best_of_starts,
     default_betas,
     default_starts,
+    first_transition,
     percent_more,
 )
 from .errors import SOLVE, CommandError
@@ -225,7 +226,8 @@ def cluster(
 
 
 def _schedule(options: Options, problem: mj.Clustering) -> mj.Geometric:
-    beta_min, beta_max = default_betas(problem, options.beta_min, options.beta_max)
+    first = first_transition(problem)
+    beta_min, beta_max = default_betas(first, options.beta_min, options.beta_max)
     _require(beta_max >= beta_min, "--beta-max", beta_max, f"at least --beta-min {beta_min:g}")
     stages = math.log(beta_max / beta_min) / math.log(options.factor)
     _require(

@@ -116,11 +116,15 @@ def default_starts(depends_on_centres: bool) -> int:
     return 4 if depends_on_centres else 2
 
 
+def first_transition(problem: Clustering) -> float:
+    """The first critical beta without autonomy."""
+    return float(_beta_scale(problem))
+
+
 def default_betas(
-    problem: Clustering, beta_min: float | None, beta_max: float | None
+    first: float, beta_min: float | None, beta_max: float | None
 ) -> tuple[float, float]:
-    """First and last beta: from half the first transition without autonomy to 10^4 times it."""
-    first = float(_beta_scale(problem))
+    """What was given, else from half the first transition to 10^4 times it."""
     beta_max = 1e4 * first if beta_max is None else beta_max
     return min(0.5 * first, beta_max) if beta_min is None else beta_min, beta_max
 
