@@ -58,8 +58,8 @@ class AutonomyAwareClustering(
     polished by an exact solve are both done, and the lower cost is kept.
 
     All computation is in float64, whatever the precision of the session, which stays as it is.
-    Every start is the weighted mean and all data are used, so that integer weights are the same
-    as repetitions.
+    Every start is the weighted mean, kicked by a ten-thousandth of the data's size, and all data
+    are used, so that integer weights are the same as repetitions.
 
     **Arguments:**
 
@@ -82,7 +82,7 @@ class AutonomyAwareClustering(
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
         cost; default 0.5 and 10^4 times the first transition without autonomy.
     - `factor`: growth of beta from stage to stage, > 1.
-    - `random_state`: an int, a NumPy `RandomState` or `None`, for the directions of the kicks.
+    - `random_state`: an int, a NumPy `RandomState` or `None`, for the kicks' directions.
 
     **Attributes** (costs are squares of input units for a quadratic `cost` with `scale` `"none"`
     or `"unit"`, else scaled ones):

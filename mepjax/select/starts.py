@@ -29,10 +29,24 @@ POLISHED = "frozen, then exact"
 IGNORED = "without autonomy"
 REPAIRED = "without autonomy, then exact"
 
+# Size of the noise around the first centres, relative to the data's.
+_SPREAD = 1e-4
+
 # Each is many small operations, which would be compiled one by one for every new shape.
 _evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
-_init = eqx.filter_jit(lambda problem, key: problem.init(key))
 _beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
+
+
+@eqx.filter_jit
+def _first_centres(problem: Clustering, key: Any) -> Any:
+    """The problem's start, kicked in all directions.
+
+    A kick at a transition has one direction. Where others are unstable too, rounding would decide
+    along them, and data that differ in the order of their rows would end relabelled or apart.
+    """
+    start = problem.init(key)
+    noise = jax.random.normal(key, start.shape, start.dtype)
+    return start + _SPREAD * problem.params_scale(start) * noise
 
 
 @dataclass(frozen=True)
@@ -209,7 +223,7 @@ class _Solver:
         if self.watch is not None:
             self.watch.run(name, restart)
         # A continuation in the autonomy belongs to the default start; see `_polish` for the other.
-        centres = None if problem.relaxation_stages else _init(problem, self.keys[restart])
+        centres = None if problem.relaxation_stages else _first_centres(problem, self.keys[restart])
         return self._record(name, restart, problem, self.schedule, centres, None)
 
     def _polish(self, name: str, start: Run) -> Run:
