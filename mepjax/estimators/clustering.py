@@ -153,6 +153,11 @@ class AutonomyAwareClustering(
         self.factor = factor
         self.random_state = random_state
 
+    @property
+    def _n_features_out(self) -> int:
+        """What `get_feature_names_out` counts: the columns of `transform`."""
+        return len(self.cluster_centers_)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

@@ -1,24 +1,60 @@
 """The whole of scikit-learn's own checks, none expected to fail and none skipped."""
 
-import os
 from unittest import SkipTest
 
+import array_api_strict
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
+import scipy.special
+from sklearn.utils import estimator_checks as checks
 
 from mepjax.estimators import AutonomyAwareClustering
 
-# Coarse: the checks are about the interface, and their data are small.
-ESTIMATORS = [
-    AutonomyAwareClustering(factor=1.5, restarts=1),
-    AutonomyAwareClustering(3, kappa=0.2, factor=1.5, restarts=1),
+QUICK = {"factor": 1.5, "restarts": 1}
+
+
+def _run(check, *arguments):
+    try:
+        check(*arguments)
+    except SkipTest as skipped:
+        pytest.fail(f"skipped: {skipped}")
+
+
+def test_scipy_has_its_array_api_switched_on():
+    array = scipy.special.expit(array_api_strict.zeros(1))
+    assert isinstance(array, type(array_api_strict.zeros(1)))
+
+
+@checks.parametrize_with_checks([AutonomyAwareClustering()])
+def test_the_default_passes(estimator, check):
+    _run(check, estimator)
+
+
+# Few starts and coarse stages: what differs from the default is the autonomy.
+@pytest.mark.slow
+@checks.parametrize_with_checks(
+    [
+        AutonomyAwareClustering(3, kappa=0.2, **QUICK),
+        AutonomyAwareClustering(3, kappa=0.2, temperature=0.5, **QUICK),
+    ]
+)
+def test_aware_ones_pass(estimator, check):
+    _run(check, estimator)
+
+
+# Public checks that `parametrize_with_checks` leaves to the estimators of scikit-learn itself.
+FURTHER = [
+    checks.check_dataframe_column_names_consistency,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+    checks.check_set_output_transform,
+    checks.check_set_output_transform_pandas,
+    checks.check_set_output_transform_polars,
+    checks.check_global_output_transform_pandas,
+    checks.check_global_set_output_transform_polars,
+    checks.check_inplace_ensure_writeable,
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
-def test_scikit_learn_check(estimator, check):
-    assert os.environ["SCIPY_ARRAY_API"] == "1"
-    try:
-        check(estimator)
-    except SkipTest as skipped:
-        pytest.fail(f"skipped: {skipped}")
+@pytest.mark.parametrize("check", FURTHER, ids=lambda check: check.__name__)
+def test_further_checks_pass(check):
+    _run(check, "AutonomyAwareClustering", AutonomyAwareClustering(**QUICK))
