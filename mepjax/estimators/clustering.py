@@ -32,7 +32,7 @@ from ..select.starts import (
     percent_more,
 )
 from .padding import pad_rows, pad_weights
-from .parameters import autonomy_model, check, check_numbers, cost_model
+from .parameters import autonomy_model, check, check_numbers, check_positive, cost_model
 
 _MOST_STAGES = 10_000
 # Hard costs this close, relative to the variance, differ by rounding only.
@@ -174,7 +174,7 @@ class AutonomyAwareClustering(
         check_numbers(self)
         model, is_softmax = autonomy_model(self)
         cost = cost_model(self.cost)
-        x = validate_data(self, X, dtype=_FLOATS)
+        x = self._validated(X, reset=True)
         n, d = x.shape
         if n < self.n_clusters:
             raise ValueError(f"n_samples={n} should be >= n_clusters={self.n_clusters}.")
@@ -258,13 +258,17 @@ class AutonomyAwareClustering(
             factor = self._scaling.cost_factor or 1.0
         return self._evaluate(_average, x) * factor
 
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        # scikit-learn's annotation covers all that this function can return.
+        points: Any = validate_data(self, X, dtype=_FLOATS, reset=reset)
+        return points
+
     def _check_points(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=_FLOATS, reset=False)
+        return self._validated(X, reset=False)
 
     def _check_beta(self, beta: float | None) -> np.ndarray:
-        if beta is not None:
-            check("beta", np.isscalar(beta) and 0 < beta < math.inf, beta, "a finite number > 0")
+        check_positive("beta", beta)
         return np.asarray(self.beta_ if beta is None else beta, np.float64)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -314,7 +318,8 @@ def _checked_weights(sample_weight: Any, n: int) -> np.ndarray:
     if sample_weight is None:
         return np.ones(n)
     name = "sample_weight"
-    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name=name)
+    options: Any = {"ensure_2d": False, "dtype": np.float64, "input_name": name}
+    weights = check_array(sample_weight, **options)
     if weights.ndim != 1:
         raise ValueError(f"`{name}` must be 1-D, one number a sample; got shape {weights.shape}.")
     check_consistent_length(np.empty(n), weights)

@@ -26,7 +26,7 @@ def check(name: str, ok: bool, got: Any, expected: str) -> None:
 def check_integer(name: str, value: Any) -> None:
     """An integer of at least 1."""
     integer = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
-    check(name, integer and int(value) >= 1, value, "an integer >= 1")
+    check(name, bool(integer and int(value) >= 1), value, "an integer >= 1")
 
 
 def check_number(
@@ -34,10 +34,12 @@ def check_number(
 ) -> None:
     """A finite real number in [low, high]."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    check(name, real and math.isfinite(value) and low <= value <= high, value, expected)
+    number = float(value) if real else math.nan
+    check(name, math.isfinite(number) and low <= number <= high, value, expected)
 
 
-def _check_positive(name: str, value: Any) -> None:
+def check_positive(name: str, value: Any) -> None:
+    """`None` or a finite real number > 0."""
     if value is not None:
         check_number(name, value, "a finite number > 0", low=math.nextafter(0, 1))
 
@@ -53,7 +55,7 @@ def check_numbers(estimator: Any) -> None:
         if value is not None:
             check_number(name, value, "a finite number")
     for name in ("temperature", "beta_min", "beta_max"):
-        _check_positive(name, getattr(estimator, name))
+        check_positive(name, getattr(estimator, name))
     check_number("factor", estimator.factor, "a finite number > 1", low=math.nextafter(1, 2))
     scale = estimator.scale
     if scale is not None:
@@ -76,7 +78,7 @@ def cost_model(cost: Any) -> AbstractCost:
 def autonomy_model(estimator: Any) -> tuple[AbstractAutonomy | None, bool]:
     """The model, `None` where autonomy changes nothing, and whether softmax was asked for."""
     given, kappa, k = estimator.autonomy, float(estimator.kappa), int(estimator.n_clusters)
-    softmax = {
+    softmax: dict[str, Any] = {
         name: float(value)
         for name in _OF_SOFTMAX
         if (value := getattr(estimator, name)) is not None
