@@ -43,12 +43,12 @@ from .solvers.fixed_point import FixedPoint
 from .solvers.implicit import LinearSolve
 
 if TYPE_CHECKING:
-    from . import datasets, plot
+    from . import datasets, estimators, plot
 
 __version__ = "0.1.0"
 
 # Rooms that a name opens: they cost import time, and some need an extra.
-_ROOMS = ("datasets", "plot")
+_ROOMS = ("datasets", "estimators", "plot")
 
 
 def __getattr__(name: str) -> Any:
@@ -101,6 +101,7 @@ __all__ = [
     "critical_beta",
     "curvature",
     "datasets",
+    "estimators",
     "gradients",
     "plot",
     "print_progress",

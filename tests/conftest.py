@@ -1,5 +1,10 @@
-import jax
-import pytest
+import os
+
+# scikit-learn's checks of array types need it, and scipy reads it once, when jax imports it.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

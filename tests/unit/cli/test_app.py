@@ -19,6 +19,7 @@ from mepjax.cli import cluster as solves
 from mepjax.cli import main
 from mepjax.cli.app import app, run
 from mepjax.cli.report import FILES
+from mepjax.select import starts
 
 POINTS = "x,y,w,name\n" + "".join(
     f"{i % 2 + 0.01 * i},{0.1 * (i % 5)},{1 + i % 3},p{i}\n" for i in range(40)
@@ -155,7 +156,7 @@ def test_bad_files_are_one_line(tmp_path, monkeypatch, content, says):
 
 def test_a_failed_solve_says_why_and_writes_nothing(points, tmp_path, monkeypatch):
     monkeypatch.setattr(solves.Run, "code", mj.Code.STALLED)
-    monkeypatch.setattr(mj, "anneal", _no_anneal)
+    monkeypatch.setattr(starts, "anneal", _no_anneal)
     result = _invoke(points, "-k", 2, *XY, *COARSE, "--out", tmp_path / "out")
     assert result.exit_code == 3
     text = "mepjax: error: the solve failed in all 1 runs: [STALLED] No further progress"
@@ -174,7 +175,7 @@ def test_a_bug_is_one_line_too(points, tmp_path, monkeypatch, capsys):
     def broken(*arguments, **options):
         raise ZeroDivisionError("oh\nno")
 
-    monkeypatch.setattr(mj, "anneal", broken)
+    monkeypatch.setattr(starts, "anneal", broken)
     arguments = ["cluster", str(points), "-k", "2", *XY, "--out", str(tmp_path / "out")]
     assert run(arguments) == 1
     assert capsys.readouterr().err.startswith("mepjax: error: unexpected ZeroDivisionError: oh no")

@@ -1,0 +1,276 @@
+"""One clustering solved from several starts in every suitable way, and the lowest hard cost kept.
+
+Softmax autonomy, or any that moves with the centres, has local minima that no single way of
+solving always avoids: an exact anneal and a frozen one polished by an exact solve at the last
+beta are both done. Centres found without autonomy tell what ignoring it costs; should they be the
+best start of all, they are polished too.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+
+from .._core.codes import Code
+from ..engine.anneal import anneal
+from ..engine.monitor import Progress
+from ..engine.record import Record
+from ..engine.schedules import Geometric
+from ..engine.solution import Solution
+from ..problems.autonomy.base import NoAutonomy
+from ..problems.clustering import Clustering
+from ..solvers.adjoints import NoGrad
+
+EXACT = "exact"
+FROZEN = "frozen"
+POLISHED = "frozen, then exact"
+IGNORED = "without autonomy"
+REPAIRED = "without autonomy, then exact"
+
+# Size of the noise around the first centres, relative to the data's.
+_SPREAD = 1e-4
+
+# Each is many small operations, which would be compiled one by one for every new shape.
+_evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
+_beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
+
+
+@eqx.filter_jit
+def _first_centres(problem: Clustering, key: Any) -> Any:
+    """The problem's start, kicked in all directions.
+
+    A kick at a transition has one direction. Where others are unstable too, rounding would decide
+    along them, and data that differ in the order of their rows would end relabelled or apart.
+    """
+    start = problem.init(key)
+    noise = jax.random.normal(key, start.shape, start.dtype)
+    return start + _SPREAD * problem.params_scale(start) * noise
+
+
+@dataclass(frozen=True)
+class Run:
+    """One solve: `cost` and `n_used` under the true autonomy; `source` is what it started from."""
+
+    name: str
+    restart: int
+    solution: Solution
+    cost: float
+    n_used: int
+    seconds: float
+    source: "Run | None" = None
+
+    @property
+    def code(self) -> Code:
+        """How it ended."""
+        return Code(int(self.solution.code))
+
+    @property
+    def path(self) -> "list[Run]":
+        """The runs that led here, this one last."""
+        return [*(self.source.path if self.source else []), self]
+
+
+@dataclass(frozen=True)
+class Starts:
+    """The outcome of `best_of_starts`.
+
+    **Fields:** all `runs`; those of them that may be chosen, `candidates`; if there is autonomy,
+    the best run `ignored` without it, `None` where none converged; `tie`, see `lowest`.
+    """
+
+    runs: tuple[Run, ...]
+    candidates: tuple[Run, ...]
+    ignored: Run | None
+    tie: float = 0.0
+
+    @property
+    def best(self) -> Run | None:
+        """The converged candidate of lowest hard cost; `None` if all failed."""
+        return lowest([run for run in self.candidates if not run.code.is_failing], self.tie)
+
+    @property
+    def least_bad(self) -> Run | None:
+        """`best`, else the candidate of lowest hard cost although it failed."""
+        return self.best or lowest(self.candidates, self.tie)
+
+
+def lowest(runs: Any, tie: float = 0.0) -> Run | None:
+    """The first run whose finite hard cost is within `tie` of the lowest; `None` if none is."""
+    finite = [run for run in runs if math.isfinite(run.cost)]
+    limit = min((run.cost for run in finite), default=math.inf) + tie
+    return next((run for run in finite if run.cost <= limit), None)
+
+
+def percent_more(ignored: float, aware: float) -> float | None:
+    """How many per cent more the cost `ignored` is than `aware`; `None` if undefined."""
+    if ignored == aware:
+        return 0.0  # also where both are zero
+    return 100 * (ignored / aware - 1) if aware > 0 else None
+
+
+class Watch(Protocol):
+    """Is told what is being solved."""
+
+    def run(self, name: str, restart: int) -> None:
+        """A solve starts."""
+
+    def stage(self, progress: Progress, /) -> None:
+        """A stage of it has ended."""
+
+
+def is_aware(problem: Clustering) -> bool:
+    """Whether there is autonomy that centres can be found without."""
+    return problem.k > 1 and not isinstance(problem.autonomy, NoAutonomy)
+
+
+def default_starts(depends_on_centres: bool) -> int:
+    """Restarts to do; autonomy that moves with the centres has more local minima."""
+    return 4 if depends_on_centres else 2
+
+
+def first_transition(problem: Clustering) -> float:
+    """The first critical beta without autonomy."""
+    return float(_beta_scale(problem))
+
+
+def default_betas(
+    first: float, beta_min: float | None, beta_max: float | None
+) -> tuple[float, float]:
+    """What was given, else from half the first transition to 10^4 times it."""
+    beta_max = 1e4 * first if beta_max is None else beta_max
+    return min(0.5 * first, beta_max) if beta_min is None else beta_min, beta_max
+
+
+def best_of_starts(
+    problem: Clustering,
+    schedule: Geometric,
+    keys: Any,
+    *,
+    tie: float = 0.0,
+    record: Record | None = None,
+    watch: Watch | None = None,
+) -> Starts:
+    """Solve from every key in every suitable way.
+
+    **Arguments:**
+
+    - `problem`: exact stationarity.
+    - `schedule`: of whole anneals; solutions are polished at its last beta.
+    - `keys`: JAX random keys, one per start.
+    - `tie`: hard costs this close, in units of the cost, count as equal and the first is kept, so
+        that rounding does not choose between relabelled solutions.
+    - `record`: what the trace of each run keeps.
+    - `watch`: told of each solve and stage.
+
+    **Returns:** the runs; look at `best`. Nothing raises for what happens during a solve.
+
+    **Example:**
+
+    ```python
+    >>> import jax, mepjax as mj
+    >>> from mepjax.datasets import four_square
+    >>> from mepjax.select.starts import best_of_starts
+    >>> problem = mj.Clustering(four_square(40)[0], 4, autonomy=mj.autonomy.Uniform(0.1))
+    >>> keys = jax.random.split(jax.random.key(0), 1)
+    >>> starts = best_of_starts(problem, mj.Geometric(1.0, 1e3, 1.5), keys)
+    >>> starts.best.name, [run.name for run in starts.runs]
+    ('exact', ['exact', 'without autonomy'])
+
+    ```
+    """
+    return _Solver(problem, schedule, keys, tie, record, watch).solve()
+
+
+class _Solver:
+    def __init__(
+        self,
+        problem: Clustering,
+        schedule: Geometric,
+        keys: Any,
+        tie: float,
+        record: Record | None,
+        watch: Watch | None,
+    ) -> None:
+        self.problem, self.schedule, self.keys = problem, schedule, keys
+        self.tie, self.record, self.watch = tie, record, watch
+        self.runs: list[Run] = []
+
+    def solve(self) -> Starts:
+        problem, candidates = self.problem, []
+        for restart in range(len(self.keys)):
+            candidates.append(self._run(EXACT, restart, problem))
+            if problem.autonomy.depends_on_centres:
+                start = self._run(FROZEN, restart, self._variant(stationarity="frozen"))
+                candidates.append(self._polish(POLISHED, start))
+        ignored = self._ignore() if is_aware(problem) else None
+        best = Starts((), tuple(candidates), None, self.tie).best
+        if ignored is not None and (best is None or ignored.cost < best.cost - self.tie):
+            candidates.append(self._polish(REPAIRED, ignored))
+        return Starts(tuple(self.runs), tuple(candidates), ignored, self.tie)
+
+    def _variant(self, **changes: Any) -> Clustering:
+        problem = self.problem
+        options = {"autonomy": problem.autonomy, "cost": problem.cost, "weights": problem.weights}
+        return Clustering(problem.x, problem.k, **(options | changes))
+
+    def _ignore(self) -> Run | None:
+        """What somebody unaware of autonomy would keep: the lowest cost without it."""
+        plain = self._variant(autonomy=None)
+        runs = [self._run(IGNORED, restart, plain) for restart in range(len(self.keys))]
+        believed = [
+            Run(r.name, r.restart, r.solution, _cost(plain, r.solution.params), r.n_used, r.seconds)
+            for r in runs
+            if not r.code.is_failing
+        ]
+        chosen = lowest(believed, self.tie)
+        return None if chosen is None else runs[chosen.restart]
+
+    def _run(self, name: str, restart: int, problem: Clustering) -> Run:
+        if self.watch is not None:
+            self.watch.run(name, restart)
+        # A continuation in the autonomy belongs to the default start; see `_polish` for the other.
+        centres = None if problem.relaxation_stages else _first_centres(problem, self.keys[restart])
+        return self._record(name, restart, problem, self.schedule, centres, None)
+
+    def _polish(self, name: str, start: Run) -> Run:
+        # One stage at the last beta. Its schedule has the kind and length of a whole one, and
+        # both are told their start, so that the program compiled for whole anneals serves again.
+        end, stages = float(self.schedule.beta_max), self.schedule.max_stages
+        schedule = Geometric(end, end, self.schedule.factor, max_stages=stages)
+        centres = start.solution.params
+        return self._record(name, start.restart, self.problem, schedule, centres, start)
+
+    def _record(
+        self,
+        name: str,
+        restart: int,
+        problem: Clustering,
+        schedule: Geometric,
+        centres: Any,
+        source: Run | None,
+    ) -> Run:
+        began = time.perf_counter()
+        solution = anneal(
+            problem,
+            schedule,
+            key=self.keys[restart],
+            init=centres,
+            adjoint=NoGrad(),
+            record=self.record,
+            monitor=None if self.watch is None else self.watch.stage,
+        )
+        solution = jax.block_until_ready(solution)
+        seconds = time.perf_counter() - began
+        measured = _evaluate(self.problem, solution.params)
+        run = Run(
+            name, restart, solution, float(measured.cost), int(measured.n_used), seconds, source
+        )
+        self.runs.append(run)
+        return run
+
+
+def _cost(problem: Clustering, centres: Any) -> float:
+    return float(_evaluate(problem, centres).cost)
