@@ -20,7 +20,7 @@ import numpy as np
 class Walks(NamedTuple):
     """All walks, shortest first, as how often each uses every leg."""
 
-    routes: list[tuple[int, ...]]  # facilities in the order visited, possibly none
+    routes: tuple[tuple[int, ...], ...]  # facilities in the order visited, possibly none
     ends: np.ndarray  # (G,) destination
     visits: np.ndarray  # (G, M)
     entry: np.ndarray  # (G, M)
@@ -71,12 +71,12 @@ def walks(shape, *, self_loops=False, direct=False, masks=EVERY_LEG, max_hops=np
         for route in itertools.product(range(m), repeat=q)
         if self_loops or all(a != b for a, b in itertools.pairwise(route))
     ]
-    pairs = list(itertools.product(routes, range(n_ends)))
-    entry, visits = np.zeros((2, len(pairs), m))
-    links = np.zeros((len(pairs), k - 1, m, m))
-    exits = np.zeros((len(pairs), k, m, n_ends))
-    straight = np.zeros((len(pairs), n_ends))
-    for g, (route, end) in enumerate(pairs):
+    routes, ends = zip(*itertools.product(routes, range(n_ends)), strict=True)
+    entry, visits = np.zeros((2, len(ends), m))
+    links = np.zeros((len(ends), k - 1, m, m))
+    exits = np.zeros((len(ends), k, m, n_ends))
+    straight = np.zeros((len(ends), n_ends))
+    for g, (route, end) in enumerate(zip(routes, ends, strict=True)):
         if route:
             entry[g, route[0]] = 1
             exits[g, len(route) - 1, route[-1], end] = 1
@@ -94,8 +94,7 @@ def walks(shape, *, self_loops=False, direct=False, masks=EVERY_LEG, max_hops=np
     allowed = (blocked == 0) & (visits.sum(1) <= np.broadcast_to(max_hops, n)[:, None])
     for i in np.flatnonzero(~allowed.any(1)):
         raise ValueError(f"node {i} has no walk to a destination")
-    routes, ends = [route for route, _ in pairs], np.array([end for _, end in pairs])
-    return Walks(routes, ends, visits, entry, links, exits, straight, allowed)
+    return Walks(routes, np.array(ends), visits, entry, links, exits, straight, allowed)
 
 
 def squared_costs(x, y, z):
@@ -343,9 +342,8 @@ def _first_zero(margin, beta, state, growth=1.05):
     while value > 0:
         low, beta = beta, beta * growth
         value, state = margin(beta, state)
-    high = beta
     for _ in range(48):
-        middle = (low + high) / 2
+        middle = (low + beta) / 2
         value, state = margin(middle, state)
-        low, high = (middle, high) if value > 0 else (low, middle)
-    return (low + high) / 2
+        low, beta = (middle, beta) if value > 0 else (low, middle)
+    return (low + beta) / 2

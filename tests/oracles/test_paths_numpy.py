@@ -162,7 +162,9 @@ def test_printed_gradient_and_hard_limit():
     limit = [oracle.free_energy(cost, HALF, beta) for beta in (1, 10, 100, 1000)]
     assert limit == pytest.approx([2.236368, 2.715343, 2.746534, 2.749653], abs=5e-7)
     routes, costs, total = oracle.hard_optimum(w, cost, HALF)
+    # Node 0 is indifferent between (0,) and (0, 1): the shorter counts, and F carries a log 2.
     assert routes == [((0,), 0), ((1,), 0)]
+    assert np.isclose(cost, costs[:, None], atol=1e-12).sum(1).tolist() == [2, 1]
     assert (total, costs.tolist()) == (2.75, [3.0, 2.5])
 
 
