@@ -33,7 +33,6 @@ from .record import Record
 from .schedules import AbstractSchedule, Geometric, Stage
 from .solution import Solution, Trace
 
-
 # Perturbation of every stage where F has no curvature: kinks undo smaller ones.
 _ROUGH_NOISE = 1e-2
 
