@@ -5,8 +5,12 @@ choices are a Gibbs distribution, and followed from small beta to large. Every s
 whole, is differentiable by the implicit function theorem, and vmaps.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
+from .citation import citation
 from .engine.anneal import anneal
 from .engine.detector import (
     Detector,
@@ -38,7 +42,24 @@ from .solvers.base import AbstractSolver, StepInfo
 from .solvers.fixed_point import FixedPoint
 from .solvers.implicit import LinearSolve
 
+if TYPE_CHECKING:
+    from . import datasets, plot
+
 __version__ = "0.1.0"
+
+# Rooms that a name opens: they cost import time, and some need an extra.
+_ROOMS = ("datasets", "plot")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 __all__ = [
     "AbstractAdjoint",
@@ -75,10 +96,13 @@ __all__ = [
     "Unroll",
     "anneal",
     "autonomy",
+    "citation",
     "costs",
     "critical_beta",
     "curvature",
+    "datasets",
     "gradients",
+    "plot",
     "print_progress",
     "sensitivity",
 ]

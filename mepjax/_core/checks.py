@@ -134,8 +134,8 @@ def enforce(checks: Sequence[Check]) -> None:
 class InputReport(eqx.Module):
     """The first failed check of a traced call, for the host to say the same sentence."""
 
-    index: Int[Array, "..."]
-    got: Float[Array, "..."]
+    index: Int[Array | np.ndarray, "..."]
+    got: Float[Array | np.ndarray, "..."]
     sentences: tuple[str, ...] = eqx.field(static=True)
     codes: tuple[int, ...] = eqx.field(static=True)
 
@@ -159,7 +159,9 @@ def report(checks: Sequence[Check]) -> InputReport:
     if is_concrete(*((check.ok, check.got) for check in checks)):
         first = next((i for i, check in enumerate(checks) if not bool(check.ok)), count)
         got = float(checks[first].got) if first < count else 0.0
-        return _input_report(checks, np.int32(first), np.asarray(got, jnp.result_type(float)))
+        return _input_report(
+            checks, np.asarray(first, np.int32), np.asarray(got, jnp.result_type(float))
+        )
     failed = jnp.stack([~jnp.asarray(check.ok) for check in checks])
     got = jnp.stack([jnp.asarray(check.got, float) for check in checks])
     first = jnp.argmax(failed)

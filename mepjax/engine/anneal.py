@@ -180,6 +180,8 @@ class _Carry(eqx.Module):
     direction: Float[Array, " primal"]
     beta: Float[Array, ""]
     transitions: _Transitions
+    # The stage before crossed a transition and did not converge.
+    unsettled: Bool[Array, ""]
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
     done: Bool[Array, ""]
@@ -197,6 +199,10 @@ class _Attempt(eqx.Module):
     # The transition that was crossed: params that it makes unstable, and the search for its beta.
     critical_params: Any
     bracket: Bracket
+
+
+# A kick is at most this many times the detector's smallest.
+_LONGEST_FALL = 2.0**10
 
 
 @eqx.filter_jit
@@ -304,6 +310,7 @@ def _run(
         direction=jnp.zeros_like(flat_primal),
         beta=jnp.asarray(jnp.nan, dtype),
         transitions=_Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
+        unsettled=jnp.asarray(False),
         code=as_code(Code.OK),
         n_stages=jnp.zeros((), jnp.int32),
         done=jnp.asarray(False),
@@ -352,6 +359,7 @@ def _run(
             direction=result.direction,
             beta=stage.beta,
             transitions=carry.transitions.add(crossed, result.bracket.root),
+            unsettled=crossed & is_failing(code),
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
             done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
@@ -409,12 +417,49 @@ def _empty_row(
     )
 
 
-def _kick(problem: Problem, params: Any, change: Any, size: float) -> Any:
-    """Params moved along `change` by `size` relative to the params' own scale."""
+def _scaled_step(problem: Problem, params: Any, change: Any, size: float) -> Any:
+    """`change` with its largest entry made `size` relative to the params' own scale."""
     scale = problem.params_scale(params)
     length = trees.max_abs(jax.tree.map(jnp.divide, change, scale))
     factor = jnp.where(length > 0, size / jnp.where(length > 0, length, 1.0), 0.0)
-    return trees.axpy(factor.astype(trees.dtype_of(params)), change, params)
+    factor = factor.astype(trees.dtype_of(params))
+    return jax.tree.map(lambda leaf: factor * leaf, change)
+
+
+class _Fall(eqx.Module):
+    length: Float[Array, ""]
+    energy: Float[Array, ""]
+    trial: Float[Array, ""]
+    falling: Bool[Array, ""]
+
+
+def _kicked(
+    problem: Problem, params: Any, step: Any, beta: Float[Array, ""], wanted: Bool[Array, ""]
+) -> Any:
+    """Params moved along `step`, doubled for as long as F falls; unmoved where not `wanted`.
+
+    Just past a transition a perturbation grows by little more than one per step of the inner
+    loop, so most of the way to the new branch is cheaper to go here. Where F is no monitor the
+    step is taken once.
+    """
+    one = jnp.ones_like(beta)
+    if not problem.variational or problem.split_params(params)[1] is not None:
+        return trees.axpy(jnp.where(wanted, one, 0), step, params)
+    slack = 8 * jnp.finfo(beta.dtype).eps
+
+    def body(fall: _Fall) -> _Fall:
+        energy = problem.free_energy(trees.axpy(fall.trial, step, params), beta)
+        better = energy <= fall.energy + slack * jnp.abs(energy)
+        return _Fall(
+            jnp.where(better, fall.trial, fall.length),
+            jnp.minimum(energy, fall.energy),
+            2 * fall.trial,
+            better & (fall.trial < _LONGEST_FALL),
+        )
+
+    start = _Fall(0 * one, jnp.inf * one, one, wanted)
+    end = jax.lax.while_loop(lambda fall: fall.falling, body, start)
+    return trees.axpy(end.length, step, params)
 
 
 def _solve_with_kicks(
@@ -442,7 +487,8 @@ def _solve_with_kicks(
 
     if isinstance(detector, NoDetector):
         noise = trees.normal_like(key, carry.params)
-        kicked = _kick(problem, carry.params, noise, detector.noise)
+        step = _scaled_step(problem, carry.params, noise, detector.noise)
+        kicked = trees.add(carry.params, step)
         result = solve_stage(problem, kicked, beta, solver, rtol=tolerance, max_steps=max_steps)
         attempt = _Attempt(
             params=result.params,
@@ -465,9 +511,9 @@ def _solve_with_kicks(
     along = spectrum.curvature_along(problem, carry.params, beta, carry.direction)
     unstable = along < -threshold
 
-    # From a stage that stopped half-way the same transition would be met again.
-    countable = ~relaxing & ~is_failing(carry.code)
     was_stable = carry.curvature > 0
+    # A stage that stopped on its way off a saddle would meet the same transition again.
+    countable = ~relaxing & ~carry.unsettled & (was_stable | (carry.n_stages == 0))
 
     def solving(attempt: _Attempt) -> Any:
         retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
@@ -484,8 +530,8 @@ def _solve_with_kicks(
         # steps allowed the solve returns what it was given.
         solve = solving(attempt)
         change = flat_direction(attempt.params, problem, attempt.direction)
-        kicked = _kick(problem, attempt.params, change, watcher.kick)
-        kicked = trees.where(attempt.kicking, kicked, attempt.params)
+        step = _scaled_step(problem, attempt.params, change, watcher.kick)
+        kicked = _kicked(problem, attempt.params, step, beta, solve & attempt.kicking)
         at = jnp.where(solve, beta, attempt.bracket.trial)
         result = solve_stage(
             problem,

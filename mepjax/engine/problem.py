@@ -41,6 +41,7 @@ class Problem(eqx.Module):
     - `convex_at_zero`: `init` is the unique minimiser as beta -> 0.
     - `exchangeable`: relabelling slots changes nothing.
     - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
+    - `references`: what `mepjax.citation` prints.
     """
 
     @property
@@ -67,6 +68,11 @@ class Problem(eqx.Module):
     def relaxation_stages(self) -> int:
         """Number of stages of the continuation `relaxed` at the first beta (0: none)."""
         return 0
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Works this problem builds on, as keys of `mepjax.citation`."""
+        return ("deterministic_annealing",)
 
     @abc.abstractmethod
     def init(self, key: Any) -> Any:

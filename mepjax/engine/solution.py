@@ -6,9 +6,10 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core.checks import InputReport
+from .._core.checks import InputReport, is_concrete
 from .._core.codes import Code, SolveError
 from .._core.types import Tracer
+from .summary import summarise
 
 
 class Trace(eqx.Module):
@@ -20,14 +21,14 @@ class Trace(eqx.Module):
     `Record` asked for, else `None`.
     """
 
-    beta: Float[Array, " stages"]
-    free_energy: Float[Array, " stages"]
-    distortion: Float[Array, " stages"]
-    entropy: Float[Array, " stages"]
-    curvature: Float[Array, " stages"]
-    displacement: Float[Array, " stages"]
-    steps: Int[Array, " stages"]
-    code: Int[Array, " stages"]
+    beta: Float[Array, "*stages"]
+    free_energy: Float[Array, "*stages"]
+    distortion: Float[Array, "*stages"]
+    entropy: Float[Array, "*stages"]
+    curvature: Float[Array, "*stages"]
+    displacement: Float[Array, "*stages"]
+    steps: Int[Array, "*stages"]
+    code: Int[Array, "*stages"]
     params: Any = None
     statistic: Any = None
 
@@ -60,6 +61,31 @@ class Solution(eqx.Module):
     transitions: Float[Array, " slots"]
     n_transitions: Int[Array, ""]
     input_report: InputReport
+
+    def summary(self) -> str:
+        """Outcome, energies, stages, transitions and curvature in five lines; also `print`ed.
+
+        **Raises:** `TypeError` inside `jit`, `grad` or `vmap`, where there are no numbers yet.
+
+        **Example:**
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+        >>> solution = mj.anneal(problem, mj.Geometric(0.1, 10.0, 1.2), key=jax.random.key(0))
+        >>> print(solution.summary().splitlines()[0])
+        Solution: OK. The solve converged.
+
+        ```
+        """
+        if not is_concrete(self):
+            raise TypeError(
+                "`summary` looks at numbers, so it must be called outside `jit`, `grad` and `vmap`."
+            )
+        return summarise(self)
+
+    def __str__(self) -> str:
+        return summarise(self) if is_concrete(self) else repr(self)
 
     def raise_if_failed(self) -> "Solution":
         """Return self, or raise on the host if any lane failed.
