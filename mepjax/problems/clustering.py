@@ -147,7 +147,7 @@ class Clustering(Problem):
     def _origin(self, raw: Any) -> Float[Array, " d"]:
         """The weighted mean as a constant, in float64 on the host where that is possible."""
         if not self.cost.translation_invariant:
-            return arrays.as_float_array("origin", np.zeros(self.x.shape[1]), self.x.dtype)
+            return jnp.asarray(np.zeros(self.x.shape[1], self.x.dtype))
         if checks.is_concrete(raw, self.weights):
             weights = np.asarray(self.weights, np.float64)
             mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
