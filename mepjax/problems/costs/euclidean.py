@@ -10,10 +10,13 @@ from jaxtyping import Array, Float
 from ..._core import checks
 from ..._core.arrays import as_float_array, as_parameter
 from ..._core.distances import squared_euclidean
+from . import weighted_sum
 from .base import AbstractCost, live
 
 # Default smoothing, relative to the spread of the data.
 _SMOOTHING = 1e-3
+# Up to this many features a step also tries Newton's method, whose cost grows with them.
+_NEWTON_LIMIT = 8
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -45,6 +48,33 @@ class SmoothedDistance(AbstractCost):
             squares = squares + self.smoothing**2
         positive = squares > 0
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
+
+    def _sharpened(
+        self,
+        weights: Float[Array, "n k"],
+        x: Float[Array, "n d"],
+        y: Float[Array, "k d"],
+        safe: Float[Array, "k d"],
+        reach: float = float("inf"),
+    ) -> Float[Array, "k d"]:
+        """Newton's centres where they are within `reach` of y and no worse than the `safe` ones.
+
+        Weiszfeld steps never raise a weighted sum but crawl where it is nearly flat, as between
+        two entities of equal weight, and near an entity that is the median.
+        """
+        if y.shape[1] > _NEWTON_LIMIT:
+            return safe
+
+        def sums(centres: Float[Array, "k d"]) -> Float[Array, " k"]:
+            return jnp.sum(weights * self.pairwise(x, centres), axis=0)
+
+        slopes = jax.grad(lambda centres: jnp.sum(sums(centres)))(y)
+        blocks = jax.lax.stop_gradient(weighted_sum.hessians(self.pairwise, weights, x, y))
+        newton = y - weighted_sum.solve_blocks(blocks, slopes)
+        limit = sums(safe)
+        limit = limit + 8 * jnp.finfo(y.dtype).eps * jnp.abs(limit)
+        near = jnp.max(jnp.abs(newton - y), axis=1) < reach
+        return jnp.where((near & (sums(newton) <= limit))[:, None], newton, safe)
 
     def _default_smoothing(self, spread: Any, dtype: Any) -> Array:
         if checks.is_concrete(spread):
@@ -90,12 +120,13 @@ class Euclidean(SmoothedDistance):
     """d(x, y) = |x - y|, in units of x, smoothed near zero to sqrt(|x - y|^2 + smoothing^2).
 
     Centres are weighted geometric medians, which far entities pull no harder than near ones. An
-    update is one Weiszfeld step.
+    update is one Weiszfeld step, or up to 8 features one of Newton's method where that is lower.
 
     **Arguments:** `smoothing` >= 0, scalar, in units of x: the cost is too large by at most that,
     and by smoothing^2 / (2 |x - y|) away from the centre. Default: a thousandth of the data's
-    total standard deviation. At 0 centres may stay on an entity at any beta, where no gradient of
-    the solution is defined.
+    total standard deviation. Centres that sit on an entity split off it at a beta inversely
+    proportional to it, so with few entities a larger one finds better clusters; at 0 they may
+    stay there at any beta, where no gradient of the solution is defined.
 
     **Raises:** `ValueError` for a negative `smoothing`.
 
@@ -138,11 +169,12 @@ class Euclidean(SmoothedDistance):
     def step(
         self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
-        """One Weiszfeld step: means weighted by weights / distance."""
+        """One Weiszfeld step, to the means weighted by weights / distance, or Newton's."""
         lengths = self.pairwise(x, y)
         apart = lengths > 0
         pulls = jnp.where(apart, weights / jnp.where(apart, lengths, 1.0), 0.0)
         coincident = jnp.sum(jnp.where(apart, 0.0, weights), axis=0)
         stiffness = jnp.sum(pulls, axis=0)
         pull = jnp.matmul(pulls.T, x, precision=_HIGHEST) - stiffness[:, None] * y
-        return y + damped_pull(pull, stiffness, coincident)
+        safe = y + damped_pull(pull, stiffness, coincident)
+        return self._sharpened(weights, x, y, safe)

@@ -14,6 +14,8 @@ from .euclidean import SmoothedDistance, as_smoothing, damped_pull, total_deviat
 
 _EARTH_KM = 6371.0088
 _RADIAN = np.pi / 180
+# Newton's method in degrees is trusted this far, so that longitudes do not run away at a pole.
+_NEWTON_REACH = 10.0
 # Below this haversine the angle is summed as a series, which is smooth through zero.
 _SERIES_LIMIT = 1e-2
 # arcsin(sqrt(h))^2 = sum of these times h, h^2, ...
@@ -25,7 +27,8 @@ class GreatCircle(SmoothedDistance):
 
     Smoothed near zero to sqrt(distance^2 + smoothing^2), so that centres, which are geometric
     medians on the sphere, may meet an entity. An update is one Weiszfeld step along great
-    circles: the poles and the meridian of 180 degrees are places like any other. Longitudes of
+    circles, or one of Newton's method where that is lower: the poles and the meridian of 180
+    degrees are places like any other. Longitudes of
     centres continue past 180 where a cluster does; `wrap` brings them back.
 
     **Arguments:**
@@ -125,7 +128,7 @@ class GreatCircle(SmoothedDistance):
     def step(
         self, weights: Float[Array, "n k"], x: Float[Array, "n 2"], y: Float[Array, "k 2"]
     ) -> Float[Array, "k 2"]:
-        """One Weiszfeld step in the tangent plane, followed along its great circle."""
+        """One Weiszfeld step in the tangent plane, followed along its great circle, or Newton's."""
         pairs = _Pairs(x, y)
         angle = self._length(self.radius**2 * _squared_angle(pairs.haversine)) / self.radius
         apart = angle > 0
@@ -136,7 +139,8 @@ class GreatCircle(SmoothedDistance):
             [jnp.sum(stretched * pairs.east, axis=0), jnp.sum(stretched * pairs.north, axis=0)],
             axis=1,
         )
-        return _along_great_circle(y, damped_pull(pull, jnp.sum(pulls, axis=0), coincident))
+        move = damped_pull(pull, jnp.sum(pulls, axis=0), coincident)
+        return self._sharpened(weights, x, y, _along_great_circle(y, move), reach=_NEWTON_REACH)
 
     @staticmethod
     def wrap(points: Any) -> Float[Array, "m 2"]:

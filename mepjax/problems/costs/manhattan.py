@@ -52,7 +52,9 @@ class Manhattan(AbstractCost):
         @jax.checkpoint
         def add(total: Array, feature: tuple[Array, Array]) -> tuple[Array, None]:
             own, centre = feature
-            return total + jnp.abs(own[:, None] - centre[None, :]), None
+            difference = own[:, None] - centre[None, :]
+            # The absolute value, with derivative zero (not one) at zero.
+            return total + difference * jax.lax.stop_gradient(jnp.sign(difference)), None
 
         total = jnp.zeros((x.shape[0], y.shape[0]), x.dtype)
         return jax.lax.scan(add, total, (x.T, y.T))[0]
