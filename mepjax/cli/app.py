@@ -18,9 +18,9 @@ from .cluster import Options, Result, long_runs
 from .cluster import cluster as solve
 from .errors import CommandError
 from .files import check_folder
+from .points import Points, read_matrix, read_points
 from .progress import Bar, interruptible, on_terminal
-from .report import FILES, summary, write_all
-from .table import Points, read_matrix, read_points
+from .report import ALL_FILES, summary, write_all
 
 _BUG = 1
 _INTERRUPTED = 130
@@ -126,8 +126,8 @@ def cluster(
     points: Annotated[
         Path | None,
         typer.Argument(
-            help="One point a row: comma, semicolon, tab, bar or blank separated text. Without "
-            "it a bundled example runs.",
+            help="One point a row: delimited text (also by gzip), NPY, NPZ or Parquet. Without it "
+            "a bundled example runs.",
             show_default=False,
         ),
     ] = None,
@@ -185,12 +185,31 @@ def cluster(
         str | None,
         typer.Option(
             help="Coordinates: names or 0-based indices, such as x,y or 2,3.",
-            show_default="all but the weights",
+            show_default="all but weights and ids",
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Column of weights >= 0, by name or index.", show_default="equal"),
+    ] = None,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of names of the points, by name or index, carried to the results.",
+            show_default="none",
+        ),
+    ] = None,
+    lonlat: Annotated[
+        bool,
+        typer.Option(
+            "--lonlat",
+            help="The coordinates are degrees of longitude and latitude, in columns of such names "
+            "or the two --columns in this order. Results are written as GeoJSON too.",
+        ),
+    ] = False,
+    array: Annotated[
+        str | None,
+        typer.Option(help="Which array of an NPZ file.", show_default="the only one"),
     ] = None,
     header: Annotated[
         bool | None,
@@ -234,13 +253,16 @@ def cluster(
     float64: Annotated[
         bool, typer.Option("--float64", help="Compute in double precision.")
     ] = False,
+    animate: Annotated[
+        bool, typer.Option("--animate", help="Also write anneal.gif, a film of the anneal.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mepjax-out"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite earlier results.")] = False,
 ) -> None:
     """Cluster points that may override where they are told to go.
 
-    Writes centres.csv, assignments.csv, report.json and clusters.png, and says what ignoring the
-    autonomy would have cost.
+    Writes centres.csv, assignments.csv, report.html, report.json and clusters.png, and says what
+    ignoring the autonomy would have cost.
     """
     if points is None and k is None:
         k = 4
@@ -256,29 +278,40 @@ def cluster(
         k=k, autonomy=autonomy, kappa=kappa, temperature=temperature, zeta=zeta, gamma=gamma,
         matrix=None if matrix is None else read_matrix(matrix, k),
         scale=scale, restarts=restarts, seed=seed, beta_min=beta_min, beta_max=beta_max,
-        factor=factor, float64=float64,
+        factor=factor, float64=float64, animate=animate,
     )  # fmt: skip
     options.check()
-    data = _example(columns, weights) if points is None else read_points(
-        points, columns=columns, weights=weights, header=header
-    )  # fmt: skip
+    if points is None:
+        _refuse_without_file(
+            columns=columns, weights=weights, ids=ids, lonlat=lonlat or None, array=array
+        )
+        data = _example()
+    else:
+        data = read_points(
+            points, columns=columns, weights=weights, ids=ids, lonlat=lonlat, header=header,
+            array=array,
+        )  # fmt: skip
     if k > len(data.x):
         raise CommandError(f"-k: got {k}; expected at most one cluster a point, {len(data.x)}.")
-    check_folder(out, FILES, force)
+    check_folder(out, ALL_FILES, force)
     if points is None:
         what = f"-k {k}"
         if example_autonomy:
             what += f" --kappa {kappa} --temperature {temperature}"
         _say(f"No file given: running the {_EXAMPLE} with {what}.")
     result = _solve(data, options)
-    write_all(out, result, data, _EXAMPLE if points is None else str(points))
-    _say(*summary(result, data, out))
+    files = write_all(out, result, data, _EXAMPLE if points is None else str(points))
+    _say(*summary(result, data, out, files))
 
 
-def _example(columns: str | None, weights: str | None) -> Points:
-    for option, value in (("--columns", columns), ("--weights", weights)):
+def _refuse_without_file(**options: Any) -> None:
+    for name, value in options.items():
         if value is not None:
-            raise CommandError(f"{option}: got {value!r} without a file; expected POINTS.")
+            got = "it" if value is True else repr(value)
+            raise CommandError(f"--{name}: got {got} without a file; expected POINTS.")
+
+
+def _example() -> Points:
     with jax.enable_x64(False):
         x, _ = four_square(400)
     return Points(np.asarray(x, np.float64), ("x", "y"), None)

@@ -13,6 +13,8 @@ import mepjax as mj
 from .errors import SOLVE, CommandError
 
 _MOST_STAGES = 10_000
+# Numbers kept of each run: stages x clusters x columns.
+_MOST_RECORDED = 2_000_000
 _CHOICES = {"autonomy": ("none", "uniform", "softmax"), "scale": ("none", "unit", "zscore")}
 
 EXACT = "exact"
@@ -40,6 +42,7 @@ class Options:
     beta_max: float | None = None
     factor: float = 1.05
     float64: bool = False
+    animate: bool = False
 
     @property
     def kind(self) -> str:
@@ -317,6 +320,9 @@ class _Solver:
         )  # fmt: skip
         self.schedule = mj.Geometric(beta_min, beta_max, options.factor)
         self.keys = jax.random.split(jax.random.key(options.seed), options.starts)
+        # The tree of centres and the film are drawn from them.
+        size = self.schedule.max_stages * problem.k * problem.x.shape[1]
+        self.record = options.animate or size <= _MOST_RECORDED
         self.runs: list[Run] = []
 
     def solve(self) -> Result:
@@ -391,6 +397,7 @@ class _Solver:
             key=self.keys[restart],
             init=centres,
             adjoint=mj.NoGrad(),
+            record=mj.Record(params=self.record),
             monitor=None if self.watch is None else self.watch.stage,
         )
         solution = jax.block_until_ready(solution)

@@ -71,11 +71,14 @@ def _scratch(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def new_files(folder: Path) -> Iterator[Callable[[str], Path]]:
+def new_files(folder: Path, replaces: Sequence[str] = ()) -> Iterator[Callable[[str], Path]]:
     """Files that appear in `folder` together when the block ends well.
 
     After an error nothing is left, and what `folder` held before is as it was. The folder and its
     parents are made if missing.
+
+    **Arguments:** `replaces`: earlier files of these names go even if no new one takes their
+    place, so that results of two runs are never mixed.
 
     **Yields:** a function from the name of a file to the path where it is to be written.
     """
@@ -94,7 +97,7 @@ def new_files(folder: Path) -> Iterator[Callable[[str], Path]]:
             return new / name
 
         yield place
-        _move(names, new, folder, old)
+        _move(names, new, folder, old, replaces)
         made = []
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -104,10 +107,17 @@ def new_files(folder: Path) -> Iterator[Callable[[str], Path]]:
         _remove(made)
 
 
-def _move(names: Sequence[str], new: Path, folder: Path, old: Path) -> None:
+def _move(
+    names: Sequence[str], new: Path, folder: Path, old: Path, replaces: Sequence[str]
+) -> None:
     """Move all files from `new` to `folder` and what they replace to `old`, or none."""
     undo: list[Callable[[], None]] = []
     try:
+        for name in replaces:
+            target = folder / name
+            if name not in names and os.path.lexists(target):
+                os.replace(target, old / name)
+                undo.append(lambda name=name, target=target: os.replace(old / name, target))
         for name in names:
             target = folder / name
             if os.path.lexists(target):

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,53 @@ import numpy as np
 
 import mepjax as mj
 
-from .cluster import IGNORED, Result, Run
+from . import figures, geojson, page
+from .cluster import IGNORED, Options, Result, Run
 from .files import new_files
-from .table import Points
+from .points import Points
+from .words import describe_autonomy, shares
 
-FILES = ("centres.csv", "assignments.csv", "report.json", "clusters.png")
+FILES = ("centres.csv", "assignments.csv", "report.json", "report.html", "clusters.png")
+_GEOJSON = ("centres.geojson", "assignments.geojson")
+_FILM = ("anneal.gif",)
+ALL_FILES = (*FILES, *_GEOJSON, *_FILM)
 _SHOWN_CENTRES = 12
 
 
-def write_all(folder: Path, result: Result, points: Points, source: str) -> None:
-    """Write centres, assignments, report and figure to `folder`, or nothing.
+def files_for(points: Points, options: Options) -> tuple[str, ...]:
+    """The names of the files that a run writes."""
+    return (
+        *FILES,
+        *(_GEOJSON if points.lonlat is not None else ()),
+        *(_FILM if options.animate else ()),
+    )
+
+
+def write_all(folder: Path, result: Result, points: Points, source: str) -> tuple[str, ...]:
+    """Write centres, assignments, report, page and figure to `folder`, or nothing.
 
     **Arguments:** `source`: the name of the input, for the report.
+
+    **Returns:** the names of the files.
     """
-    with new_files(folder) as place:
+    wanted = files_for(points, result.options)
+    facts = report(result, points, source)
+    with new_files(folder, ALL_FILES) as place:
         _write_table(place("centres.csv"), _centres(result, points))
-        _write_table(place("assignments.csv"), _assignments(result))
-        text = json.dumps(report(result, points, source), indent=2, allow_nan=False)
+        _write_table(place("assignments.csv"), _assignments(result, points))
+        text = json.dumps(facts, indent=2, allow_nan=False)
         place("report.json").write_text(text + "\n", encoding="utf-8")
-        _write_figure(place("clusters.png"), result, points)
+        drawn = figures.draw_all(result, points)
+        place("clusters.png").write_bytes(drawn["clusters"])
+        # Names of files may hold bytes that are no text.
+        html = page.render(result, points, facts, drawn)
+        place("report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
+        if points.lonlat is not None:
+            geojson.write_centres(place("centres.geojson"), result, points)
+            geojson.write_assignments(place("assignments.geojson"), result, points)
+        if result.options.animate:
+            figures.write_film(place("anneal.gif"), result, points)
+    return wanted
 
 
 def _write_table(path: Path, rows: Iterable[list[Any]]) -> None:
@@ -38,63 +66,31 @@ def _write_table(path: Path, rows: Iterable[list[Any]]) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def _shares(result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Weight told to join each cluster, and weight that ends there at the last beta."""
-    weights = np.asarray(result.problem.weights, np.float64)
-    told = np.bincount(result.assignments, weights, minlength=result.problem.k)
-    return told / np.sum(weights), result.mixture.sum(axis=0)
-
-
 def _centres(result: Result, points: Points) -> Iterable[list[Any]]:
     yield ["cluster", *points.names, "share_told", "share_ending"]
-    rows = zip(result.centres, *_shares(result), strict=True)
+    rows = zip(result.centres, *shares(result), strict=True)
     for index, (centre, told, ends) in enumerate(rows):
         yield [index, *(f"{value:.9g}" for value in centre), f"{told:.7g}", f"{ends:.7g}"]
 
 
-def _assignments(result: Result) -> Iterable[list[Any]]:
-    yield ["row", "cluster", *(f"p_{index}" for index in range(result.problem.k))]
+def _assignments(result: Result, points: Points) -> Iterable[list[Any]]:
+    ids, weights = points.ids, points.weights
+    yield [
+        "row",
+        *([] if ids is None else ["id"]),
+        "cluster",
+        *([] if weights is None else ["weight"]),
+        *(f"p_{index}" for index in range(result.problem.k)),
+    ]
     rows = zip(result.assignments.tolist(), result.policy.tolist(), strict=True)
     for row, (cluster, policy) in enumerate(rows):
-        yield [row, cluster, *(f"{value:.7g}" for value in policy)]
-
-
-def _write_figure(path: Path, result: Result, points: Points) -> None:
-    # No window is wanted, so no pyplot: a figure of its own draws without a display.
-    from matplotlib.figure import Figure
-
-    from ..plot import clusters
-
-    d = points.x.shape[1]
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    with jax.enable_x64(result.options.float64):
-        axes = clusters(
-            result.problem,
-            result.best.solution,
-            ax=figure.add_subplot(),
-            units=result.scaling.invert if d <= 2 else None,
-        )
-    if d <= 2:
-        axes.set_xlabel(_plain(points.names[0]))
-    if d == 2:
-        axes.set_ylabel(_plain(points.names[1]))
-    used = f"{result.best.n_used} of {result.problem.k} clusters used"
-    axes.set_title(f"{used}\n{autonomy(result)}", fontsize=10)
-    figure.savefig(path, dpi=150, format="png")
-
-
-def _plain(name: str) -> str:
-    """A column's name without what matplotlib would read as mathematics."""
-    return name.replace("$", r"\$")
-
-
-def autonomy(result: Result) -> str:
-    """The autonomy in words, such as `softmax autonomy (kappa 0.3, ...)`."""
-    options = result.options
-    if options.kind == "none":
-        return "no autonomy"
-    numbers = ", ".join(f"{name} {value:g}" for name, value in options.parameters.items())
-    return f"{options.kind} autonomy" + (f" ({numbers})" if numbers else "")
+        yield [
+            row,
+            *([] if ids is None else [ids[row]]),
+            cluster,
+            *([] if weights is None else [f"{weights[row]:.9g}"]),
+            *(f"{value:.7g}" for value in policy),
+        ]
 
 
 # The report.
@@ -163,6 +159,10 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
             "shape": list(points.x.shape),
             "columns": list(points.names),
             "weighted": points.weights is not None,
+            "ids": points.ids is not None,
+            "lonlat": None
+            if points.lonlat is None
+            else [points.names[index] for index in points.lonlat],
         },
         "options": {
             "k": options.k,
@@ -223,13 +223,15 @@ def units(result: Result) -> str:
 # The terminal.
 
 
-def summary(result: Result, points: Points, folder: Path) -> list[str]:
+def summary(
+    result: Result, points: Points, folder: Path, files: Sequence[str] = FILES
+) -> list[str]:
     """The lines the command ends with."""
     best, factor = result.best, result.scaling.cost_factor
     n, d = points.x.shape
     lines = [
         f"points: {n} x {d} ({', '.join(points.names[:6])}{', ...' if d > 6 else ''}); "
-        f"k = {result.problem.k}, {autonomy(result)}",
+        f"k = {result.problem.k}, {describe_autonomy(result)}",
     ]
     if result.problem.k <= _SHOWN_CENTRES and d <= 6:
         lines += ["", *_centre_lines(result, points), ""]
@@ -251,7 +253,7 @@ def summary(result: Result, points: Points, folder: Path) -> list[str]:
             f"{len(failed)} of {len(result.runs)} runs did not converge and were not chosen; "
             "see report.json"
         )
-    lines.append(f"wrote {', '.join(FILES)} to {folder}")
+    lines.append(f"wrote {', '.join(files)} to {folder}")
     return lines
 
 
@@ -269,7 +271,7 @@ def _ignoring(result: Result) -> str:
 def _centre_lines(result: Result, points: Points) -> list[str]:
     rows = [
         [str(index), *(f"{value:.6g}" for value in centre), f"{100 * told:.1f}%"]
-        for index, (centre, told) in enumerate(zip(result.centres, _shares(result)[0], strict=True))
+        for index, (centre, told) in enumerate(zip(result.centres, shares(result)[0], strict=True))
     ]
     rows.insert(0, ["cluster", *points.names, "told to join"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -508,19 +508,26 @@ def _solve_with_kicks(
     threshold = near_critical_threshold(dtype)
     # One second derivative tells whether the last solution is unstable at the new beta, before a
     # solve that rounding could carry off the saddle unnoticed.
-    along = spectrum.curvature_along(problem, carry.params, beta, carry.direction)
-    unstable = along < -threshold
+    slope, along = spectrum.along(problem, carry.params, beta, carry.direction)
+    # Where F slopes that way the solution merely drifts, and needs no kick; at a transition the
+    # slope is zero, since coincident slots can separate either way.
+    scale = problem.params_scale(carry.params)
+    unit = flat_direction(carry.params, problem, carry.direction)
+    reach = trees.max_abs(jax.tree.map(jnp.divide, unit, scale))
+    drifting = jnp.abs(slope) * reach > watcher.kick * jnp.abs(along)
+    lost = (along < -threshold) & ~drifting
 
-    was_stable = carry.curvature > 0
+    first_stage = carry.n_stages == 0
+    was_stable = ~first_stage & (carry.curvature >= -threshold)
     # A stage that stopped on its way off a saddle would meet the same transition again.
-    countable = ~relaxing & ~carry.unsettled & (was_stable | (carry.n_stages == 0))
+    countable = ~relaxing & ~carry.unsettled & (first_stage | was_stable)
 
     def solving(attempt: _Attempt) -> Any:
         retry = attempt.saddle & (attempt.code != int(Code.NON_FINITE))
         return (attempt.tries == 0) | (retry & (attempt.tries <= watcher.max_kicks))
 
     def crossed(attempt: _Attempt) -> Any:
-        return countable & (unstable | (attempt.tries > 1))
+        return countable & (lost | (attempt.tries > 1))
 
     def proceed(attempt: _Attempt) -> Any:
         return solving(attempt) | (crossed(attempt) & attempt.bracket.searching)
@@ -567,7 +574,7 @@ def _solve_with_kicks(
         steps=jnp.zeros((), jnp.int32),
         tries=jnp.zeros((), jnp.int32),
         saddle=jnp.asarray(False),
-        kicking=unstable,
+        kicking=lost,
         critical_params=carry.params,
         bracket=critical_bracket(jnp.where(was_stable, carry.beta, beta)),
     )

@@ -183,7 +183,7 @@ def predict_critical_beta(
     problem, params, beta = trees.stop_gradient((problem, params, beta))
     return _search(
         Bracket.around(beta, limit=limit, rtol=1e-3),
-        lambda trial: spectrum.curvature_along(problem, params, trial, direction),
+        lambda trial: spectrum.along(problem, params, trial, direction)[1],
     )
 
 

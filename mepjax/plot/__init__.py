@@ -1,5 +1,21 @@
-"""Figures: each function takes (problem, solution) and returns matplotlib axes."""
+"""Figures: each function takes (problem, solution) and returns matplotlib axes.
 
+`animate` alone writes a file. Every figure can be read by the colour-blind and in print: colours
+never stand alone, but with numbers, markers, line styles or hatches.
+"""
+
+from .animation import animate
+from .assignment_map import assignment_map
+from .bifurcation import bifurcation
 from .clusters import clusters
+from .cost_of_ignoring import cost_of_ignoring
+from .transitions import transitions
 
-__all__ = ["clusters"]
+__all__ = [
+    "animate",
+    "assignment_map",
+    "bifurcation",
+    "clusters",
+    "cost_of_ignoring",
+    "transitions",
+]

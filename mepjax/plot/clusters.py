@@ -1,56 +1,52 @@
 """Points, centres, and where each point ends up."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.solution import Solution
 from ..problems.clustering import Clustering
+from . import style
+from .plane import Plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours without yellow and black, which points and marks would lose.
-_PALETTE = np.array(
-    [
-        [0.00, 0.45, 0.70],
-        [0.90, 0.60, 0.00],
-        [0.00, 0.62, 0.45],
-        [0.80, 0.47, 0.65],
-        [0.34, 0.71, 0.91],
-        [0.80, 0.40, 0.00],
-    ]
-)
-_UNUSED = np.array([0.6, 0.6, 0.6])
-_LABELLED = 40
-_SWEEPS = 20
-_ELONGATED = 8
+# More points are drawn so small that shapes would only make some look denser than others.
+_SHAPED = 1000
+_FEW = 8
+_MIXTURES = ("association", "policy")
 
 
 def clusters(
     problem: Clustering,
     solution: Solution,
     *,
+    mixture: str = "association",
     ax: "Axes | None" = None,
-    units: Callable[[np.ndarray], np.ndarray] | None = None,
+    units: style.Units | None = None,
 ) -> "Axes":
     """Draw points in the mixture of their centres' colours, and the centres with their numbers.
 
-    The mixture is that of `problem.association_weights`: where a point ends up, after overrides,
-    at the last beta. Centres nobody is prescribed to are drawn as crosses. Six colours are
-    reused where K is larger, far from each other. With more than two features the plane is that
-    of the first two principal components.
+    Up to 1000 points each have the marker of the cluster they are told to join. Centres nobody is
+    told to join are drawn as crosses. Six colours and markers are reused where K is larger, far
+    from each other. With more than two features the plane is that of the first two principal
+    components.
 
     **Arguments:**
 
     - `problem`, `solution`: what was solved, and the outcome.
+    - `mixture`: `"association"` mixes by `problem.association_weights`, where a point ends up
+        after overrides at the last beta; `"policy"` by where it is told to go.
     - `ax`: axes to draw in; default those of a new figure.
     - `units`: applied to points and centres first, such as the inverse of a scaling.
 
     **Returns:** the axes.
 
-    **Raises:** `ImportError` without matplotlib, naming the command that installs it.
+    **Raises:** `ValueError` for another mixture or for lanes of a `vmap`; `ImportError` without
+    matplotlib, naming the command that installs it.
+
+    Source: autonomy-aware clustering, Figures 1 and 2, and 6 (`mixture="policy"`).
 
     **Example:**
 
@@ -66,102 +62,74 @@ def clusters(
 
     ```
     """
+    style.check_single("clusters", solution)
+    colours, styles, used, told = centre_colours(problem, solution.params)
     points = np.asarray(problem.x, np.float64)
     centres = np.asarray(solution.params, np.float64)
-    mixture = np.asarray(problem.association_weights(solution.params, solution.beta), np.float64)
-    told = np.asarray(problem.harden(solution.params).assignments)
-    used = np.isin(np.arange(problem.k), told)
-    colours = np.tile(_UNUSED, (problem.k, 1))
-    colours[used] = _PALETTE[_assign_colours(centres[used])]
     if units is not None:
         points, centres = units(points), units(centres)
-    points, centres, names = _plane(points, centres, np.asarray(problem.weights, np.float64))
-    axes = _new_axes() if ax is None else ax
-
-    total = np.sum(mixture, axis=1, keepdims=True)
-    # Points of weight zero end nowhere; they are grey.
-    mixed = np.where(total > 0, mixture @ colours / np.where(total > 0, total, 1), 0.7)
-    n = len(points)
-    # The more points, the smaller and the more translucent.
-    size, alpha = np.clip(8000 / n, 4, 36), np.clip(60 / n**0.5, 0.25, 0.9)
-    axes.scatter(*points.T, s=size, c=np.clip(mixed, 0, 1), alpha=alpha, linewidths=0, zorder=1)
-    _draw_centres(axes, centres, colours, used)
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
-    if not names[1]:
-        axes.set_yticks([])
-    elif np.max(spans := np.ptp(points, axis=0)) <= _ELONGATED * np.min(spans):
-        # Distances look as they are, unless that would leave a thin line.
-        axes.set_aspect("equal", adjustable="datalim")
+    plane = Plane(points, np.asarray(problem.weights, np.float64))
+    mixed = mixed_colours(problem, solution.params, solution.beta, colours, mixture)
+    axes = style.new_figure((7, 6)) if ax is None else ax
+    draw_points(axes, plane, mixed, styles[told])
+    draw_centres(axes, plane.place(centres), colours, used)
     return axes
 
 
-def _new_axes() -> "Axes":
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            'drawing needs matplotlib, which is not installed; run: pip install "mepjax[plot]"'
-        ) from error
-    _, ax = pyplot.subplots(figsize=(7, 6), layout="constrained")
-    return ax
+def centre_colours(
+    problem: Clustering, params: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Per centre its colour (K, 3), style and whether it is used; per point whom it is told."""
+    told = np.asarray(problem.harden(params).assignments)
+    used = np.isin(np.arange(problem.k), told)
+    styles = np.zeros(problem.k, int)
+    styles[used] = style.assign_styles(np.asarray(params, np.float64)[used])
+    return np.where(used[:, None], style.PALETTE[styles], style.UNUSED), styles, used, told
 
 
-def _plane(
-    points: np.ndarray, centres: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
-    """Two coordinates for everything, and the names of the axes."""
-    d = points.shape[1]
-    if d == 1:
-        # A fixed scatter across the line, since points on one line hide each other.
-        across = np.random.default_rng(0).uniform(-1, 1, len(points))
-        flat = np.zeros(len(centres))
-        return (
-            np.stack([points[:, 0], across], axis=1),
-            np.stack([centres[:, 0], flat], axis=1),
-            ("x", ""),
-        )
-    if d == 2:
-        return points, centres, ("x", "y")
-    shares = weights / np.sum(weights)
-    mean = shares @ points
-    centred = points - mean
-    _, singular, axes = np.linalg.svd(np.sqrt(shares)[:, None] * centred, full_matrices=False)
-    plane = np.zeros((2, d))
-    plane[: min(2, len(axes))] = axes[:2]
-    # An axis has no sign of its own: let its largest entry be positive.
-    largest = np.take_along_axis(plane, np.argmax(np.abs(plane), axis=1)[:, None], axis=1)
-    plane = np.where(largest < 0, -plane, plane)
-    explained = np.zeros(2)
-    total = np.sum(singular**2)
-    explained[: min(2, len(singular))] = singular[:2] ** 2 / (total if total > 0 else 1)
-    first, second = (f"{100 * share:.0f}% of the variance" for share in explained)
-    names = (f"first principal component ({first})", f"second principal component ({second})")
-    return centred @ plane.T, (centres - mean) @ plane.T, names
-
-
-def _assign_colours(centres: np.ndarray) -> np.ndarray:
-    """A palette entry for each centre, so that near centres look different."""
-    contrast = np.linalg.norm(_PALETTE[:, None] - _PALETTE, axis=2) + 0.25
-    distances = np.linalg.norm(centres[:, None] - centres, axis=2)
-    distances = np.maximum(distances, 1e-6 * np.max(distances, initial=0)) + 1e-30
-    # Repulsion between like colours falls off fast, so that it is near centres that count.
-    repulsion = np.where(
-        np.eye(len(centres), dtype=bool), 0.0, (distances / np.max(distances)) ** -4
+def mixed_colours(
+    problem: Clustering, params: Any, beta: Any, colours: np.ndarray, mixture: str
+) -> np.ndarray:
+    """The colour of each point (N, 3); points of weight zero end nowhere and are grey."""
+    if mixture not in _MIXTURES:
+        raise ValueError(f"`mixture` must be one of {_MIXTURES}; got {mixture!r}.")
+    weights = (
+        np.asarray(problem.association_weights(params, beta), np.float64)
+        if mixture == "association"
+        else np.exp(np.asarray(problem.policy(params, beta), np.float64))
     )
-    chosen = np.arange(len(centres)) % len(_PALETTE)
-    for _ in range(_SWEEPS):
-        before = chosen.copy()
-        for index, others in enumerate(repulsion):
-            chosen[index] = int(np.argmin(contrast[:, chosen] ** -4 @ others))
-        if np.array_equal(chosen, before):
-            break
-    return chosen
+    total = np.sum(weights, axis=1, keepdims=True)
+    mixed = np.where(total > 0, weights @ colours / np.where(total > 0, total, 1), 0.7)
+    return np.clip(mixed, 0, 1)
 
 
-def _draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.ndarray) -> None:
-    labelled = len(centres) <= _LABELLED
-    size = 190 if labelled else 60
+def draw_points(ax: Any, plane: Plane, colours: np.ndarray, styles: np.ndarray) -> Any:
+    """The points, the more the smaller and the more translucent, and the names of the axes."""
+    from matplotlib.markers import MarkerStyle
+
+    n = len(plane.points)
+    size, alpha = np.clip(8000 / n, 4, 36), np.clip(60 / n**0.5, 0.25, 0.9)
+    drawn = ax.scatter(*plane.points.T, s=size, c=colours, alpha=alpha, linewidths=0, zorder=1)
+    if n <= _SHAPED:
+        shapes = [MarkerStyle(marker) for marker in style.MARKERS]
+        paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
+        drawn.set_paths([paths[index] for index in styles])
+    ax.set_xlabel(plane.names[0])
+    ax.set_ylabel(plane.names[1])
+    if not plane.names[1]:
+        ax.set_yticks([])
+    elif not style.is_elongated(plane.points):
+        # Distances look as they are, unless that would leave a thin line.
+        ax.set_aspect("equal", adjustable="datalim")
+    return drawn
+
+
+def draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.ndarray) -> None:
+    """Numbered discs for the centres in use, crosses for the others."""
+    labelled = len(centres) <= style.LABELLED
+    # Smaller where there are many, which else would cover each other.
+    few = len(centres) <= _FEW
+    size = (190 if few else 120) if labelled else 60
     if not np.all(used):
         # Often they coincide, with each other and with a used one: the arms reach out from below.
         unused = ax.scatter(
@@ -169,14 +137,13 @@ def _draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.nd
         )
         number = int(np.sum(~used))
         text = f"{number} {'centre' if number == 1 else 'centres'} nobody is told to join"
-        ax.legend([unused], [text], loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+        ax.legend([unused], [text], loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     ax.scatter(
         *centres[used].T, s=size, c=colours[used], edgecolors="black", linewidths=1.2, zorder=3
     )
     if labelled:
         for index in np.flatnonzero(used):
-            dark = colours[index] @ [0.299, 0.587, 0.114] < 0.55
             ax.annotate(
-                str(index), centres[index], ha="center", va="center", fontsize=8,
-                fontweight="bold", color="white" if dark else "black", zorder=4,
+                str(index), centres[index], ha="center", va="center", fontsize=8 if few else 6.5,
+                fontweight="bold", color=style.text_on(colours[index]), zorder=4,
             )  # fmt: skip

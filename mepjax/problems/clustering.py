@@ -199,6 +199,11 @@ class Clustering(Problem):
         """The autonomy decides."""
         return self.autonomy.relaxation_stages
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Deterministic annealing, and the paper on autonomy."""
+        return (*super().references, "autonomy_aware_clustering")
+
     def relaxed(self, s: Float[Array, ""]) -> "Clustering":
         """The same problem with a milder autonomy."""
         easier = self.autonomy.relaxed(s, self._centred(), self._shares(), self.k, self.cost)

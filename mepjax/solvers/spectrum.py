@@ -172,24 +172,29 @@ def lowest(pencil: Pencil, start: Float[Array, " size"], options: SpectrumOption
     )
 
 
-def curvature_along(
+def along(
     problem: Any, params: Any, beta: Float[Array, ""], direction: Float[Array, " size"]
-) -> Float[Array, ""]:
-    """Second derivative of F along a flat primal direction of unit length; 1 for a zero one."""
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """First and second derivative of F along a flat primal direction of unit length.
+
+    A zero direction has slope 0 and curvature 1.
+    """
     moving = jnp.any(direction != 0)
     primal, dual = problem.split_params(params)
+    flat, unravel = ravel_pytree(primal)
     if problem.variational and dual is None:
-        flat, unravel = ravel_pytree(primal)
 
-        def slope(t: Array) -> Array:
-            along = lambda s: problem.free_energy(unravel(flat + s * direction), beta)  # noqa: E731
-            return jax.jvp(along, (t,), (jnp.ones_like(t),))[1]
+        def slope_at(t: Array) -> Array:
+            energy = lambda s: problem.free_energy(unravel(flat + s * direction), beta)  # noqa: E731
+            return jax.jvp(energy, (t,), (jnp.ones_like(t),))[1]
 
         zero = jnp.zeros((), flat.dtype)
-        second = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))[1]
+        slope, second = jax.jvp(slope_at, (zero,), (jnp.ones_like(zero),))
     else:
+        residual, _ = problem.split_params(problem.residual(params, beta))
+        slope = direction @ ravel_pytree(residual)[0]
         second = direction @ primal_pencil(problem, params, beta).apply(direction)
-    return jnp.where(moving, second, 1.0)
+    return jnp.where(moving, slope, 0.0), jnp.where(moving, second, 1.0)
 
 
 def _unit(pencil: Pencil, v: Array) -> Array:

@@ -43,6 +43,7 @@ OPTIONAL = {
     "diffrax": {"control"},
     "sklearn": {"estimators"},
     "matplotlib": {"plot", "reproduce", "cli"},
+    "PIL": {"plot", "reproduce", "cli"},
     "pyarrow": {"datasets", "cli"},
     "orbax": {"engine"},
     "gymnasium": {"mdp", "learn"},
@@ -317,7 +318,7 @@ def test_dependencies_are_the_core_and_the_extras_are_those_planned():
         "all", "test",
     }
     # fmt: on
-    renamed = {"scikit-learn": "sklearn", "orbax-checkpoint": "orbax"}
+    renamed = {"scikit-learn": "sklearn", "orbax-checkpoint": "orbax", "pillow": "PIL"}
     brought = set().union(*(names(extras[e]) for e in set(extras) - {"all", "test", "cuda"}))
     assert {renamed.get(name, name) for name in brought} == set(OPTIONAL)
     gathered = re.findall(r"[\w]+", extras["all"][0].partition("[")[2])

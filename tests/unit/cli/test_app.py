@@ -163,7 +163,7 @@ def test_a_failed_solve_says_why_and_writes_nothing(points, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-def _no_anneal(problem, schedule, *, key, init, adjoint, monitor):
+def _no_anneal(problem, schedule, *, key, init, adjoint, record, monitor):
     class Solution:
         params = init
 
@@ -209,10 +209,11 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
     data = np.genfromtxt(points, delimiter=",", skip_header=1, usecols=(0, 1, 2))
     x, weights = data[:, :2], data[:, 2]
     header, rows = _read(out / "assignments.csv")
-    assert header == ["row", "cluster", "p_0", "p_1"]
+    assert header == ["row", "cluster", "weight", "p_0", "p_1"]
+    np.testing.assert_array_equal(rows[:, 2], weights)
     np.testing.assert_array_equal(rows[:, 0], np.arange(40))
-    np.testing.assert_allclose(rows[:, 2:].sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(rows[:, 1], np.argmax(rows[:, 2:], axis=1))
+    np.testing.assert_allclose(rows[:, 3:].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(rows[:, 1], np.argmax(rows[:, 3:], axis=1))
     np.testing.assert_array_equal(rows[:, 1] == rows[0, 1], np.arange(40) % 2 == 0)
 
     header, centres = _read(out / "centres.csv")
@@ -227,6 +228,7 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
     assert report["versions"]["mepjax"] == mj.__version__
     assert report["input"] == {
         "file": str(points), "shape": [40, 2], "columns": ["x", "y"], "weighted": True,
+        "ids": False, "lonlat": None,
     }  # fmt: skip
     assert report["options"]["precision"] == "float32" and report["options"]["seed"] == 0
     assert report["cost_of_ignoring_autonomy"] is None

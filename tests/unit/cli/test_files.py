@@ -72,6 +72,29 @@ def test_an_error_while_moving_restores_what_was_there(tmp_path, monkeypatch, ex
     assert set(_contents(tmp_path).values()) <= {"old"}
 
 
+@pytest.mark.parametrize("failing", [None, 0, 1, 2])
+def test_earlier_results_are_not_mixed_with_new_ones(tmp_path, monkeypatch, failing):
+    _write(tmp_path, "old")
+    (tmp_path / "mine.txt").write_text("kept")
+    before, calls, replace = _contents(tmp_path), [0], os.replace
+
+    def fail_once(source, target):
+        calls[0] += 1
+        if failing is not None and calls[0] == failing + 1:
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", fail_once)
+    if failing is None:
+        with new_files(tmp_path, (*NAMES, "absent.txt")) as place:
+            place("a.txt").write_text("new")
+        assert _contents(tmp_path) == {"a.txt": "new", "mine.txt": "kept"}
+    else:
+        with pytest.raises(CommandError), new_files(tmp_path, NAMES) as place:
+            place("a.txt").write_text("new")
+        assert _contents(tmp_path) == before
+
+
 def test_the_check_leaves_nothing(tmp_path):
     check_folder(tmp_path / "deep" / "out", NAMES, force=False)
     check_folder(tmp_path, NAMES, force=False)

@@ -1,4 +1,4 @@
-"""The command's figure, `mepjax.plot.clusters`, without a solve."""
+"""`mepjax.plot.clusters`, without a solve."""
 
 import sys
 from typing import Any, cast
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import mepjax as mj
 from mepjax import plot
-from mepjax.plot.clusters import _PALETTE, _assign_colours
+from mepjax.plot.style import PALETTE, assign_styles
 
 
 class Solution:
@@ -95,8 +95,8 @@ def test_units_are_applied_to_points_and_centres():
 
 def test_equal_colours_are_far_apart():
     grid = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), axis=-1).reshape(-1, 2)
-    colours = _assign_colours(grid)
-    assert set(colours) == set(range(len(_PALETTE)))
+    colours = assign_styles(grid)
+    assert set(colours) == set(range(len(PALETTE)))
     same = (colours[:, None] == colours) & ~np.eye(36, dtype=bool)
     gaps = np.linalg.norm(grid[:, None] - grid[None], axis=2)
     assert np.min(gaps[same]) > 1.2

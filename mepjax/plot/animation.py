@@ -1,0 +1,215 @@
+"""An anneal as a moving picture."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..engine.solution import Solution
+from ..problems.clustering import Clustering
+from . import style
+from .clusters import centre_colours, draw_points, mixed_colours
+from .plane import Plane
+
+_KINDS = (".gif", ".mp4")
+# Seconds for which the last frame stays.
+_HOLD = 1.0
+
+
+def animate(
+    problem: Clustering,
+    solution: Solution,
+    path: str | os.PathLike[str],
+    *,
+    frames: int = 80,
+    fps: float = 12.0,
+    dpi: int = 80,
+    mixture: str = "association",
+    units: style.Units | None = None,
+) -> Path:
+    """Write a film of an anneal: points and centres as in `clusters`, stage by stage.
+
+    Centres that coincide are one white disc with their count, and have their own colour and
+    number from where they separate. Stages at which centres move get more of the frames. The file
+    is written whole or not at all.
+
+    **Arguments:**
+
+    - `problem`, `solution`: what was solved, and the outcome of
+        `anneal(..., record=Record(params=True))`.
+    - `path`: where to; `.gif`, or `.mp4` where ffmpeg is installed.
+    - `frames`: at most so many stages, the last of them held for a moment.
+    - `fps`: frames a second.
+    - `dpi`: dots an inch, of 7 by 6 inches.
+    - `mixture`: as in `clusters`.
+    - `units`: applied to points and centres first, such as the inverse of a scaling.
+
+    **Returns:** the path.
+
+    **Raises:** `ValueError` for another kind of file, if the trace has no params, for numbers out
+    of range or lanes of a `vmap`; `RuntimeError` for `.mp4` without ffmpeg; `ImportError` without
+    matplotlib, naming the command that installs it; `OSError` if the file cannot be written.
+
+    **Example:**
+
+    ```python
+    >>> import pathlib, tempfile, jax, jax.numpy as jnp, mepjax as mj
+    >>> from mepjax.plot import animate
+    >>> problem = mj.Clustering(jnp.array([[-1.1], [-0.9], [0.9], [1.1]]), 2)
+    >>> schedule = mj.Geometric(0.3, 30.0, 1.2)
+    >>> record = mj.Record(params=True)
+    >>> solution = mj.anneal(problem, schedule, key=jax.random.key(0), record=record)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = animate(problem, solution, pathlib.Path(folder) / "anneal.gif", frames=3)
+    ...     path.read_bytes()[:6]
+    b'GIF89a'
+
+    ```
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _KINDS:
+        raise ValueError(f"animate: `path` must end with .gif or .mp4; got {path.name!r}.")
+    if frames < 1 or not 0 < fps < np.inf or dpi < 1:
+        raise ValueError(
+            f"animate: `frames`, `fps` and `dpi` must be positive; got {frames}, {fps:g} and {dpi}."
+        )
+    betas, recorded = style.recorded("animate", solution)
+    writer = _writer(path, fps)
+    from matplotlib.figure import Figure
+
+    scene = _Scene(problem, solution, recorded, mixture, units, Figure)
+    stages = _pick(betas, np.asarray(solution.trace.displacement)[: len(betas)], frames)
+    descriptor, name = tempfile.mkstemp(
+        prefix=".mepjax-", suffix=path.suffix.lower(), dir=path.parent
+    )
+    os.close(descriptor)
+    try:
+        writer.setup(scene.figure, name, dpi)
+        try:
+            for stage in stages:
+                scene.show(recorded[stage], float(betas[stage]))
+                writer.grab_frame()
+            for _ in range(round(_HOLD * fps)):
+                writer.grab_frame()
+        except BaseException:
+            # Ends ffmpeg; whatever it says, the first error is the one to be told.
+            with contextlib.suppress(Exception):
+                writer.finish()
+            raise
+        writer.finish()
+        # A temporary file is for its owner only; a result has the rights of any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    return path
+
+
+def _writer(path: Path, fps: float) -> Any:
+    try:
+        from matplotlib import animation
+    except ImportError as error:
+        raise ImportError(
+            'drawing needs matplotlib, which is not installed; run: pip install "mepjax[plot]"'
+        ) from error
+    if path.suffix.lower() == ".gif":
+        return animation.PillowWriter(fps=fps)  # type: ignore[arg-type]
+    if not animation.FFMpegWriter.isAvailable():
+        raise RuntimeError(
+            f"animate: writing {path.name!r} needs ffmpeg, which was not found; install it, or "
+            "give a name that ends with .gif."
+        )
+    return animation.FFMpegWriter(fps=fps)  # type: ignore[arg-type]
+
+
+def _pick(betas: np.ndarray, displacement: np.ndarray, frames: int) -> np.ndarray:
+    """Stages to show: half the frames spread evenly, half where centres move."""
+    n = len(betas)
+    if n <= frames:
+        return np.arange(n)
+    moved = np.sqrt(np.nan_to_num(displacement))
+    total = np.sum(moved)
+    worth = 1 / n + (moved / total if total > 0 else 0)
+    along = np.cumsum(worth)
+    picked = np.searchsorted(along, np.linspace(along[0], along[-1], frames) * (1 - 1e-9))
+    return np.unique(np.minimum(np.append(picked, n - 1), n - 1))
+
+
+class _Scene:
+    """A figure whose points change colour and whose centres move."""
+
+    def __init__(
+        self,
+        problem: Clustering,
+        solution: Solution,
+        recorded: np.ndarray,
+        mixture: str,
+        units: style.Units | None,
+        figure: Any,
+    ) -> None:
+        self.problem, self.mixture = problem, mixture
+        self.units = units
+        self.colours, styles, _, told = centre_colours(problem, solution.params)
+        points = style.in_units(units, np.asarray(problem.x, np.float64))
+        self.extent = style.extent_of(points)
+        self.plane = Plane(points, np.asarray(problem.weights, np.float64))
+        self.figure = figure(figsize=(7, 6), layout="constrained")
+        ax = self.figure.add_subplot()
+        self.points = draw_points(ax, self.plane, np.zeros((len(points), 3)), styles[told])
+        self.centres = ax.scatter(
+            *np.zeros((2, problem.k)), s=190, edgecolors="black", linewidths=1.2, zorder=3
+        )
+        self.numbers = [
+            ax.text(0, 0, "", ha="center", va="center", fontsize=8, fontweight="bold", zorder=4)
+            for _ in range(problem.k)
+        ]
+        # The picture stands still, and has room for every place a centre will have.
+        places = self.plane.place(style.in_units(units, recorded)).reshape(-1, 2)
+        low, high = (
+            edge(np.concatenate([self.plane.points, places]), axis=0) for edge in (np.min, np.max)
+        )
+        room = np.where(high > low, 0.05 * (high - low), 0.5)
+        ax.set(
+            xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1])
+        )
+        ax.set_aspect(ax.get_aspect(), adjustable="box")
+        self.title = ax.set_title(" ", family="monospace")
+        # Laid out once: a film's frame must not move, and it saves most of the time.
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
+    def show(self, params: np.ndarray, beta: float) -> None:
+        """The picture of one stage."""
+        dtype = self.problem.x.dtype
+        mixed = mixed_colours(
+            self.problem,
+            jnp.asarray(params, dtype),
+            jnp.asarray(beta, dtype),
+            self.colours,
+            self.mixture,
+        )
+        self.points.set_facecolors(mixed)
+        in_units = style.in_units(self.units, params)
+        leaders = style.leaders(in_units, self.extent)
+        sizes = np.bincount(leaders, minlength=len(leaders))
+        placed = self.plane.place(in_units)
+        alone = sizes[leaders] == 1
+        colours = np.where(alone[:, None], self.colours, 1.0)
+        self.centres.set_offsets(placed)
+        self.centres.set_facecolors(colours)
+        self.centres.set_sizes(np.where(alone, 190, 330))
+        for index, text in enumerate(self.numbers):
+            text.set_position(placed[index])
+            text.set_color(style.text_on(colours[index]))
+            count = sizes[index]
+            words = str(index) if alone[index] else f"×{count}" if count else ""
+            text.set_text(words if len(self.numbers) <= style.LABELLED or count > 1 else "")
+        self.title.set_text(f"β = {beta:<9.3g}  distinct centres: {np.sum(sizes > 0):<3}")
