@@ -45,7 +45,7 @@ class Gravity(eqx.Module):
 class PseudoHuber(eqx.Module):
     """A user's own cost with a parameter: squared near the centre, linear far from it."""
 
-    size: jax.Array
+    size: jax.Array | float
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return self.size**2 * (jnp.sqrt(1 + jnp.sum((x - y) ** 2) / self.size**2) - 1)
