@@ -143,8 +143,8 @@ def smoothed_euclidean(x: np.ndarray, weights: np.ndarray) -> float:
 
 
 def positive(points: Any) -> Any:
-    """Data for divergences between positive numbers."""
-    return 0.5 + np.logaddexp(0, points)
+    """Data for divergences between positive numbers, with a first transition near 1."""
+    return 2.5 + 5 * np.logaddexp(0, points)
 
 
 def map_place(points: Any) -> Any:

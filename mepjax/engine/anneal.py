@@ -34,7 +34,7 @@ from .schedules import AbstractSchedule, Geometric, Stage
 from .solution import Solution, Trace
 
 # Perturbation of every stage where F has no curvature: kinks undo smaller ones.
-_ROUGH_NOISE = 1e-2
+_ROUGH_NOISE = 0.1
 
 
 def anneal(
