@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import mepjax as mj
+from mepjax import Code
 
 from .oracles import clustering_numpy as oracle
+from .oracles import costs_numpy
 
 N, K, D = 24, 3, 2
 
@@ -40,6 +42,15 @@ class Gravity(eqx.Module):
         return 0.8 * jnp.eye(len(y), dtype=y.dtype) + 0.2 * pull
 
 
+class PseudoHuber(eqx.Module):
+    """A user's own cost with a parameter: squared near the centre, linear far from it."""
+
+    size: jax.Array | float
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return self.size**2 * (jnp.sqrt(1 + jnp.sum((x - y) ** 2) / self.size**2) - 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """A problem under contract."""
@@ -59,6 +70,16 @@ class Row:
     permutes_slots: bool = True
     # Step of unrolled updates that otherwise overshoot.
     damping: float = 1.0
+    # Brings plain points into the domain of the cost.
+    place: Callable[[Any], Any] = lambda points: points
+    # The code of a solve that went well.
+    code: Code = Code.OK
+    # Whether `init` is the only minimiser as beta -> 0; None: as the problem says.
+    convex_at_zero: bool | None = None
+    # d(x + c, y + c) = d(x, y).
+    moves_along: bool = True
+    # d(s x, s y) = s^degree d(x, y); None: no such rule.
+    degree: float | None = 2.0
 
 
 def rows_sum_to_zero(name: str, change: np.ndarray) -> np.ndarray:
@@ -74,11 +95,13 @@ DENSE = stochastic(_rng, N, K, K)
 METRIC = np.array([[1.5, 0.4], [0.4, 0.8]])
 
 
-def clustering(**fixed: Any) -> Callable[..., mj.Problem]:
+def clustering(
+    place: Callable[[Any], Any] = lambda points: points, **fixed: Any
+) -> Callable[..., mj.Problem]:
     def build(x: Any, weights: Any, *, dtype: Any = np.float64, k: int = K, **more: Any) -> Any:
         options = {name: value(dtype) for name, value in fixed.items()} | more
         return mj.Clustering(
-            jnp.asarray(x, dtype), k, weights=jnp.asarray(weights, dtype), **options
+            jnp.asarray(place(x), dtype), k, weights=jnp.asarray(weights, dtype), **options
         )
 
     return build
@@ -99,6 +122,42 @@ SOFTMAX_ARRAYS = DATA | {
 
 def rho_of(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
+
+
+def first_transition(
+    d: Callable[..., Any],
+    place: Callable[[Any], Any] = lambda points: points,
+    chart: Callable[[np.ndarray], np.ndarray] = lambda t: t,
+    start: list[float] | None = None,
+) -> Callable[[np.ndarray, np.ndarray], float]:
+    def value(x: np.ndarray, weights: np.ndarray) -> float:
+        x, rho = place(x), rho_of(weights)
+        return costs_numpy.first_transition(d, x, rho, rho @ x if start is None else start, chart)
+
+    return value
+
+
+def smoothed_euclidean(x: np.ndarray, weights: np.ndarray) -> float:
+    smoothing = 1e-3 * costs_numpy.total_deviation(x, rho_of(weights))
+    return first_transition(lambda x, y: costs_numpy.euclidean(x, y, smoothing))(x, weights)
+
+
+def positive(points: Any) -> Any:
+    """Data for divergences between positive numbers, with a first transition near 1."""
+    return 2.5 + 5 * np.logaddexp(0, points)
+
+
+def map_place(points: Any) -> Any:
+    """Longitudes across the meridian of 180 degrees and latitudes, within their range."""
+    return np.stack(
+        [172 + 8 * np.clip(points[:, 0], -3, 3), 40 + 8 * np.clip(points[:, 1], -4, 4)], axis=1
+    )
+
+
+# One degree is an eighth, so that distances are of the size of those of plain points.
+RADIUS = 180 / np.pi / 8
+SMOOTHING = 0.01
+HUBER = 0.5
 
 
 ROWS = [
@@ -175,5 +234,87 @@ ROWS = [
         ),
         DATA | {"strength": lambda q: q.autonomy.fn.strength},
         monotone=False,
+    ),
+    Row(
+        "euclidean",
+        clustering(cost=lambda _: "euclidean"),
+        DATA | {"smoothing": lambda q: q.cost.smoothing},
+        first_transition=smoothed_euclidean,
+        degree=1.0,
+    ),
+    Row(
+        "euclidean-softmax",
+        clustering(cost=lambda _: "euclidean", autonomy=lambda dtype: softmax(dtype, 0.4)),
+        SOFTMAX_ARRAYS,
+        monotone=False,
+        damping=0.5,
+        degree=1.0,
+    ),
+    Row(
+        "manhattan",
+        clustering(cost=lambda _: "manhattan"),
+        DATA,
+        code=Code.NOT_DEFINED,
+        degree=1.0,
+    ),
+    Row(
+        "kullback-leibler",
+        clustering(positive, cost=lambda _: "kullback_leibler"),
+        DATA,
+        first_transition=first_transition(costs_numpy.kullback_leibler, positive),
+        place=positive,
+        moves_along=False,
+        degree=None,
+    ),
+    Row(
+        "bregman",
+        clustering(cost=lambda _: mj.costs.Bregman(lambda z: jnp.sum(z**2 + z**4 / 12))),
+        DATA,
+        first_transition=first_transition(costs_numpy.quartic_bregman),
+        moves_along=False,
+        degree=None,
+    ),
+    Row(
+        "great-circle",
+        clustering(
+            map_place,
+            cost=lambda dtype: mj.costs.GreatCircle(
+                jnp.asarray(RADIUS, dtype), jnp.asarray(SMOOTHING, dtype)
+            ),
+        ),
+        DATA | {"radius": lambda q: q.cost.radius},
+        first_transition=first_transition(
+            lambda x, y: costs_numpy.great_circle(x, y, RADIUS, SMOOTHING), map_place
+        ),
+        place=map_place,
+        convex_at_zero=True,
+        moves_along=False,
+        degree=None,
+    ),
+    Row(
+        "cosine",
+        clustering(cost=lambda _: "cosine"),
+        DATA,
+        first_transition=first_transition(
+            costs_numpy.cosine,
+            chart=lambda t: np.concatenate([np.cos(t), np.sin(t)]),
+            start=[0.7],
+        ),
+        moves_along=False,
+        degree=None,
+    ),
+    Row(
+        "cost-function",
+        clustering(
+            cost=lambda dtype: mj.costs.CostFunction(
+                PseudoHuber(jnp.asarray(HUBER, dtype)),
+                convex=True,
+                translation_invariant=True,
+                block=10,
+            )
+        ),
+        DATA | {"size": lambda q: q.cost.function.size},
+        first_transition=first_transition(lambda x, y: costs_numpy.pseudo_huber(x, y, HUBER)),
+        degree=None,
     ),
 ]

@@ -1,6 +1,6 @@
 """Input checks that raise at once on concrete values and become result codes on traced ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -91,6 +91,37 @@ def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
         worst,
         f"{owner}: rows of `{name}` must sum to one; got a row that sums to {{got}}.",
     )
+
+
+def check_function(owner: str, name: str, function: Any, signature: str) -> None:
+    """Raise `TypeError` unless `function` is callable and free of captured traced values."""
+    if not callable(function):
+        raise TypeError(f"{owner}: `{name}` must be callable; got {type(function).__name__}.")
+    for cell in getattr(function, "__closure__", None) or ():
+        if not is_concrete(cell.cell_contents):
+            raise TypeError(
+                f"{owner}: `{name}` captures a traced value in its closure, through which no "
+                "gradient would flow. Make it an equinox.Module that holds the value as a "
+                f"field and has a `__call__{signature}`."
+            )
+
+
+def check_scalar_function(
+    owner: str, name: str, function: Callable[..., Any], arguments: str, *sizes: int
+) -> None:
+    """Raise `ValueError` unless `function` maps vectors of these sizes to one real number."""
+    vectors = [jax.ShapeDtypeStruct((size,), jnp.result_type(float)) for size in sizes]
+    got = eqx.filter_eval_shape(function, *vectors)
+    if not isinstance(got, jax.ShapeDtypeStruct) or got.shape != ():
+        what = f"shape {got.shape}" if isinstance(got, jax.ShapeDtypeStruct) else f"{got!r:.60}"
+        raise ValueError(
+            f"{owner}: `{name}` must return a scalar for {arguments} of {sizes[0]} features; "
+            f"got {what}."
+        )
+    if not jnp.issubdtype(got.dtype, jnp.floating):
+        raise ValueError(
+            f"{owner}: `{name}` must return a real floating number; got dtype {got.dtype}."
+        )
 
 
 def enforce(checks: Sequence[Check]) -> None:

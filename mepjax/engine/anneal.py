@@ -13,7 +13,7 @@ from .._core.codes import Code, as_code, is_failing
 from .._core.keys import check_key
 from ..exec.in_memory import InMemory
 from ..solvers import spectrum
-from ..solvers.adjoints import AbstractAdjoint, Implicit
+from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import (
@@ -32,6 +32,9 @@ from .problem import Problem
 from .record import Record
 from .schedules import AbstractSchedule, Geometric, Stage
 from .solution import Solution, Trace
+
+# Perturbation of every stage where F has no curvature: kinks undo smaller ones.
+_ROUGH_NOISE = 0.1
 
 
 def anneal(
@@ -102,6 +105,14 @@ def anneal(
             f"`schedule` {type(schedule).__name__} asks the detector for the next transition; "
             "leave `detector` unset or use a `Geometric` schedule."
         )
+    if not problem.smooth:
+        if schedule is not None and schedule.needs_detector:
+            raise ValueError(
+                f"`schedule` {type(schedule).__name__} asks for the next transition, which a free "
+                "energy without second derivatives does not show; use a `Geometric` schedule."
+            )
+        if isinstance(detector, Detector):
+            detector = NoDetector(noise=_ROUGH_NOISE)
     if isinstance(init, Solution):
         init = init.params
     if init is not None:
@@ -236,6 +247,9 @@ def _anneal(
     if final is not None:
         # The value is the beta that was reached; the derivative is the schedule's.
         beta = beta + (final - jax.lax.stop_gradient(final)).astype(dtype)
+    if not problem.smooth:
+        code = jnp.where(code == int(Code.OK), as_code(Code.NOT_DEFINED), code)
+        adjoint = NoGrad()
     params = adjoint.apply(carry.params, problem, beta, is_failing(code))
     terms = problem.terms(params, beta)
     return Solution(

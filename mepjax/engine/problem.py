@@ -36,6 +36,8 @@ class Problem(eqx.Module):
 
     - `variational`: the residual is the gradient of `free_energy` (so Hessians are symmetric and
         the envelope theorem holds).
+    - `smooth`: F has second derivatives at its solutions; where it has none, `anneal` perturbs
+        every stage at random, its code is NOT_DEFINED and solutions are constants for derivatives.
     - `convex_at_zero`: `init` is the unique minimiser as beta -> 0.
     - `exchangeable`: relabelling slots changes nothing.
     - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
@@ -45,6 +47,11 @@ class Problem(eqx.Module):
     @property
     def variational(self) -> bool:
         """Whether `residual` is the gradient of `free_energy`."""
+        return True
+
+    @property
+    def smooth(self) -> bool:
+        """Whether F has second derivatives at its solutions."""
         return True
 
     @property

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks, gibbs
+from .._core import arrays, checks, gibbs, trees
 from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
 from ..solvers.armijo import Armijo
@@ -16,10 +16,10 @@ from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
 from .autonomy.base import AbstractAutonomy, NoAutonomy
 from .autonomy.function import as_autonomy
-from .costs import AbstractCost, as_cost
+from .costs.base import AbstractCost, live
+from .costs.names import as_cost
 
 _STATIONARITY = ("exact", "frozen")
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class HardClustering(eqx.Module):
@@ -56,7 +56,9 @@ class Clustering(Problem):
     - `x`: entities, shape (N, d), in any units; those are the units of the centres.
     - `k`: number of clusters K; it may exceed N.
     - `weights`: relative importance, shape (N,), >= 0; normalised to sum one. Default equal.
-    - `cost`: `"sqeuclidean"` or an instance from `mepjax.costs`.
+    - `cost`: an instance from `mepjax.costs`, one of their names such as `"sqeuclidean"` (default),
+        `"euclidean"`, `"manhattan"`, `"cosine"` or `"haversine"`, or a smooth function of one
+        entity and one centre.
     - `autonomy`: a model from `mepjax.autonomy`, a function of (x_i, Y) or `None`.
     - `stationarity`: `"exact"` differentiates through an autonomy that depends on the centres;
         `"frozen"` holds it fixed in each update, as printed in the paper (not a minimiser of F).
@@ -84,7 +86,8 @@ class Clustering(Problem):
     weights: Float[Array, " n"]
     autonomy: AbstractAutonomy
     cost: AbstractCost
-    # A constant near the data, subtracted inside every computation.
+    # A constant near the data, subtracted inside every computation; zero where the cost needs
+    # to know where the origin is.
     origin: Float[Array, " d"]
     k: int = eqx.field(static=True)
     stationarity: str = eqx.field(static=True)
@@ -95,7 +98,7 @@ class Clustering(Problem):
         k: int,
         *,
         weights: Any = None,
-        cost: str | AbstractCost = "sqeuclidean",
+        cost: Any = "sqeuclidean",
         autonomy: Any = None,
         stationarity: str = "exact",
     ) -> None:
@@ -131,11 +134,20 @@ class Clustering(Problem):
             )
         self.cost = arrays.cast_floats(as_cost(cost), dtype)
         self.autonomy = arrays.cast_floats(as_autonomy(autonomy) or NoAutonomy(), dtype)
+        if not self.cost.smooth and self._follows_centres:
+            raise ValueError(
+                f"{owner}: `cost` {type(self.cost).__name__} has no derivatives to follow an "
+                'autonomy that depends on the centres; use `stationarity="frozen"` or a smooth '
+                "cost such as mepjax.costs.Euclidean()."
+            )
         checks.enforce(self.checks())
+        self.cost = self.cost.for_data(self.x, self.weights)
         self.origin = self._origin(x if checks.is_concrete(x) else self.x)
 
     def _origin(self, raw: Any) -> Float[Array, " d"]:
         """The weighted mean as a constant, in float64 on the host where that is possible."""
+        if not self.cost.translation_invariant:
+            return jnp.asarray(np.zeros(self.x.shape[1], self.x.dtype))
         if checks.is_concrete(raw, self.weights):
             weights = np.asarray(self.weights, np.float64)
             mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
@@ -156,6 +168,7 @@ class Clustering(Problem):
                 total > 0, total, f"{owner}: `weights` must not all be zero; their sum is {{got}}."
             ),
             *self.cost.check(d),
+            *self.cost.check_data(self.x),
             *self.autonomy.check(n, self.k),
         )
 
@@ -167,9 +180,14 @@ class Clustering(Problem):
         return self.stationarity == "exact" or not self.autonomy.depends_on_centres
 
     @property
+    def smooth(self) -> bool:
+        """The cost decides."""
+        return self.cost.smooth
+
+    @property
     def convex_at_zero(self) -> bool:
-        """The autonomy decides."""
-        return self.autonomy.convex_at_zero
+        """Cost and autonomy decide."""
+        return self.cost.convex and self.autonomy.convex_at_zero
 
     @property
     def exchangeable(self) -> bool:
@@ -228,32 +246,23 @@ class Clustering(Problem):
         policy = gibbs.policy(self.autonomy.average(kernel, distances), beta)
         return self._weights_for(kernel, policy)
 
-    def _live(self, masses: Float[Array, " k"]) -> Any:
-        """Clusters with enough mass for their mean to be defined; NaN counts, to be seen."""
-        return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
-
-    def _metric_masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
-        masses = jnp.sum(self.association_weights(params, beta), axis=0)
-        return jnp.where(self._live(masses), masses, 1.0)
+    @property
+    def _follows_centres(self) -> bool:
+        """Whether derivatives go through an autonomy that moves with the centres."""
+        return self.autonomy.depends_on_centres and self.stationarity == "exact"
 
     # The contract.
 
     def init(self, key: Any) -> Float[Array, "k d"]:
-        """Equation (2) at the uniform policy: the mean for all, unless p differs by entity."""
-        mean = jnp.broadcast_to(self._shares() @ self._centred(), (self.k, self.x.shape[1]))
-        kernel, _ = self._parts(mean + self.origin)
+        """The M-step at the uniform policy: one point for all, unless p differs by entity."""
+        x, shares = self._centred(), self._shares()
+        point = self.cost.minimise(shares[:, None], x)
+        coincident = jnp.broadcast_to(point, (self.k, self.x.shape[1])) + self.origin
+        if self.autonomy.exchangeable:
+            return coincident
+        kernel, _ = self._parts(coincident)
         uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
-        return self._centres(self._weights_for(kernel, uniform), mean) + self.origin
-
-    def _centres(
-        self, weights: Float[Array, "n k"], previous: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
-        """Weighted means, relative to the origin; clusters without mass stay where they are."""
-        masses = jnp.sum(weights, axis=0)
-        live = self._live(masses)[:, None]
-        sums = jnp.matmul(weights.T, self._centred(), precision=_HIGHEST)
-        means = sums / jnp.where(live, masses[:, None], 1.0)
-        return jnp.where(live, means, jax.lax.stop_gradient(previous))
+        return self.cost.minimise(self._weights_for(kernel, uniform), x) + self.origin
 
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
@@ -261,32 +270,42 @@ class Clustering(Problem):
 
     def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """Equations (1) and (2); a preconditioned gradient step where p moves with the centres."""
-        if self.autonomy.depends_on_centres and self.stationarity == "exact":
+        if self._follows_centres:
             return super().update(params, beta)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
+        weights, x, y = self._weighted(params, beta)
+        return self.cost.step(weights, x, y) + jax.lax.stop_gradient(self.origin)
+
+    def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
+        """Association weights, data and centres, the latter relative to the origin."""
         origin = jax.lax.stop_gradient(self.origin)
-        return self._centres(self.association_weights(params, beta), params - origin) + origin
+        return self.association_weights(params, beta), self.x - origin, params - origin
 
     def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """grad F, or the mass-scaled fixed-point equation for frozen stationarity."""
-        masses = jnp.sum(self.association_weights(params, beta), axis=0)
-        if self.variational:
+        """grad F, or the fixed-point equation for frozen stationarity and costs with kinks."""
+        weights, x, y = self._weighted(params, beta)
+        if not self.smooth:
+            equation = params - self.update(params, beta)
+        elif self.variational:
             equation = super().residual(params, beta)
         else:
             equation = self.metric(params, beta).mv(params - self.update(params, beta))
+        gauge = self.cost.gauge_equation(weights, x, y)
+        if gauge is not None:
+            equation = equation + gauge
         # A cluster without mass is undetermined: it stays, and carries no derivative.
         stays = params - jax.lax.stop_gradient(params)
-        return jnp.where(self._live(masses)[:, None], equation, stays)
+        return jnp.where(live(jnp.sum(weights, axis=0))[:, None], equation, stays)
 
     def metric(self, params: Float[Array, "k d"], beta: Scalar) -> Any:
-        """2 diag(m), times the cost's matrix; mass 1 in place of none."""
-        return self.cost.metric(self._metric_masses(params, beta), params)
+        """blockdiag(sum_i w_ik Hess_y d(x_i, y_k)), positive definite; see the cost."""
+        return self.cost.metric(*self._weighted(params, beta))
 
     def precondition(
         self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`, cluster by cluster."""
-        return self.cost.precondition(self._metric_masses(params, beta), vector)
+        return self.cost.precondition(*self._weighted(params, beta), vector)
 
     def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
         """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1)."""
@@ -304,25 +323,21 @@ class Clustering(Problem):
         return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
 
     def params_scale(self, params: Float[Array, "k d"]) -> Float[Array, ""]:
-        """Total standard deviation of the data; 1 for constant data."""
-        centred = self._centred()
-        shares = self._shares()
-        mean = shares @ centred
-        variance = jnp.sum(shares[:, None] * (centred - mean) ** 2)
-        return jax.lax.stop_gradient(jnp.where(variance > 0, jnp.sqrt(variance), 1.0))
+        """Total standard deviation of the data, as the cost sees them; 1 for constant data."""
+        return jax.lax.stop_gradient(self.cost.spread(self._centred(), self._shares()))
 
     def beta_scale(self) -> Float[Array, ""]:
-        """1 / (2 lambda_max(Cov)): the first transition without autonomy; 1 for constant data."""
-        z = jax.lax.stop_gradient(self.cost.embed(self._centred()))
-        shares = jax.lax.stop_gradient(self._shares())
-        z = z - shares @ z
-        covariance = jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST)
-        largest = jnp.linalg.eigvalsh(covariance)[-1]
-        return jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), 1.0)
+        """The first transition without autonomy; 1 for constant data.
+
+        1 / lambda_max(H^-1/2 Cov(grad_y d) H^-1/2) at the minimiser y of sum_i weights_i d(x_i, y),
+        with H its Hessian; for squared Euclidean 1 / (2 lambda_max(Cov(x))).
+        """
+        cost, x, shares = trees.stop_gradient((self.cost, self._centred(), self._shares()))
+        return cost.first_transition(x, shares)
 
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` where the alternation never raises F (and for frozen), else `Armijo`."""
-        if self.autonomy.depends_on_centres and self.stationarity == "exact":
+        if self._follows_centres:
             return Armijo()
         return FixedPoint()
 

@@ -46,17 +46,9 @@ class Function(AbstractAutonomy):
     block: int = eqx.field(static=True, default=256)
 
     def __check_init__(self) -> None:
-        if not callable(self.fn):
-            raise TypeError(f"Function: `fn` must be callable; got {type(self.fn).__name__}.")
+        checks.check_function("Function", "fn", self.fn, "(self, x, y)")
         if self.block < 1:
             raise ValueError(f"Function: `block` must be at least 1; got {self.block}.")
-        for cell in getattr(self.fn, "__closure__", None) or ():
-            if not checks.is_concrete(cell.cell_contents):
-                raise TypeError(
-                    "Function: `fn` captures a traced value in its closure, through which no "
-                    "gradient would flow. Make it an equinox.Module that holds the value as a "
-                    "field and has a `__call__(self, x, y)`."
-                )
 
     @property
     def depends_on_centres(self) -> bool:

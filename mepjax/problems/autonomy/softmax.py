@@ -194,7 +194,7 @@ class Softmax(AbstractAutonomy):
         """
         if k == 1:
             return self
-        z = cost.embed(x)
+        z = cost.embed(x, weights)
         kappa = jnp.broadcast_to(self.kappa, (x.shape[0],))
         z = z - jnp.sum(weights[:, None] * z, axis=0)
         spread = jnp.matmul((weights * kappa)[:, None].T * z.T, z, precision=_HIGHEST)

@@ -56,9 +56,120 @@ MISTAKES = {
         r"`weights` has dtype float64 but the data have float32",
     ),
     "cost unknown": (
-        lambda: mj.Clustering(X, 2, cost="manhattan"),
+        lambda: mj.Clustering(X, 2, cost="chebyshev"),
         ValueError,
-        r"`cost` must be \"sqeuclidean\".*got 'manhattan'",
+        r"`cost` must be one of \"sqeuclidean\".*a function of \(x_i, y_k\); got 'chebyshev'",
+    ),
+    "cost class": (
+        lambda: mj.Clustering(X, 2, cost=mj.costs.Euclidean),
+        TypeError,
+        r"`cost` must be an instance, such as Euclidean\(...\); got the class",
+    ),
+    "cost number": (lambda: mj.Clustering(X, 2, cost=3), ValueError, r"`cost` must be.*got 3"),
+    "cost function vector": (
+        lambda: mj.Clustering(X, 2, cost=lambda x, y: (x - y) ** 2),
+        ValueError,
+        r"CostFunction: `function` must return a scalar for one entity and one centre of 2 "
+        r"features; got shape \(2,\)",
+    ),
+    "cost function nothing": (
+        lambda: mj.Clustering(X, 2, cost=lambda x, y: None),
+        ValueError,
+        r"`function` must return a scalar.*got None",
+    ),
+    "cost function integer": (
+        lambda: mj.Clustering(X, 2, cost=lambda x, y: jnp.sum(x > y)),
+        ValueError,
+        r"`function` must return a real floating number; got dtype int",
+    ),
+    "cost function arguments": (
+        lambda: mj.Clustering(X, 2, cost=lambda x: x[0]),
+        TypeError,
+        r"takes 1 positional argument but 2 were given",
+    ),
+    "cost function kind": (
+        lambda: mj.costs.CostFunction(3),
+        TypeError,
+        r"CostFunction: `function` must be callable; got int",
+    ),
+    "cost function block": (
+        lambda: mj.costs.CostFunction(lambda x, y: x[0], block=0),
+        ValueError,
+        r"`block` must be at least 1; got 0",
+    ),
+    "cost function traced": (
+        lambda: jax.grad(
+            lambda s: mj.Clustering(X, 2, cost=lambda x, y: s * jnp.sum((x - y) ** 2)).free_energy(
+                jnp.ones((2, 2)), 1.0
+            )
+        )(1.0),
+        TypeError,
+        r"CostFunction: `function` captures a traced value.*__call__\(self, x, y\)",
+    ),
+    "potential vector": (
+        lambda: mj.Clustering(X, 2, cost=mj.costs.Bregman(lambda z: z**2)),
+        ValueError,
+        r"Bregman: `potential` must return a scalar for a point of 2 features.*\(2,\)",
+    ),
+    "potential domain": (
+        lambda: mj.Clustering(X, 2, cost=mj.costs.Bregman(lambda z: -jnp.sum(jnp.log(z)))),
+        ValueError,
+        r"Bregman: `potential\(x\)` must be finite; got 1 NaN or Inf",
+    ),
+    "divergence of zeros": (
+        lambda: mj.Clustering(X, 2, cost="kullback_leibler"),
+        ValueError,
+        r"KullbackLeibler: `x` must be > 0; got 0",
+    ),
+    "divergence of negatives": (
+        lambda: mj.Clustering(X - 3, 2, cost="itakura_saito"),
+        ValueError,
+        r"ItakuraSaito: `x` must be > 0; got -3",
+    ),
+    "no direction": (
+        lambda: mj.Clustering(X * np.array([[0], [1], [1], [1], [1], [0]]), 2, cost="cosine"),
+        ValueError,
+        r"every row of `x` must have a direction; got 2 rows of zeros",
+    ),
+    "map columns": (
+        lambda: mj.Clustering(X[:, :1], 2, cost="haversine"),
+        ValueError,
+        r"two columns, longitude and latitude in degrees; got 1",
+    ),
+    "latitude": (
+        lambda: mj.Clustering(X + [0, 80], 2, cost="great_circle"),
+        ValueError,
+        r"`latitude x\[:, 1\]` must be in \[-90, 90\]; got 91",
+    ),
+    "longitude": (
+        lambda: mj.Clustering(X - [400, 0], 2, cost="great_circle"),
+        ValueError,
+        r"`longitude x\[:, 0\]` must be in \[-360, 360\]; got -400",
+    ),
+    "radius": (
+        lambda: mj.costs.GreatCircle(0.0),
+        ValueError,
+        r"GreatCircle: `radius` must be > 0; got 0",
+    ),
+    "radius shape": (
+        lambda: mj.costs.GreatCircle([1.0, 2.0]),
+        ValueError,
+        r"`radius` must be a scalar; got shape \(2,\)",
+    ),
+    "smoothing": (
+        lambda: mj.costs.Euclidean(-0.1),
+        ValueError,
+        r"Euclidean: `smoothing` must be >= 0; got -0.1",
+    ),
+    "smoothing shape": (
+        lambda: mj.costs.Euclidean([0.1]),
+        ValueError,
+        r"Euclidean: `smoothing` must be a scalar; got shape \(1,\)",
+    ),
+    "kinks and moving autonomy": (
+        lambda: mj.Clustering(X, 2, cost="l1", autonomy=mj.autonomy.Softmax(0.2)),
+        ValueError,
+        r"`cost` Manhattan has no derivatives.*use `stationarity=\"frozen\"`",
     ),
     "cost needs matrix": (
         lambda: mj.Clustering(X, 2, cost="mahalanobis"),

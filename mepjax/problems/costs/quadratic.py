@@ -1,53 +1,20 @@
-"""Dissimilarities between a point and a centre, with their exact mean step and curvature."""
+"""Squared distances, whose M-step is the weighted mean."""
 
-import abc
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from .._core import checks
-from .._core.arrays import as_parameter
-from .._core.distances import squared_euclidean
-from .._core.linear import solve_symmetric
+from ..._core import checks
+from ..._core.arrays import as_parameter
+from ..._core.distances import squared_euclidean
+from ..._core.linear import solve_symmetric
+from .mean import MeanCost
 
 
-class AbstractCost(eqx.Module):
-    """A dissimilarity d(x, y) whose weighted sum over x has a known minimiser in y.
-
-    All points are handed over relative to a common origin near the data, which a translation
-    invariant cost may ignore.
-    """
-
-    @abc.abstractmethod
-    def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
-        """d(x_i, y_k) for all pairs."""
-
-    @abc.abstractmethod
-    def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n e"]:
-        """Coordinates whose covariance gives the first transition."""
-
-    @abc.abstractmethod
-    def metric(
-        self, masses: Float[Array, " k"], y: Float[Array, "k d"]
-    ) -> lx.AbstractLinearOperator:
-        """blockdiag(m_k Hess_y d), the Hessian of F as beta -> 0."""
-
-    @abc.abstractmethod
-    def precondition(
-        self, masses: Float[Array, " k"], vector: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
-        """Solve with `metric`."""
-
-    def check(self, d: int) -> tuple[checks.Check, ...]:
-        """Conditions on the cost's own arrays for data of `d` features."""
-        return ()
-
-
-class SquaredEuclidean(AbstractCost):
+class SquaredEuclidean(MeanCost):
     """d(x, y) = |x - y|^2, in squared units of x.
 
     **Example:**
@@ -64,24 +31,29 @@ class SquaredEuclidean(AbstractCost):
         """Squared distances."""
         return squared_euclidean(x, y)
 
-    def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    @property
+    def translation_invariant(self) -> bool:
+        """Always."""
+        return True
+
+    def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:
         """x itself."""
         return x
 
-    def metric(
+    def metric_of(
         self, masses: Float[Array, " k"], y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """2 diag(m)."""
         return lx.DiagonalLinearOperator(jnp.broadcast_to(2 * masses[:, None], y.shape))
 
-    def precondition(
-        self, masses: Float[Array, " k"], vector: Float[Array, "k d"]
+    def solve_metric(
+        self, masses: Float[Array, " k"], y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """vector_k / (2 m_k)."""
         return vector / (2 * masses[:, None])
 
 
-class Mahalanobis(AbstractCost):
+class Mahalanobis(MeanCost):
     """d(x, y) = (x - y)^T matrix (x - y).
 
     **Arguments:** `matrix`, shape (d, d), symmetric positive definite, differentiable.
@@ -138,16 +110,25 @@ class Mahalanobis(AbstractCost):
             ),
         )
 
-    def embed(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        """L^T x with matrix = L L^T, in which the cost is squared Euclidean."""
-        symmetric = 0.5 * (self.matrix + self.matrix.T)
-        return jnp.matmul(x, jnp.linalg.cholesky(symmetric), precision=jax.lax.Precision.HIGHEST)
+    @property
+    def translation_invariant(self) -> bool:
+        """Always."""
+        return True
+
+    def _rotated(self, points: Float[Array, "m d"]) -> Float[Array, "m d"]:
+        """L^T points with matrix = L L^T, in which the cost is squared Euclidean."""
+        lower = jnp.linalg.cholesky(0.5 * (self.matrix + self.matrix.T))
+        return jnp.matmul(points, lower, precision=jax.lax.Precision.HIGHEST)
+
+    def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:
+        """L^T x with matrix = L L^T."""
+        return self._rotated(x)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
-        """Squared distances after embedding."""
-        return squared_euclidean(self.embed(x), self.embed(y))
+        """Squared distances of the rotated points."""
+        return squared_euclidean(self._rotated(x), self._rotated(y))
 
-    def metric(
+    def metric_of(
         self, masses: Float[Array, " k"], y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """2 m_k matrix, block by block."""
@@ -158,26 +139,9 @@ class Mahalanobis(AbstractCost):
         structure = jax.ShapeDtypeStruct(y.shape, y.dtype)
         return lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag)
 
-    def precondition(
-        self, masses: Float[Array, " k"], vector: Float[Array, "k d"]
+    def solve_metric(
+        self, masses: Float[Array, " k"], y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """matrix^-1 vector_k / (2 m_k), one small solve for all clusters."""
         operator = lx.MatrixLinearOperator(self.matrix, lx.positive_semidefinite_tag)
         return jax.vmap(lambda v: solve_symmetric(operator, v))(vector) / (2 * masses[:, None])
-
-
-def as_cost(cost: Any) -> AbstractCost:
-    """A cost from its name or itself."""
-    if isinstance(cost, AbstractCost):
-        return cost
-    if cost == "sqeuclidean":
-        return SquaredEuclidean()
-    if cost == "mahalanobis":
-        raise ValueError(
-            'Clustering: `cost="mahalanobis"` needs a matrix; pass '
-            "`cost=mepjax.costs.Mahalanobis(matrix)`."
-        )
-    raise ValueError(
-        'Clustering: `cost` must be "sqeuclidean" or an instance of a class in mepjax.costs; '
-        f"got {cost!r}."
-    )

@@ -1,0 +1,171 @@
+"""What a dissimilarity supplies to clustering."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Bool, Float
+
+from ..._core import checks, trees
+from . import weighted_sum
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class AbstractCost(eqx.Module):
+    """A dissimilarity d(x, y) of an entity x and a centre y, both of d features.
+
+    Only `pairwise` must be written. The rest has defaults made from its derivatives: centres move
+    by one safeguarded Newton step on the weighted sums sum_i weights_ik d(x_i, y_k), whose
+    Hessians are the metric. A cost overrides what it knows better.
+    """
+
+    @abc.abstractmethod
+    def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
+        """d(x_i, y_k) for all pairs."""
+
+    # What kind of cost it is.
+
+    @property
+    def translation_invariant(self) -> bool:
+        """Whether d(x + c, y + c) = d(x, y); data are then handed over relative to their mean."""
+        return False
+
+    @property
+    def convex(self) -> bool:
+        """Whether weighted sums are known to have one minimiser."""
+        return False
+
+    @property
+    def smooth(self) -> bool:
+        """Whether weighted sums have second derivatives."""
+        return True
+
+    @property
+    def exact_step(self) -> bool:
+        """Whether `step` and `start` give the minimisers of the weighted sums at once."""
+        return False
+
+    def check(self, d: int) -> tuple[checks.Check, ...]:
+        """Conditions on the cost's own arrays for data of `d` features."""
+        return ()
+
+    def check_data(self, x: Float[Array, "n d"]) -> tuple[checks.Check, ...]:
+        """Conditions on the data."""
+        return ()
+
+    def for_data(self, x: Float[Array, "n d"], weights: Float[Array, " n"]) -> "AbstractCost":
+        """This cost with what it leaves to the data filled in, as constants."""
+        return self
+
+    def spread(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, ""]:
+        """Total standard deviation of the data, in the units of a centre; 1 for constant data."""
+        mean = shares @ x
+        variance = jnp.sum(shares[:, None] * (x - mean) ** 2)
+        return jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
+
+    # The weighted sums and their minimisers.
+
+    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+        """Where the search for minimisers of the weighted sums starts: the weighted means."""
+        overall = weighted_means(jnp.sum(weights, axis=1, keepdims=True), x, x[:1])
+        return weighted_means(weights, x, jnp.broadcast_to(overall, (weights.shape[1], x.shape[1])))
+
+    def step(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """New centres whose weighted sums are no larger; without mass a centre stays."""
+        return weighted_sum.newton_step(self.pairwise, weights, x, y)
+
+    def minimise(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+        """Minimisers of the weighted sums."""
+        if self.exact_step:
+            return self.start(weights, x)
+        cost, weights, x = trees.stop_gradient((self, weights, x))
+        total = jnp.sum(weights, axis=1)
+        scale = cost.spread(x, total / jnp.sum(total))
+        return weighted_sum.minimise(cost, weights, x, cost.start(weights, x), scale)
+
+    def metric(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> lx.AbstractLinearOperator:
+        """blockdiag(sum_i weights_ik Hess_y d), positive definite: Hess F as beta -> 0."""
+        return block_operator(weighted_sum.hessians(self.pairwise, weights, x, y))
+
+    def precondition(
+        self,
+        weights: Float[Array, "n k"],
+        x: Float[Array, "n d"],
+        y: Float[Array, "k d"],
+        vector: Float[Array, "k d"],
+    ) -> Float[Array, "k d"]:
+        """Solve with `metric`."""
+        blocks = weighted_sum.hessians(self.pairwise, weights, x, y)
+        return weighted_sum.solve_blocks(blocks, vector)
+
+    def gauge_equation(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k d"] | None:
+        """What keeps centres in place along directions that d does not see; `None`: no such.
+
+        Zero in value; its derivative with respect to y is `metric` on those directions.
+        """
+        return None
+
+    # The first transition.
+
+    def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n e"]:
+        """Coordinates in which the cost is squared Euclidean, to first order at its minimiser y.
+
+        H^-1/2 grad_y d(x_i, y) / sqrt(2), with H = sum_i shares_i Hess_y d(x_i, y). Coincident
+        centres split at beta = 1 / (2 lambda_max(Cov)) of these, without autonomy.
+        """
+        y = self.minimise(shares[:, None], x)
+        block = weighted_sum.hessians(self.pairwise, shares[:, None], x, y)[0]
+        gradients = weighted_sum.gradients(self.pairwise, x, y[0])
+        lower = jnp.linalg.cholesky(block)
+        return jax.scipy.linalg.solve_triangular(lower, gradients.T, lower=True).T * 0.5**0.5
+
+    def first_transition(
+        self, x: Float[Array, "n d"], shares: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """beta at which coincident centres split without autonomy; 1 for constant data."""
+        z = self.embed(x, shares)
+        z = z - shares @ z
+        covariance = jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST)
+        largest = jnp.linalg.eigvalsh(covariance)[-1]
+        return jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), 1.0)
+
+
+def live(masses: Float[Array, " k"]) -> Bool[Array, " k"]:
+    """Clusters with enough mass for their centre to be defined; NaN counts, to be seen."""
+    return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
+
+
+def safe_masses(weights: Float[Array, "n k"]) -> Float[Array, " k"]:
+    """sum_i weights_ik, with 1 in place of none."""
+    masses = jnp.sum(weights, axis=0)
+    return jnp.where(live(masses), masses, 1.0)
+
+
+def weighted_means(
+    weights: Float[Array, "n k"], x: Float[Array, "n d"], previous: Float[Array, "k d"]
+) -> Float[Array, "k d"]:
+    """sum_i weights_ik x_i / sum_i weights_ik; clusters without mass stay where they are."""
+    masses = jnp.sum(weights, axis=0)
+    alive = live(masses)[:, None]
+    sums = jnp.matmul(weights.T, x, precision=_HIGHEST)
+    means = sums / jnp.where(alive, masses[:, None], 1.0)
+    return jnp.where(alive, means, jax.lax.stop_gradient(previous))
+
+
+def block_operator(blocks: Float[Array, "k d d"]) -> lx.AbstractLinearOperator:
+    """blockdiag(blocks) on centres."""
+    structure = jax.ShapeDtypeStruct(blocks.shape[:2], blocks.dtype)
+    return lx.FunctionLinearOperator(
+        lambda v: jnp.einsum("kab,kb->ka", blocks, v, precision=_HIGHEST),
+        structure,
+        lx.positive_semidefinite_tag,
+    )

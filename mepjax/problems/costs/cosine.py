@@ -1,0 +1,128 @@
+"""Cosine dissimilarity of directions."""
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float
+
+from ..._core import checks
+from ..._core.distances import squared_euclidean
+from .base import AbstractCost, live, safe_masses
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Cosine(AbstractCost):
+    """d(x, y) = 1 - cos(angle between x and y), in [0, 2]; lengths do not matter.
+
+    Centres are unit vectors: the directions of the weighted sums of unit vectors (spherical
+    k-means).
+
+    **Raises:** `ValueError` on data with a row of zeros, which has no direction.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> cost = mj.costs.Cosine()
+    >>> print(cost.pairwise(jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 1.0], [-3.0, 0.0]])))
+    [[1. 2.]]
+
+    ```
+    """
+
+    @property
+    def exact_step(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def convex(self) -> bool:
+        """One minimiser, the mean direction, unless unit vectors cancel."""
+        return True
+
+    def check_data(self, x: Float[Array, "n d"]) -> tuple[checks.Check, ...]:
+        """No row of zeros."""
+        xp, x = checks.on_host(x)
+        zero = xp.sum(xp.max(xp.abs(x), axis=1) == 0)
+        return (
+            checks.Check(
+                zero == 0,
+                zero,
+                "Cosine: every row of `x` must have a direction; got {got} rows of zeros.",
+            ),
+        )
+
+    def spread(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, ""]:
+        """That of the unit vectors."""
+        return super().spread(unit(x), shares)
+
+    def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
+        """Half the squared distance of unit vectors."""
+        return 0.5 * squared_euclidean(unit(x), unit(y))
+
+    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+        """The directions of the weighted sums."""
+        return self.step(weights, x, jnp.broadcast_to(x[:1], (weights.shape[1], x.shape[1])))
+
+    def step(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """The directions of the weighted sums; where these vanish the centre stays."""
+        sums = jnp.matmul(weights.T, unit(x), precision=_HIGHEST)
+        # Unit vectors that cancel to rounding have no mean direction.
+        threshold = 4 * jnp.finfo(x.dtype).eps * jnp.sum(weights, axis=0)
+        defined = live(jnp.max(jnp.abs(sums), axis=1) - threshold)[:, None]
+        return jnp.where(
+            defined, unit(jnp.where(defined, sums, 1.0)), unit(jax.lax.stop_gradient(y))
+        )
+
+    def _stiffness(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k 1"]:
+        """|sum_i weights_ik unit(x_i)| / |y_k|^2: the Hessian across y_k at the minimiser."""
+        sums = jnp.matmul(weights.T, unit(x), precision=_HIGHEST)
+        # Where unit vectors cancel the Hessian is zero, and a metric must not be.
+        floor = float(jnp.finfo(x.dtype).eps) ** 0.5 * safe_masses(weights)[:, None]
+        squares = jnp.sum(sums * sums, axis=1, keepdims=True)
+        strong = squares > floor**2
+        strength = jnp.where(strong, jnp.sqrt(jnp.where(strong, squares, 1.0)), floor)
+        return strength / jnp.sum(y * y, axis=1, keepdims=True)
+
+    def metric(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> lx.AbstractLinearOperator:
+        """The same number across and along each centre; `gauge_equation` is what is along."""
+        return lx.DiagonalLinearOperator(jnp.broadcast_to(self._stiffness(weights, x, y), y.shape))
+
+    def precondition(
+        self,
+        weights: Float[Array, "n k"],
+        x: Float[Array, "n d"],
+        y: Float[Array, "k d"],
+        vector: Float[Array, "k d"],
+    ) -> Float[Array, "k d"]:
+        """A division."""
+        return vector / self._stiffness(weights, x, y)
+
+    def gauge_equation(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """The length of a centre stays what it is."""
+        along = unit(jax.lax.stop_gradient(y))
+        change = jnp.sum(along * (y - jax.lax.stop_gradient(y)), axis=1, keepdims=True)
+        return self._stiffness(weights, x, y) * change * along
+
+    def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:
+        """Unit vectors across the mean direction, over the root of twice the mean length."""
+        points = unit(x)
+        y = self.start(shares[:, None], x)[0]
+        across = points - jnp.matmul(points, y, precision=_HIGHEST)[:, None] * y
+        return across / jnp.sqrt(2 * self._stiffness(shares[:, None], x, y[None])[0])
+
+
+def unit(points: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    """Rows divided by their length; scaled first, so that no square over- or underflows."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(points), axis=1, keepdims=True))
+    scaled = points / largest
+    return scaled / jnp.sqrt(jnp.sum(scaled * scaled, axis=1, keepdims=True))

@@ -1,0 +1,60 @@
+"""Costs whose weighted sums are smallest at the weighted mean."""
+
+import abc
+
+import lineax as lx
+from jaxtyping import Array, Float
+
+from .base import AbstractCost, safe_masses, weighted_means
+
+
+class MeanCost(AbstractCost):
+    """A Bregman divergence with the centre in its second place: the M-step is the mean.
+
+    At the mean, where alone it matters, the Hessian of a weighted sum depends on the weights
+    through their total only, so the metric needs no pass over the data.
+    """
+
+    @property
+    def convex(self) -> bool:
+        """The mean is the only minimiser."""
+        return True
+
+    @property
+    def exact_step(self) -> bool:
+        """Always."""
+        return True
+
+    def step(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """The weighted means."""
+        return weighted_means(weights, x, y)
+
+    @abc.abstractmethod
+    def metric_of(
+        self, masses: Float[Array, " k"], y: Float[Array, "k d"]
+    ) -> lx.AbstractLinearOperator:
+        """blockdiag(m_k Hess_y d(x, y)) at x = y_k."""
+
+    @abc.abstractmethod
+    def solve_metric(
+        self, masses: Float[Array, " k"], y: Float[Array, "k d"], vector: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        """Solve with `metric_of`."""
+
+    def metric(
+        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+    ) -> lx.AbstractLinearOperator:
+        """`metric_of` the masses."""
+        return self.metric_of(safe_masses(weights), y)
+
+    def precondition(
+        self,
+        weights: Float[Array, "n k"],
+        x: Float[Array, "n d"],
+        y: Float[Array, "k d"],
+        vector: Float[Array, "k d"],
+    ) -> Float[Array, "k d"]:
+        """`solve_metric` with the masses."""
+        return self.solve_metric(safe_masses(weights), y, vector)
