@@ -24,9 +24,7 @@ _PAGES = {
 def public_names(module: str) -> Iterator[tuple[str, Any]]:
     """Names and objects of a module's `__all__`."""
     loaded = importlib.import_module(_PAGES.get(module, module))
-    # Without `__all__`, what a package imports by name is what it offers.
-    names = getattr(loaded, "__all__", None) or [n for n in vars(loaded) if not n.startswith("_")]
-    for name in names:
+    for name in loaded.__all__:
         yield f"{module}.{name}", getattr(loaded, name)
 
 
@@ -54,7 +52,7 @@ def build(folder: Path) -> None:
     import pdoc.render
 
     pdoc.render.configure(docformat="markdown", math=True, footer_text="mepjax")
-    pdoc.pdoc(*(_PAGES.get(module, module) for module in MODULES), output_directory=folder)
+    pdoc.pdoc("mepjax", output_directory=folder)
 
 
 if __name__ == "__main__":

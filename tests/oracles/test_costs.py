@@ -196,7 +196,9 @@ def test_cosine_centres_are_directions_of_sums_of_unit_vectors():
     expected = SHARES.T @ units
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        mj.costs.Cosine().step(jnp.asarray(SHARES), jnp.asarray(7 * X), jnp.asarray(Y)), expected, rtol=1e-12
+        mj.costs.Cosine().step(jnp.asarray(SHARES), jnp.asarray(7 * X), jnp.asarray(Y)),
+        expected,
+        rtol=1e-12,
     )
     opposite = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
     stays = mj.costs.Cosine().step(jnp.full((2, 1), 0.5), opposite, jnp.array([[0.0, 1.0]]))
