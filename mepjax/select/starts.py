@@ -173,11 +173,11 @@ def best_of_starts(
     >>> import jax, mepjax as mj
     >>> from mepjax.datasets import four_square
     >>> from mepjax.select.starts import best_of_starts
-    >>> problem = mj.Clustering(four_square(40)[0], 4, autonomy=mj.autonomy.Uniform(0.1))
-    >>> keys = jax.random.split(jax.random.key(0), 1)
+    >>> problem = mj.Clustering(four_square(40)[0], 4)
+    >>> keys = jax.random.split(jax.random.key(0), 2)
     >>> starts = best_of_starts(problem, mj.Geometric(1.0, 1e3, 1.5), keys)
-    >>> starts.best.name, [run.name for run in starts.runs]
-    ('exact', ['exact', 'without autonomy'])
+    >>> [(run.name, run.restart) for run in starts.runs], starts.best.n_used
+    ([('exact', 0), ('exact', 1)], 4)
 
     ```
     """

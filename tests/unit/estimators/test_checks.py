@@ -43,14 +43,15 @@ def test_aware_ones_pass(estimator, check):
 
 # Public checks that `parametrize_with_checks` leaves to the estimators of scikit-learn itself.
 FURTHER = [
-    checks.check_dataframe_column_names_consistency,
-    checks.check_transformer_get_feature_names_out,
-    checks.check_transformer_get_feature_names_out_pandas,
     checks.check_set_output_transform,
     checks.check_set_output_transform_pandas,
     checks.check_set_output_transform_polars,
     checks.check_global_output_transform_pandas,
     checks.check_global_set_output_transform_polars,
+    # On data of other shapes, for which more is compiled.
+    pytest.param(checks.check_dataframe_column_names_consistency, marks=pytest.mark.slow),
+    pytest.param(checks.check_transformer_get_feature_names_out, marks=pytest.mark.slow),
+    pytest.param(checks.check_transformer_get_feature_names_out_pandas, marks=pytest.mark.slow),
 ]
 
 
