@@ -89,8 +89,9 @@ def test_many_features_equal_the_oracle(name):
     cost, d, place = COSTS[name]
     rng = np.random.default_rng(1)
     x, y = place(rng.normal(size=(12, 7)) + 3), place(rng.normal(size=(4, 7)) + 3)
-    np.testing.assert_allclose(cost.pairwise(x, y), table(d, x, y), rtol=1e-9)
-    slope = jax.grad(lambda y: jnp.sum(cost.pairwise(x, y)))(jnp.asarray(y))
+    own, centres = jnp.asarray(x), jnp.asarray(y)
+    np.testing.assert_allclose(cost.pairwise(own, centres), table(d, x, y), rtol=1e-9)
+    slope = jax.grad(lambda y: jnp.sum(cost.pairwise(own, y)))(centres)
     expected = [oracle.gradient(lambda z: d(x, z).sum(), centre) for centre in y]
     np.testing.assert_allclose(slope, expected, rtol=1e-7, atol=1e-7)
 
@@ -196,7 +197,9 @@ def test_cosine_centres_are_directions_of_sums_of_unit_vectors():
     expected = SHARES.T @ units
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        mj.costs.Cosine().step(jnp.asarray(SHARES), jnp.asarray(7 * X), jnp.asarray(Y)), expected, rtol=1e-12
+        mj.costs.Cosine().step(jnp.asarray(SHARES), jnp.asarray(7 * X), jnp.asarray(Y)),
+        expected,
+        rtol=1e-12,
     )
     opposite = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
     stays = mj.costs.Cosine().step(jnp.full((2, 1), 0.5), opposite, jnp.array([[0.0, 1.0]]))
