@@ -54,6 +54,9 @@ COSTS: dict[str, tuple[Any, Any, Any]] = {
     ),
 }
 SMOOTH = [name for name in COSTS if name != "manhattan"]
+# Each compiles for seconds; the default run takes those that differ most.
+QUICK = ["euclidean", "manhattan", "kullback-leibler"]
+EACH = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COSTS]
 INEXACT = ["euclidean", "euclidean without smoothing", "great-circle", "function"]
 
 
@@ -142,7 +145,7 @@ def test_minimisers_of_weighted_sums_equal_scipy(name):
         np.testing.assert_allclose(got[k], expected, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", EACH)
 def test_steps_never_raise_the_weighted_sums(name):
     cost, d, place = COSTS[name]
     step = eqx.filter_jit(cost.step)
@@ -156,7 +159,7 @@ def test_steps_never_raise_the_weighted_sums(name):
         assert (sums(d, weights, x, new) <= sums(d, weights, x, y) * (1 + 1e-13) + 1e-15).all()
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_centre_without_mass_stays(name):
     cost, _, place = COSTS[name]
     x, y = jnp.asarray(place(X)), jnp.asarray(place(Y))
@@ -209,7 +212,7 @@ def test_cosine_centres_are_directions_of_sums_of_unit_vectors():
 # Where centre and entity coincide.
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", EACH)
 def test_derivatives_at_coincident_points_are_finite(name):
     cost, _, place = COSTS[name]
     x = jnp.asarray(place(X))
@@ -420,7 +423,14 @@ def test_manhattan_says_that_curvature_and_gradients_are_not_defined():
 # Autonomy works with any cost.
 
 
-@pytest.mark.parametrize("name", ["euclidean", "great-circle", "function", "kullback-leibler"])
+@pytest.mark.parametrize(
+    "name",
+    ["euclidean"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("great-circle", "function", "kullback-leibler")
+    ],
+)
 def test_autonomy_weights_reach_the_step(name):
     cost, d, place = COSTS[name]
     x, y = place(X), place(Y)

@@ -167,9 +167,7 @@ def test_on_failure_policies(policy, expected):
         np.testing.assert_array_equal(gradient, expected)
 
 
-@pytest.mark.parametrize(
-    "row", ["uniform", pytest.param("softmax-frozen", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("row", ["uniform", pytest.param("softmax-frozen", marks=pytest.mark.slow)])
 def test_iterative_implicit_solve_equals_the_dense_one(row):
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)))
 

@@ -30,7 +30,7 @@ def test_the_default_passes(estimator, check):
 
 
 # Few starts and coarse stages: what differs from the default is the autonomy.
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @checks.parametrize_with_checks(
     [
         AutonomyAwareClustering(3, kappa=0.2, **QUICK),
