@@ -34,6 +34,23 @@ def policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     return weights / jnp.sum(weights, axis=-1, keepdims=True)
 
 
+def softmin(costs: Float[Array, "... k"], beta: Scalar) -> Float[Array, "..."]:
+    """-(1/beta) log sum_j exp(-beta costs_j) over the last axis; +inf costs are left out.
+
+    Where every cost is +inf so is the result, with derivative zero (and not NaN) in all
+    arguments: recursions over graphs meet states from which nothing is permitted.
+    """
+    allowed = ~jnp.isposinf(costs)
+    some = jnp.any(allowed, axis=-1)
+    lowest = jax.lax.stop_gradient(jnp.min(costs, axis=-1))
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
+    # The inner `where` keeps infinite costs out of every derivative, beta's included.
+    exponents = -beta * (jnp.where(allowed, costs, lowest[..., None]) - lowest[..., None])
+    weights = jnp.where(allowed, jnp.exp(exponents), 0.0)
+    total = jnp.where(some, jnp.sum(weights, axis=-1), 1.0)
+    return jnp.where(some, lowest - jnp.log(total) / beta, jnp.inf)
+
+
 def free_energy(
     costs: Float[Array, "n k"], weights: Float[Array, " n"], beta: Scalar
 ) -> Float[Array, ""]:
