@@ -101,13 +101,6 @@ def values(
     return minimum(_entry(costs, table, limits))
 
 
-def _log_policy(costs: Float[Array, "... k"], beta: Scalar) -> Float[Array, "... k"]:
-    allowed = ~jnp.isposinf(costs)
-    value = gibbs.softmin(costs, beta)[..., None]
-    safe = jnp.where(jnp.isposinf(value), 0.0, value)
-    return jnp.where(allowed, -beta * (jnp.where(allowed, costs, safe) - safe), -jnp.inf)
-
-
 def log_policies(
     costs: StageCosts, beta: Scalar, limits: Int[Array, " n"] | None = None
 ) -> tuple[Float[Array, "n choices"], Float[Array, "stages m all_choices"]]:
@@ -117,10 +110,10 @@ def log_policies(
     has -inf throughout.
     """
     table, links, last = _cost_to_go(costs, lambda a: gibbs.softmin(a, beta))
-    entry = _log_policy(_entry(costs, table, limits), beta)
+    entry = gibbs.masked_log_policy(_entry(costs, table, limits), beta)
     nothing = jnp.full((1, *costs.links.shape[-2:]), jnp.inf, table.dtype)
     onward = jnp.concatenate([nothing, links + table[:-1, None, :]])
-    return entry, _log_policy(jnp.concatenate([onward, last], axis=-1), beta)
+    return entry, gibbs.masked_log_policy(jnp.concatenate([onward, last], axis=-1), beta)
 
 
 def shortest(costs: StageCosts, limits: Int[Array, " n"] | None = None) -> Routes:

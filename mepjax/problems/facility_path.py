@@ -14,11 +14,14 @@ from .._core import arrays, checks, paths
 from .._core.linear import solve_symmetric
 from .._core.paths import StageCosts
 from .._core.types import Scalar
+from ..engine.anneal import anneal
 from ..engine.problem import Problem, Terms
+from ..engine.schedules import AbstractSchedule
+from ..solvers.adjoints import NoGrad
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
-from .legs import FunctionLegs, SquaredLegs, as_legs
+from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
 from .links import Links, as_links, reachability
 from .paths import Policies
 
@@ -38,6 +41,18 @@ class HardPaths(eqx.Module):
     destinations: Int[Array, " n"]
     node_costs: Float[Array, " n"]
     cost: Float[Array, ""]
+
+
+class LocateThenRoute(eqx.Module):
+    """Facilities placed for the nodes alone, and the routes through them.
+
+    **Fields:** `locations`, shape (n_facilities, d); `hard`, the `HardPaths` at these locations;
+    `code`, how the anneal that placed them ended.
+    """
+
+    locations: Float[Array, "k d"]
+    hard: HardPaths
+    code: Int[Array, ""]
 
 
 class FacilityPath(Problem):
@@ -64,7 +79,9 @@ class FacilityPath(Problem):
     - `max_hops`: most facilities on the path of each node, an int or shape (N,); default n_stages.
     - `stage_costs`: `"sqeuclidean"`, or a function of two points (d,) that gives the cost of the
         leg from the first to the second, differentiable where the points differ. To
-        differentiate its parameters make it an `equinox.Module`.
+        differentiate its parameters make it an `equinox.Module`. Three of these,
+        (entry, link, exit), where legs differ in kind, with `None` for legs that are free; what
+        goes straight to a destination costs as an entry does.
     - `direct`: whether a node may go straight to a destination.
     - `self_loops`: whether a path may stay at a facility for several stages. With squared
         distance staying is free, which multiplies the paths without changing the best of them.
@@ -92,7 +109,7 @@ class FacilityPath(Problem):
     destinations: Float[Array, "l d"]
     weights: Float[Array, " n"]
     fixed: Float[Array, "f d"] | None
-    stage_costs: SquaredLegs | FunctionLegs
+    stage_costs: Legs | tuple[Legs, Legs, Legs]
     links: Links
     max_hops: Int[Array, " n"] | None
     # A constant near the nodes, subtracted inside every computation.
@@ -145,7 +162,7 @@ class FacilityPath(Problem):
                 f"{_OWNER}: `weights` must have shape ({n},) for {n} nodes; "
                 f"got {self.weights.shape}."
             )
-        self.stage_costs = arrays.cast_floats(as_legs(stage_costs), dtype)
+        self.stage_costs = arrays.cast_floats(as_stage_costs(stage_costs), dtype)
         self.links = as_links(links)
         self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
         self.max_hops = None if max_hops is None else self._hops(max_hops)
@@ -225,8 +242,15 @@ class FacilityPath(Problem):
         return self.n_facilities + (0 if self.fixed is None else self.fixed.shape[0])
 
     @property
+    def _legs(self) -> tuple[Legs, Legs, Legs]:
+        """Costs of entries, links and exits."""
+        legs = self.stage_costs
+        return legs if isinstance(legs, tuple) else (legs, legs, legs)
+
+    @property
     def _squared(self) -> bool:
-        return isinstance(self.stage_costs, SquaredLegs)
+        """Whether every leg costs the squared distance or nothing."""
+        return not any(isinstance(legs, FunctionLegs) for legs in self._legs)
 
     @property
     def convex_at_zero(self) -> bool:
@@ -272,12 +296,12 @@ class FacilityPath(Problem):
     def leg_costs(self, params: Float[Array, "k d"]) -> StageCosts:
         """Costs of all legs, +inf where forbidden: the argument of `mepjax.paths`."""
         x, y, z, origin = self._relative(params)
-        legs, links = self.stage_costs, self.links
+        (entry, link, end), links = self._legs, self.links
         return StageCosts(
-            first=legs.pairwise(x, y, links.entry, origin),
-            links=legs.pairwise(y, y, self._between(), origin),
-            last=legs.pairwise(y, z, links.exit, origin),
-            direct=legs.pairwise(x, z, links.direct, origin) if self.direct else None,
+            first=entry.pairwise(x, y, links.entry, origin),
+            links=link.pairwise(y, y, self._between(), origin),
+            last=end.pairwise(y, z, links.exit, origin),
+            direct=entry.pairwise(x, z, links.direct, origin) if self.direct else None,
             n_stages=self.n_stages,
         )
 
@@ -299,24 +323,31 @@ class FacilityPath(Problem):
         """Log Gibbs policies of every choice along the path, as in `mepjax.paths.policies`."""
         return Policies(*paths.log_policies(self.leg_costs(params), beta, self.max_hops))
 
-    def _live(self, flow: StageCosts) -> Bool[Array, " k"]:
-        """Facilities with enough traffic for their place to be defined; NaN counts, to be seen."""
-        visits = _visits(flow)[: self.n_facilities]
-        return ~(visits <= float(jnp.finfo(visits.dtype).tiny) ** 0.5)
+    def _pull(self, flow: StageCosts) -> tuple[Array, Array, Array]:
+        """Traffic on entries, exits and (both ways, between different facilities) links.
 
-    def _stiffness(self, flow: StageCosts) -> tuple[Float[Array, "k k"], Float[Array, "k f"]]:
-        """S of the facilities to place, and their traffic in both directions with fixed ones.
+        Without the legs that cost nothing, which hold no facility in place.
+        """
+        entry, link, end = (0.0 if isinstance(legs, FreeLegs) else 1.0 for legs in self._legs)
+        apart = 1 - jnp.eye(self.total, dtype=flow.links.dtype)
+        return entry * flow.first, end * flow.last, link * apart * (flow.links + flow.links.T)
 
-        Half the Hessian of D at fixed traffic. A facility without traffic has stiffness one.
+    def _stiffness(
+        self, flow: StageCosts
+    ) -> tuple[Float[Array, "k k"], Float[Array, "k f"], Bool[Array, " k"]]:
+        """S of the facilities to place, their traffic with fixed ones, and who has traffic.
+
+        S is half the Hessian of D at fixed traffic; a facility without traffic has stiffness one.
         """
         k = self.n_facilities
-        both_ways = flow.links + flow.links.T
-        ends = jnp.sum(flow.first, axis=0) + jnp.sum(flow.last, axis=1)
-        stiffness = jnp.diag(ends + jnp.sum(both_ways, axis=1)) - both_ways
-        live = self._live(flow)
+        entries, exits, both_ways = self._pull(flow)
+        held = jnp.sum(entries, axis=0) + jnp.sum(exits, axis=1) + jnp.sum(both_ways, axis=1)
+        # NaN counts as traffic, to be seen.
+        live = ~(held[:k] <= float(jnp.finfo(held.dtype).tiny) ** 0.5)
         coupled = live[:, None] & live[None, :]
-        own = jnp.where(coupled, stiffness[:k, :k], jnp.eye(k, dtype=stiffness.dtype))
-        return own, jnp.where(live[:, None], both_ways[:k, k:], 0.0)
+        stiffness = jnp.diag(held[:k]) - both_ways[:k, :k]
+        stiffness = jnp.where(coupled, stiffness, jnp.eye(k, dtype=stiffness.dtype))
+        return stiffness, jnp.where(live[:, None], both_ways[:k, k:], 0.0), live
 
     # The contract.
 
@@ -340,12 +371,12 @@ class FacilityPath(Problem):
         """Minimiser of the squared legs at fixed traffic; without traffic a place stays."""
         x, y, z, origin = self._relative(params)
         k = self.n_facilities
-        stiffness, to_fixed = self._stiffness(flow)
-        pull = jnp.matmul(flow.first.T, x, precision=_HIGHEST)
-        pull = pull + jnp.matmul(flow.last, z, precision=_HIGHEST)
+        stiffness, to_fixed, live = self._stiffness(flow)
+        entries, exits, _ = self._pull(flow)
+        pull = jnp.matmul(entries.T, x, precision=_HIGHEST)
+        pull = pull + jnp.matmul(exits, z, precision=_HIGHEST)
         pull = pull[:k] + jnp.matmul(to_fixed, y[k:], precision=_HIGHEST)
-        live = self._live(flow)[:, None]
-        pull = jnp.where(live, pull, jax.lax.stop_gradient(y[:k]))
+        pull = jnp.where(live[:, None], pull, jax.lax.stop_gradient(y[:k]))
         return _solve(stiffness, pull) + origin
 
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
@@ -361,12 +392,12 @@ class FacilityPath(Problem):
     def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """grad F; a facility without traffic is undetermined, stays, and carries no derivative."""
         stays = params - jax.lax.stop_gradient(params)
-        live = self._live(self.traffic(params, beta))
+        _, _, live = self._stiffness(self.traffic(params, beta))
         return jnp.where(live[:, None], super().residual(params, beta), stays)
 
     def metric(self, params: Float[Array, "k d"], beta: Scalar) -> lx.AbstractLinearOperator:
         """2 S in every coordinate, with S the weighted Laplacian of the traffic."""
-        stiffness, _ = self._stiffness(self.traffic(params, beta))
+        stiffness, _, _ = self._stiffness(self.traffic(params, beta))
 
         def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
             return 2 * jnp.matmul(stiffness, v, precision=_HIGHEST)
@@ -378,7 +409,7 @@ class FacilityPath(Problem):
         self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`: one small factorisation for all coordinates."""
-        stiffness, _ = self._stiffness(self.traffic(params, beta))
+        stiffness, _, _ = self._stiffness(self.traffic(params, beta))
         return _solve(2 * stiffness, vector)
 
     def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n choices"]:
@@ -432,6 +463,8 @@ class FacilityPath(Problem):
         destinations, other costs) the same number serves as a reference. 1 for data at one point.
         """
         stiff, rbar = _coincident(self.total, self.n_stages, self.self_loops)
+        if any(isinstance(legs, FreeLegs) for legs in self._legs):
+            stiff = stiff / 2  # exact for one stage with a free exit, which is clustering
         x, z = jax.lax.stop_gradient((self.nodes, self.destinations))
         shares = jax.lax.stop_gradient(self._shares())
         origin = shares @ x
@@ -447,6 +480,43 @@ class FacilityPath(Problem):
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
         return FixedPoint() if self._squared else Armijo()
+
+    # Beyond the contract.
+
+    def locate_then_route(
+        self, *, key: Any, schedule: AbstractSchedule | None = None
+    ) -> LocateThenRoute:
+        """The baseline that decides one thing after the other.
+
+        Facilities are placed so that nodes are near one, whatever comes after (an anneal of the
+        entry legs alone, without masks); then every node takes the cheapest permitted route.
+        Against `harden(solution.params).cost` it shows what deciding both at once is worth.
+
+        **Arguments:** `key`, a JAX random key; `schedule`, for the anneal, default as in `anneal`.
+
+        **Returns:** a `LocateThenRoute`.
+
+        **Raises:** `ValueError` if entering costs nothing.
+
+        **Example:** half-way stops are worth more than being near the nodes.
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.FacilityPath(jnp.array([[0.0], [2.0]]), jnp.array([8.0]), 1)
+        >>> baseline = problem.locate_then_route(key=jax.random.key(0))
+        >>> sol = mj.anneal(problem, key=jax.random.key(0))
+        >>> print(f"{baseline.hard.cost:.1f} {problem.harden(sol.params).cost:.1f}")
+        50.0 25.5
+
+        ```
+        """
+        entry, _, _ = self._legs
+        alone = FacilityPath(
+            self.nodes, self.destinations, self.n_facilities, weights=self.weights,
+            fixed=self.fixed, n_stages=1, stage_costs=(entry, None, None),
+        )  # fmt: skip
+        solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
+        return LocateThenRoute(solution.params, self.harden(solution.params), solution.code)
 
 
 def _typed(value: Any, dtype: Any) -> Any:

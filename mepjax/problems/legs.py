@@ -59,14 +59,57 @@ class FunctionLegs(eqx.Module):
         return jax.vmap(by_end, in_axes=(0, None, 0))(start, end, permitted)
 
 
-def as_legs(stage_costs: Any) -> SquaredLegs | FunctionLegs:
-    """Leg costs from the name or a function of two points."""
+class FreeLegs(eqx.Module):
+    """Legs that cost nothing."""
+
+    def pairwise(
+        self,
+        start: Float[Array, "s d"],
+        end: Float[Array, "e d"],
+        permitted: Bool[Array, "s e"] | None,
+        origin: Float[Array, " d"],
+    ) -> Float[Array, "s e"]:
+        """Zeros, +inf where not permitted."""
+        del origin
+        nothing = jnp.zeros((start.shape[0], end.shape[0]), start.dtype)
+        return nothing if permitted is None else jnp.where(permitted, nothing, jnp.inf)
+
+
+Legs = SquaredLegs | FunctionLegs | FreeLegs
+
+
+def as_stage_costs(stage_costs: Any) -> Legs | tuple[Legs, Legs, Legs]:
+    """Costs of all legs, or of entries, links and exits apart.
+
+    One cost for all stays one object, so that its parameters are counted once.
+    """
+    if not isinstance(stage_costs, tuple | list):
+        return _as_legs(stage_costs, none_is_free=False)
+    if len(stage_costs) != 3:
+        raise ValueError(
+            "FacilityPath: `stage_costs` must be one cost or three, (entry, link, exit); "
+            f"got {len(stage_costs)}."
+        )
+    entry, link, end = (_as_legs(cost, none_is_free=True) for cost in stage_costs)
+    if isinstance(entry, FreeLegs) and isinstance(end, FreeLegs):
+        raise ValueError(
+            "FacilityPath: `stage_costs` must not leave both entry and exit free: nothing would "
+            "hold the facilities in place."
+        )
+    return entry, link, end
+
+
+def _as_legs(stage_costs: Any, *, none_is_free: bool) -> Legs:
+    if isinstance(stage_costs, Legs):
+        return stage_costs
     if isinstance(stage_costs, str) and stage_costs == "sqeuclidean":
         return SquaredLegs()
+    if stage_costs is None and none_is_free:
+        return FreeLegs()
     if not callable(stage_costs) or isinstance(stage_costs, type):
         raise TypeError(
-            'FacilityPath: `stage_costs` must be "sqeuclidean" or a function of two points; '
-            f"got {stage_costs!r}."
+            'FacilityPath: `stage_costs` must be "sqeuclidean", a function of two points, or '
+            f"three of these for (entry, link, exit); got {stage_costs!r}."
         )
     for cell in getattr(stage_costs, "__closure__", None) or ():
         if not checks.is_concrete(cell.cell_contents):
