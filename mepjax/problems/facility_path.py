@@ -463,17 +463,22 @@ class FacilityPath(Problem):
         destinations, other costs) the same number serves as a reference. 1 for data at one point.
         """
         stiff, rbar = _coincident(self.total, self.n_stages, self.self_loops)
-        if any(isinstance(legs, FreeLegs) for legs in self._legs):
-            stiff = stiff / 2  # exact for one stage with a free exit, which is clustering
+        entry, _, end = (not isinstance(legs, FreeLegs) for legs in self._legs)
         x, z = jax.lax.stop_gradient((self.nodes, self.destinations))
         shares = jax.lax.stop_gradient(self._shares())
         origin = shares @ x
         x, z = x - origin, z - origin
         x, centre = x - shares @ x, jnp.mean(z, axis=0)
-        half, apart = (shares @ x - centre) / 2, z - centre
-        pull = jnp.matmul((shares[:, None] * x).T, x, precision=_HIGHEST)
-        pull = pull + jnp.matmul(apart.T, apart, precision=_HIGHEST) / z.shape[0]
-        pull = pull + 2 * (1 - rbar) * jnp.outer(half, half)
+        pull = jnp.zeros((x.shape[1], x.shape[1]), x.dtype)
+        if entry:
+            pull = pull + jnp.matmul((shares[:, None] * x).T, x, precision=_HIGHEST)
+        if end:
+            apart = z - centre
+            pull = pull + jnp.matmul(apart.T, apart, precision=_HIGHEST) / z.shape[0]
+        if entry and end:
+            pull = pull + (1 - rbar) / 2 * jnp.outer(centre, centre)
+        else:
+            stiff = stiff / 2  # exact for one stage with a free exit, which is clustering
         largest = jnp.linalg.eigvalsh(pull)[-1]
         return jnp.where(largest > 0, stiff / (2 * jnp.where(largest > 0, largest, 1.0)), 1.0)
 
