@@ -11,6 +11,7 @@ MODULES = (
     "mepjax",
     "mepjax.autonomy",
     "mepjax.costs",
+    "mepjax.paths",
     "mepjax.datasets",
     "mepjax.plot",
     "mepjax.estimators",
@@ -18,6 +19,7 @@ MODULES = (
 _PAGES = {
     "mepjax.autonomy": "mepjax.problems.autonomy",
     "mepjax.costs": "mepjax.problems.costs",
+    "mepjax.paths": "mepjax.problems.paths",
 }
 
 

@@ -33,8 +33,9 @@ from .engine.schedules import (
 )
 from .engine.solution import Solution, Trace
 from .exec.in_memory import InMemory
-from .problems import autonomy, costs
+from .problems import autonomy, costs, paths
 from .problems.clustering import Clustering, Evaluation, HardClustering
+from .problems.facility_path import FacilityPath
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -74,6 +75,7 @@ __all__ = [
     "Envelope",
     "Evaluation",
     "Explicit",
+    "FacilityPath",
     "FixedPoint",
     "Geometric",
     "HardClustering",
@@ -103,6 +105,7 @@ __all__ = [
     "datasets",
     "estimators",
     "gradients",
+    "paths",
     "plot",
     "print_progress",
     "sensitivity",

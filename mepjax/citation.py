@@ -23,6 +23,12 @@ _BIBTEX = {
   author = {{Anonymous authors}},
   note   = {Under double-blind review},
 }""",
+    "parameterised_decisions": """@phdthesis{srivastava2021parameterized,
+  title  = {Parameterized sequential decision making problems},
+  author = {Srivastava, Amber},
+  school = {University of Illinois Urbana-Champaign},
+  year   = {2021},
+}""",
 }
 
 

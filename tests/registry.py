@@ -14,6 +14,7 @@ from mepjax import Code
 
 from .oracles import clustering_numpy as oracle
 from .oracles import costs_numpy
+from .oracles import paths_numpy as paths_oracle
 
 N, K, D = 24, 3, 2
 
@@ -80,6 +81,20 @@ class Row:
     moves_along: bool = True
     # d(s x, s y) = s^degree d(x, y); None: no such rule.
     degree: float | None = 2.0
+    # The field that holds the entities.
+    entities: str = "x"
+    # Log of the number of decisions an entity chooses among.
+    log_choices: float = float(np.log(K))
+    # Before the first transition the start is stationary at every beta.
+    rests: bool = True
+    # Scaling all coordinates by s scales the cost by s^2.
+    scale_free: bool = True
+    # Numbers of entities and slots that the problem's parameters prescribe.
+    tied_sizes: tuple[int | None, int] | None = None
+
+    def data(self, problem: Any) -> Any:
+        """The entities of a problem of this row."""
+        return getattr(problem, self.entities)
 
 
 def rows_sum_to_zero(name: str, change: np.ndarray) -> np.ndarray:
@@ -158,6 +173,70 @@ def map_place(points: Any) -> Any:
 RADIUS = 180 / np.pi / 8
 SMOOTHING = 0.01
 HUBER = 0.5
+# Destinations as shares of the nodes' bounding box, so that they move and scale along.
+ONE_END = [[1.6, 1.3]]
+TWO_ENDS = [[1.6, 1.3], [-0.5, 1.2]]
+PLACES = {
+    name: (lambda q, name=name: getattr(q, name)) for name in ("nodes", "destinations", "weights")
+}
+
+
+class SoftPower(eqx.Module):
+    """A user's own leg cost with a parameter: distance to the power 3/2, rounded near zero."""
+
+    softness: Any
+
+    def __init__(self, dtype: Any) -> None:
+        self.softness = jnp.asarray(0.3, dtype)
+
+    def __call__(self, start: jax.Array, end: jax.Array) -> jax.Array:
+        return (jnp.sum((start - end) ** 2) + self.softness**2) ** 0.75
+
+
+def inside(x: np.ndarray, shares: Any) -> np.ndarray:
+    """Places given as shares of the bounding box of x."""
+    low, high = x.min(axis=0), x.max(axis=0)
+    return low + np.asarray(shares) * (high - low)
+
+
+def walks(m: int, *, self_loops: bool = False, direct: bool = False, ends: int = 1) -> float:
+    """Log of the number of paths through at most m facilities."""
+    onward = m if self_loops else m - 1
+    return float(np.log(ends * (sum(m * onward**q for q in range(m)) + direct)))
+
+
+def network(x: np.ndarray, k: int) -> dict[str, Any]:
+    """Masks on every kind of leg and hop limits, which follow the nodes when these are permuted.
+
+    Facility 0 has no way out to a destination and none to the last one.
+    """
+    n = len(x)
+    entry, between, exit_ = np.ones((n, k), bool), np.ones((k, k), bool), np.ones((k, 2), bool)
+    if k > 2:
+        entry[x[:, 0] > x[:, 0].mean(), -1] = False
+        between[0, -1] = False
+        exit_[0] = exit_[1, 1] = False
+    hops = np.where(x[:, 1] > x[:, 1].mean(), min(2, k), k)
+    return {"links": mj.paths.Links(entry=entry, between=between, exit=exit_), "max_hops": hops}
+
+
+def facility_path(
+    *, ends: Any = ONE_END, masked: bool = False, fixed: Any = None, stage_costs: Any = None,
+    **options: Any,
+) -> Callable[..., mj.Problem]:  # fmt: skip
+    def build(x: Any, weights: Any, *, dtype: Any = np.float64, k: int = K) -> Any:
+        x = np.asarray(x, dtype)
+        more = network(x, k) if masked else {}
+        if fixed is not None:
+            more["fixed"] = jnp.asarray(inside(x, fixed), dtype)
+        if stage_costs is not None:
+            more["stage_costs"] = stage_costs(dtype)
+        return mj.FacilityPath(
+            jnp.asarray(x), jnp.asarray(inside(x, ends), dtype), k,
+            weights=jnp.asarray(weights, dtype), **more, **options,
+        )  # fmt: skip
+
+    return build
 
 
 ROWS = [
@@ -189,6 +268,7 @@ ROWS = [
         first_transition=lambda x, w: oracle.beta_cr_matrix(x, rho_of(w), MATRIX),
         project=rows_sum_to_zero,
         permutes_slots=False,
+        tied_sizes=(None, K),
     ),
     Row(
         "dense",
@@ -196,6 +276,8 @@ ROWS = [
         DATA | {"p": lambda q: q.autonomy.p},
         project=rows_sum_to_zero,
         permutes_slots=False,
+        rests=False,
+        tied_sizes=(N, K),
     ),
     Row(
         "softmax",
@@ -225,6 +307,8 @@ ROWS = [
         DATA | {"strength": lambda q: q.autonomy.fn.strength},
         monotone=False,
         damping=0.5,
+        rests=False,
+        scale_free=False,
     ),
     Row(
         "function-frozen",
@@ -234,6 +318,62 @@ ROWS = [
         ),
         DATA | {"strength": lambda q: q.autonomy.fn.strength},
         monotone=False,
+        rests=False,
+        scale_free=False,
+    ),
+    Row(
+        "paths",
+        facility_path(),
+        PLACES,
+        first_transition=lambda x, w: paths_oracle.first_critical_beta(
+            x, rho_of(w), inside(x, ONE_END), K, K
+        ),
+        entities="nodes",
+        log_choices=walks(K),
+    ),
+    Row(
+        "paths-direct",
+        facility_path(direct=True, self_loops=True),
+        PLACES,
+        entities="nodes",
+        log_choices=walks(K, self_loops=True, direct=True),
+        rests=False,
+    ),
+    Row(
+        "paths-destinations",
+        facility_path(ends=TWO_ENDS),
+        PLACES,
+        entities="nodes",
+        log_choices=walks(K, ends=2),
+        rests=False,
+    ),
+    Row(
+        "paths-masked",
+        facility_path(masked=True, ends=TWO_ENDS),
+        PLACES,
+        entities="nodes",
+        log_choices=walks(K, ends=2),
+        permutes_slots=False,
+        rests=False,
+    ),
+    Row(
+        "paths-fixed",
+        facility_path(fixed=[[0.9, 0.1]]),
+        PLACES | {"fixed": lambda q: q.fixed},
+        entities="nodes",
+        log_choices=walks(K + 1),
+        rests=False,
+    ),
+    Row(
+        "paths-function",
+        facility_path(stage_costs=SoftPower),
+        PLACES | {"softness": lambda q: q.stage_costs.fn.softness},
+        entities="nodes",
+        log_choices=walks(K),
+        monotone=False,
+        damping=0.3,
+        rests=False,
+        scale_free=False,
     ),
     Row(
         "euclidean",

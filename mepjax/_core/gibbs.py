@@ -6,7 +6,7 @@ overflow and differences between near-best choices keep their precision at any b
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .types import Scalar
 
@@ -32,6 +32,36 @@ def policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     exponents, _ = _shifted(costs, beta)
     weights = jnp.exp(exponents)
     return weights / jnp.sum(weights, axis=-1, keepdims=True)
+
+
+def _permitted(
+    costs: Float[Array, "... k"], beta: Scalar
+) -> tuple[Bool[Array, "... k"], Float[Array, "... k"], Float[Array, "..."], Float[Array, "..."]]:
+    """(finite costs, exponents there, least cost, sum of exponentials or 1 for none)."""
+    allowed = ~jnp.isposinf(costs)
+    lowest = jax.lax.stop_gradient(jnp.min(costs, axis=-1))
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
+    # The inner `where` keeps infinite costs out of every derivative, beta's included.
+    shift = lowest[..., None]
+    exponents = -beta * (jnp.where(allowed, costs, shift) - shift)
+    total = jnp.sum(jnp.where(allowed, jnp.exp(exponents), 0.0), axis=-1)
+    return allowed, exponents, lowest, jnp.where(jnp.any(allowed, axis=-1), total, 1.0)
+
+
+def softmin(costs: Float[Array, "... k"], beta: Scalar) -> Float[Array, "..."]:
+    """-(1/beta) log sum_j exp(-beta costs_j) over the last axis; +inf costs are left out.
+
+    Where every cost is +inf so is the result, with derivative zero (and not NaN) in all
+    arguments: recursions over graphs meet states from which nothing is permitted.
+    """
+    allowed, _, lowest, total = _permitted(costs, beta)
+    return jnp.where(jnp.any(allowed, axis=-1), lowest - jnp.log(total) / beta, jnp.inf)
+
+
+def masked_log_policy(costs: Float[Array, "... k"], beta: Scalar) -> Float[Array, "... k"]:
+    """Log Gibbs policy over the last axis: -inf at +inf costs, throughout if all are."""
+    allowed, exponents, _, total = _permitted(costs, beta)
+    return jnp.where(allowed, exponents - jnp.log(total)[..., None], -jnp.inf)
 
 
 def free_energy(

@@ -59,7 +59,7 @@ class Prices(NamedTuple):
 NO_PRICES, EVERY_LEG = Prices(), Masks()
 
 
-def walks(shape, *, self_loops=False, direct=False, masks=EVERY_LEG, max_hops=np.inf):
+def walks(shape, *, self_loops=False, direct=False, masks=EVERY_LEG, max_hops: Any = np.inf):
     """Every walk of section 1.1 for ``shape = (N, M, L, K)``, and which node may take it.
 
     ``direct`` adds node -> destination; ``max_hops``, one or (N,), bounds the facilities visited.
