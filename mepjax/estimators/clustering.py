@@ -72,7 +72,8 @@ class AutonomyAwareClustering(
         `kappa` > 0, else `"none"`. A model with numbers of its own for every point is refused.
     - `zeta`, `gamma`, `temperature`: softmax autonomy only, see `mepjax.autonomy.Softmax`;
         defaults 1, 0, 1. The temperature has the units of the cost in scaled coordinates.
-    - `cost`: `"sqeuclidean"` or an instance from `mepjax.costs`.
+    - `cost`: a name such as `"sqeuclidean"` or `"euclidean"`, an instance from `mepjax.costs`, or a
+        function of two points.
     - `scale`: `"none"`; `"unit"`, the longest side of the bounding box becomes 1; `"zscore"`, the
         standard deviation of each column becomes 1. Default `"unit"` for softmax autonomy, whose
         temperature needs a scale, else `"none"`. Centres are always in input units; a function

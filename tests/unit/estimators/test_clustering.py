@@ -368,7 +368,7 @@ BAD = [
     ({"autonomy": P, "gamma": 1}, "`gamma` must be None beside an `autonomy` that brings its own"),
     ({"autonomy": "none", "kappa": 0.1}, "`kappa` must be 0 beside autonomy='none'; got 0.1"),
     ({"autonomy": "uniform", "zeta": 1}, "`zeta` must be None beside autonomy='uniform'; got 1"),
-    ({"cost": "manhattan"}, '`cost` must be "sqeuclidean" or an instance'),
+    ({"cost": "chebyshev"}, '`cost` must be one of "sqeuclidean"'),
     ({"scale": "big"}, "`scale` must be None or one of none, unit, zscore; got 'big'"),
     ({"restarts": 0}, "`restarts` must be an integer >= 1; got 0"),
     ({"beta_min": 0}, "`beta_min` must be a finite number > 0; got 0"),
