@@ -1,4 +1,6 @@
+import gc
 import os
+from pathlib import Path
 
 # scikit-learn's checks of array types need it, and scipy reads it once, when jax imports it.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -12,3 +14,17 @@ def float64():
     """Tests run in float64 unless they open another context; doctests keep the default."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """Let go of compiled programs before Linux refuses the process more memory maps.
+
+    A compiled anneal holds some 400 of the 65,530 that a process may have, and the one too many
+    ends the process.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > 30_000:
+        jax.clear_caches()
+        gc.collect()
