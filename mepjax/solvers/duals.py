@@ -92,13 +92,12 @@ class ProjectedNewton(AbstractSolver):
         dual, prices = problem, params
         dtype = prices.dtype
         eps = float(jnp.finfo(dtype).eps)
-        value, _ = dual.value_and_gap(prices)
-        gap, derivative = jax.linearize(lambda p: dual.value_and_gap(p)[1], prices)
+        (value, gap), derivative = jax.linearize(dual.value_and_gap, prices)
         unit = jnp.eye(prices.size, dtype=dtype)
         if prices.size <= _COLUMNS:
-            columns = jax.vmap(derivative)(unit)
+            _, columns = jax.vmap(derivative)(unit)
         else:
-            columns = jax.lax.map(derivative, unit, batch_size=_COLUMNS)
+            _, columns = jax.lax.map(derivative, unit, batch_size=_COLUMNS)
         bend = -0.5 * (columns + columns.T)
         held = ~dual.active | (~dual.free & (prices <= 0) & (gap < 0))
         moving = ~held[:, None] & ~held[None, :]
