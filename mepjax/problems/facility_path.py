@@ -39,6 +39,7 @@ from .capacities import (
 from .hard_paths import HardPaths, LocateThenRoute, assign
 from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
 from .links import Links, as_links, reachability
+from .path_sensitivities import Sensitivities, find_sensitivities
 from .paths import Policies
 
 _OWNER = "FacilityPath"
@@ -718,6 +719,28 @@ class FacilityPath(Problem):
         return FixedPoint() if self._squared else Armijo()
 
     # Beyond the contract.
+
+    def sensitivities(self, params: Any, beta: Scalar) -> Sensitivities:
+        """What the free energy and the locations of a solution depend on most.
+
+        **Arguments:** `params`, a solution at `beta`.
+
+        **Returns:** `Sensitivities` to every node, destination, weight and capacity; its method
+        `ranked` puts the most influential first. One linear solve per coordinate of the
+        locations.
+
+        **Example:** the outlying node pulls hardest.
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.FacilityPath(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([2.0]), 1)
+        >>> sol = mj.anneal(problem, mj.Explicit([1.0]), key=jax.random.key(0))
+        >>> print(problem.sensitivities(sol.params, sol.beta).ranked("nodes")[0])
+        2
+
+        ```
+        """
+        return find_sensitivities(self, params, beta)
 
     def locate_then_route(
         self, *, key: Any, schedule: AbstractSchedule | None = None
