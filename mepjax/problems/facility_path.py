@@ -41,6 +41,7 @@ from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
 from .links import Links, as_links, reachability
 from .path_sensitivities import Sensitivities, find_sensitivities
 from .paths import Policies
+from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
 
 _OWNER = "FacilityPath"
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -58,8 +59,10 @@ class FacilityPath(Problem):
 
     **Arguments:**
 
-    - `nodes`: shape (N, d), in any units; those are the units of the locations.
-    - `destinations`: shape (L, d), or (d,) for one.
+    - `nodes`: shape (N, d), in any units; those are the units of the locations. Nodes known by a
+        distribution are `mepjax.paths.Samples` or `mepjax.paths.Covariance`; of uncertain weights
+        and costs only the means matter.
+    - `destinations`: shape (L, d), or (d,) for one; uncertain ones as nodes are.
     - `n_facilities`: number of facilities to place.
     - `weights`: relative importance of the nodes, shape (N,), >= 0; normalised to sum one.
         Default equal.
@@ -115,6 +118,8 @@ class FacilityPath(Problem):
     links: Links
     max_hops: Int[Array, " n"] | None
     capacities: Capacities
+    node_spread: Spread | None
+    destination_spread: Spread | None
     # A constant near the nodes, subtracted inside every computation.
     origin: Float[Array, " d"]
     n_facilities: int = eqx.field(static=True)
@@ -143,6 +148,7 @@ class FacilityPath(Problem):
         self.n_facilities = _count("n_facilities", n_facilities)
         self.direct = _switch("direct", direct)
         self.self_loops = _switch("self_loops", self_loops)
+        nodes, self.node_spread = split_spread(_OWNER, "nodes", nodes, None)
         self.nodes = arrays.as_float_array("nodes", nodes)
         if self.nodes.ndim != 2 or 0 in self.nodes.shape:
             raise ValueError(
@@ -151,6 +157,9 @@ class FacilityPath(Problem):
             )
         n, d = self.nodes.shape
         dtype = self.nodes.dtype
+        destinations, self.destination_spread = split_spread(
+            _OWNER, "destinations", destinations, dtype
+        )
         destinations = arrays.as_data_like("destinations", destinations, dtype)
         if destinations.ndim == 1:
             destinations = destinations[None]
@@ -169,6 +178,9 @@ class FacilityPath(Problem):
                 f"got {self.weights.shape}."
             )
         self.stage_costs = arrays.cast_floats(as_stage_costs(stage_costs), dtype)
+        entry, _, end = self._legs
+        check_known_enough(_OWNER, "nodes", self.node_spread, (entry,))
+        check_known_enough(_OWNER, "destinations", self.destination_spread, (end, entry))
         self.links = as_links(links)
         self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
         self.max_hops = None if max_hops is None else self._hops(max_hops)
@@ -217,6 +229,8 @@ class FacilityPath(Problem):
         found = [checks.check_finite(_OWNER, "nodes", self.nodes)]
         found += [checks.check_finite(_OWNER, "destinations", self.destinations)]
         found += [checks.check_finite(_OWNER, "weights", self.weights)]
+        found += checks_of(_OWNER, "nodes", self.node_spread)
+        found += checks_of(_OWNER, "destinations", self.destination_spread)
         if self.fixed is not None:
             found += [checks.check_finite(_OWNER, "fixed", self.fixed)]
         found += [
@@ -337,11 +351,15 @@ class FacilityPath(Problem):
         """
         x, y, z, origin = self._relative(params)
         (entry, link, end), links = self._legs, self._open_links()
+        here, there = self.node_spread, self.destination_spread
+        direct = None
+        if self.direct:
+            direct = expected_costs(entry, x, z, (here, there), links.direct, origin)
         return StageCosts(
-            first=entry.pairwise(x, y, links.entry, origin),
+            first=expected_costs(entry, x, y, (here, None), links.entry, origin),
             links=link.pairwise(y, y, self._between(), origin),
-            last=end.pairwise(y, z, links.exit, origin),
-            direct=entry.pairwise(x, z, links.direct, origin) if self.direct else None,
+            last=expected_costs(end, y, z, (None, there), links.exit, origin),
+            direct=direct,
             n_stages=self.n_stages,
         )
 
