@@ -16,9 +16,10 @@ from .cluster import cluster as solve
 from .console import Group, guarded, number, say
 from .errors import CommandError
 from .files import check_folder
+from .names import EVERY
 from .points import Points, read_matrix, read_points
 from .progress import Bar, interruptible, on_terminal
-from .report import ALL_FILES, summary, write_all
+from .report import summary, write_all
 
 _EXAMPLE = "bundled example: four_square(400)"
 _DEFAULTS = Options()
@@ -222,7 +223,7 @@ def cluster(
         )  # fmt: skip
     if k > len(data.x):
         raise CommandError(f"-k: got {k}; expected at most one cluster a point, {len(data.x)}.")
-    check_folder(out, ALL_FILES, force)
+    check_folder(out, EVERY, force)
     if points is None:
         what = f"-k {k}"
         if example_autonomy:

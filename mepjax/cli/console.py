@@ -63,6 +63,7 @@ class Group(TyperGroup):
     """Errors as one line, however the command is called."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """As typer's own, but what goes wrong is said in one line."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **kwargs)
         sys.exit(guarded(lambda: super(Group, self).main(*args, standalone_mode=False, **kwargs)))

@@ -1,7 +1,8 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file, and `cost_ratio` alone takes plain numbers. Every figure can be read by the colour-blind and in print: colours
-never stand alone, but with numbers, markers, line styles or hatches.
+`animate` alone writes a file, and `cost_ratio` alone takes plain numbers. Every figure can be read
+by the colour-blind and in print: colours never stand alone, but with numbers, markers, line styles
+or hatches.
 """
 
 from .animation import animate
