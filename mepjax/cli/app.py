@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -13,13 +13,14 @@ import mepjax as mj
 from ..datasets import four_square
 from .cluster import Options, Result, long_runs
 from .cluster import cluster as solve
-from .console import Group, guarded, number, say
+from .console import Group, guarded, number, refuse_without_file, say
 from .errors import CommandError
 from .files import check_folder
 from .names import EVERY
 from .points import Points, read_matrix, read_points
 from .progress import Bar, interruptible, on_terminal
 from .report import summary, write_all
+from .route_command import route
 
 _EXAMPLE = "bundled example: four_square(400)"
 _DEFAULTS = Options()
@@ -212,8 +213,8 @@ def cluster(
     )  # fmt: skip
     options.check()
     if points is None:
-        _refuse_without_file(
-            columns=columns, weights=weights, ids=ids, lonlat=lonlat or None, array=array
+        refuse_without_file(
+            "POINTS", columns=columns, weights=weights, ids=ids, lonlat=lonlat or None, array=array
         )
         data = _example()
     else:
@@ -234,13 +235,6 @@ def cluster(
     say(*summary(result, data, out, files))
 
 
-def _refuse_without_file(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            got = "it" if value is True else repr(value)
-            raise CommandError(f"--{name}: got {got} without a file; expected POINTS.")
-
-
 def _example() -> Points:
     with jax.enable_x64(False):
         x, _ = four_square(400)
@@ -252,3 +246,6 @@ def _solve(data: Points, options: Options) -> Result:
         return interruptible(lambda: solve(data.x, options, data.weights))
     with Bar(long_runs(options)) as bar:
         return interruptible(lambda: solve(data.x, options, data.weights, bar))
+
+
+app.command()(route)

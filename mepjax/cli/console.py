@@ -80,3 +80,11 @@ def number(option: str, kind: type[int] | type[float], **settings: Any) -> Any:
             raise CommandError(f"{option}: got {str(text)!r:.80}; expected {expected}.") from None
 
     return typer.Option(option, parser=parse, metavar=metavar, **settings)
+
+
+def refuse_without_file(argument: str, **options: Any) -> None:
+    """Raise `CommandError` for an option, by its name, that says how to read `argument`."""
+    for name, value in options.items():
+        if value is not None:
+            got = "it" if value is True else repr(value)
+            raise CommandError(f"--{name}: got {got} without a file; expected {argument}.")

@@ -1,0 +1,67 @@
+"""Routes and words that the files, the page and the terminal have in common."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .route import Result
+
+SEQUENTIAL_FAILED = "locating first, then routing: unknown, its anneal did not converge"
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way of one node.
+
+    **Fields:** its soft most probable `entry`, `None` for straight to a destination, and its
+    `probability`; the `facilities` of its hard route in order, the `destination`, and the `cost`,
+    in input units where there are such.
+    """
+
+    entry: int | None
+    probability: float
+    facilities: tuple[int, ...]
+    destination: int
+    cost: float
+
+
+def routes_of(result: Result) -> Iterator[Route]:
+    """The routes of all nodes, in their order."""
+    factor = result.scaling.cost_factor or 1.0
+    rows = zip(
+        result.entries.tolist(), np.max(result.policy, axis=1).tolist(),
+        result.hard.routes.tolist(), result.hard.destinations.tolist(),
+        result.hard.node_costs.tolist(), strict=True,
+    )  # fmt: skip
+    for entry, probability, states, destination, cost in rows:
+        yield Route(
+            None if entry < 0 else entry, probability,
+            tuple(state for state in states if state >= 0), destination, factor * cost,
+        )  # fmt: skip
+
+
+def describe_network(result: Result) -> str:
+    """What was asked for, in words: `5 facilities, 1 destination, at most 3 hops`."""
+    options, network = result.options, result.network
+    ends = len(network.destinations)
+    words = [_count(options.facilities, "facility", "facilities")]
+    if network.standing:
+        words[0] += f" and {network.standing} that stand already"
+    words.append(_count(ends, "destination", "destinations"))
+    if options.max_hops is not None:
+        words.append(f"at most {_count(options.max_hops, 'hop', 'hops')}")
+    elif options.stages is not None:
+        words.append(f"at most {_count(options.stages, 'stage', 'stages')}")
+    if network.between is not None:
+        words.append("links as permitted")
+    for name in ("entry", "facility", "link"):
+        if getattr(network, f"{name}_capacity") is not None:
+            words.append(f"{name} capacities")
+    if options.direct:
+        words.append("direct legs")
+    return ", ".join(words)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
