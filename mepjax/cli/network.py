@@ -75,7 +75,9 @@ def read_destinations(texts: Sequence[str], points: Points) -> np.ndarray:
     **Raises:** `CommandError` for none, or one that is not such a place.
     """
     names, d = ", ".join(points.names[:12]), len(points.names)
-    what = f"{d} {'number' if d == 1 else 'numbers separated by commas'}, {names}"
+    what = f"{d} numbers separated by commas, one for each of the columns {names}"
+    if d == 1:
+        what = f"1 number, for the column {names}"
     if not texts:
         raise CommandError(f"--destination: got none; expected {what}.")
     places = []
