@@ -71,7 +71,8 @@ class Result:
     and the `best` of them; the `baseline` that locates first and routes afterwards; `facilities`
     (M, d) in input units. Of the best run: the `hard` routes, whose costs are in scaled units; the
     soft choice `policy` (N, M), or (N, M + L) with direct legs; the `traffic` of every leg and
-    the `usage` (M,), visits of every facility, per unit weight.
+    the `usage` (M,), visits of every facility, per unit weight; with capacities `revisits` (M,),
+    the share of weight that visits a facility more than once.
     """
 
     options: Options
@@ -87,6 +88,7 @@ class Result:
     policy: np.ndarray
     traffic: mj.paths.StageCosts
     usage: np.ndarray
+    revisits: np.ndarray | None
 
     @property
     def entry_shares(self) -> np.ndarray:
@@ -149,6 +151,9 @@ def route(points: Points, network: Network, options: Options, watch: Watch | Non
             facilities=scaling.invert(problem.facilities(params)),
             hard=jax.tree.map(np.asarray, problem.harden(params)),
             policy=policy, traffic=traffic, usage=usage,
+            revisits=np.asarray(problem.revisits(params, beta), np.float64)
+            if network.is_limited
+            else None,
         )  # fmt: skip
 
 

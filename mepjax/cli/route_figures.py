@@ -16,7 +16,9 @@ def draw_all(result: Result, points: Points) -> dict[str, bytes]:
         "routes": lambda figure: _routes(figure, result, points),
         "transitions": lambda figure: _transitions(figure, result),
     }
-    sizes = {"routes": (8, 7)}
+    if result.network.is_limited:
+        drawn["usage"] = lambda figure: _usage(figure, result)
+    sizes = {"routes": (8, 7), "usage": (8, 4.5)}
     with jax.enable_x64(result.options.float64):
         return {name: png(draw, sizes.get(name, (8, 5.5))) for name, draw in drawn.items()}
 
@@ -28,6 +30,12 @@ def _routes(figure: Any, result: Result, points: Points) -> None:
     units = result.scaling.invert if points.x.shape[1] <= 2 else None
     axes = routes(result.problem, result.best.solution, ax=figure.add_subplot(), units=units)
     name_axes(axes, points)
+
+
+def _usage(figure: Any, result: Result) -> None:
+    from ..plot import capacity_usage
+
+    capacity_usage(result.problem, result.best.solution, ax=figure.add_subplot())
 
 
 def _transitions(figure: Any, result: Result) -> None:

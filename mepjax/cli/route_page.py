@@ -7,7 +7,7 @@ import numpy as np
 from .page_parts import convergence, figure, frame, head, number, settings, table, text
 from .points import Points
 from .route import Result
-from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of
+from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of, uses_of
 
 _COLUMNS = 12
 _SHOWN_ROUTES = 20
@@ -24,6 +24,7 @@ def render(result: Result, points: Points, facts: dict[str, Any], drawn: dict[st
         _head(result, points, facts),
         _facilities(result, points, drawn),
         _routes(result, points),
+        *([_capacities(result, drawn)] if result.network.is_limited else []),
         _sequential(result),
         convergence(facts, drawn, "facilities", "facilities_used"),
         settings(facts, _options(result, facts)),
@@ -122,6 +123,28 @@ def _routes(result: Result, points: Points) -> str:
         )
         + f"\n<p>Each node's cheapest route.{note} routes.csv has that of every node.</p>"
     )
+
+
+def _capacities(result: Result, drawn: dict[str, bytes]) -> str:
+    assert result.revisits is not None
+    rows = [
+        [
+            f"{use.name} {'(to be met)' if use.equality else '(at most)'}",
+            f"{max(use.worst, 0):.2g}",
+        ]
+        for use in uses_of(result)
+    ]
+    again = float(np.max(result.revisits))
+    return (
+        "<h2>Are the capacities kept?</h2>\n"
+        + table(["capacity", "largest violation, per unit of weight"], rows, (0,))
+        + figure(
+            drawn, "usage",
+            "Use at the last β, and capacities as lines: solid ones are bounds, dashed ones to "
+            "be met.",
+        )
+        + f"\n<p>At most {100 * again:.2g}% of the weight visits some facility more than once.</p>"
+    )  # fmt: skip
 
 
 def _sequential(result: Result) -> str:

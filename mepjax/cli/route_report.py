@@ -11,7 +11,7 @@ from . import facts, names, route_figures, route_geojson, route_page
 from .files import new_files, write_table
 from .points import Points
 from .route import Result
-from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of
+from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of, uses_of
 
 _SHOWN = 12
 
@@ -112,8 +112,23 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
             "percent": result.percent_dearer,
             "code": result.baseline_code.name,
         },
+        "capacities": {
+            use.name: {
+                "equality": use.equality,
+                "limit": _finite(use.limit),
+                "used": use.used.tolist(),
+                "largest_violation": facts.number(use.worst),
+            }
+            for use in uses_of(result)
+        },
+        "revisits": None if result.revisits is None else result.revisits.tolist(),
         **facts.course(result.best, result.runs, "facilities_used"),
     }  # fmt: skip
+
+
+def _finite(limits: np.ndarray) -> list[Any]:
+    """Limits as lists, `None` where there is none."""
+    return np.where(np.isfinite(limits), limits, None).tolist()  # type: ignore[arg-type]
 
 
 def _mask(mask: np.ndarray | None) -> list[list[int]] | None:
@@ -137,6 +152,11 @@ def summary(result: Result, points: Points, folder: Path, files: Sequence[str]) 
     lines += [
         f"{cost}; found by restart {best.restart + 1} of {result.options.starts}",
         _sequential(result),
+        *(
+            f"{use.name} capacities: {'missed' if use.equality else 'exceeded'} by at most "
+            f"{max(use.worst, 0):.2g} per unit weight"
+            for use in uses_of(result)
+        ),
     ]
     return [*lines, *facts.ending(best, result.runs, files, folder)]
 

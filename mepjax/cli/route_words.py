@@ -41,6 +41,40 @@ def routes_of(result: Result) -> Iterator[Route]:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Use:
+    """How much of one kind of capacity is used at the last beta, per unit weight.
+
+    **Fields:** `name`, `entry`, `facility` or `link`; whether limits are to be met (`equality`) or
+    bounds; `used` and `limit`, shaped like the capacity, +inf for none.
+    """
+
+    name: str
+    equality: bool
+    used: np.ndarray
+    limit: np.ndarray
+
+    @property
+    def worst(self) -> float:
+        """How far use exceeds its limit at most, or misses it where it is to be met."""
+        gap = self.used - self.limit
+        return float(np.max(np.abs(gap) if self.equality else gap))
+
+
+def uses_of(result: Result) -> list[Use]:
+    """Use of all capacities there are."""
+    network = result.network
+    return [
+        Use(name, capacity.equal, used, capacity.values)
+        for name, capacity, used in (
+            ("entry", network.entry_capacity, result.entry_shares),
+            ("facility", network.facility_capacity, result.usage),
+            ("link", network.link_capacity, result.traffic.links),
+        )
+        if capacity is not None
+    ]
+
+
 def describe_network(result: Result) -> str:
     """What was asked for, in words: `5 facilities, 1 destination, at most 3 hops`."""
     options, network = result.options, result.network

@@ -8,6 +8,7 @@ or hatches.
 from .animation import animate
 from .assignment_map import assignment_map
 from .bifurcation import bifurcation
+from .capacity_usage import capacity_usage
 from .clusters import clusters
 from .cost_of_ignoring import cost_of_ignoring
 from .cost_ratio import cost_ratio
@@ -18,6 +19,7 @@ __all__ = [
     "animate",
     "assignment_map",
     "bifurcation",
+    "capacity_usage",
     "clusters",
     "cost_of_ignoring",
     "cost_ratio",

@@ -49,7 +49,8 @@ def kicked_start(problem: Problem, key: Any) -> Any:
     start = problem.init(key)
     values = problem.values(start)
     noise = jax.random.normal(key, values.shape, values.dtype)
-    return problem.at(values + _SPREAD * problem.params_scale(start) * noise)
+    size = problem.values(problem.params_scale(start))
+    return problem.at(values + _SPREAD * size * noise)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ TABLE = [
     ("nodes.csv", [*OK, "--destination", "1_0,1"], "--destination: got '1_0,1'"),
     ("nodes.csv", [*OK, "--destination", "1e999,1"], "--destination: got '1e999,1'"),
     ("nodes.csv", [*OK, "--destination", "1e300,1"], "expected smaller ones, or --scale unit"),
-    ("line.csv", ["--facilities", "1", *TO], "--destination: got '4,7'; expected 1 number, for the column x"),
+    ("line.csv", ["--facilities", "1", *TO], "got '4,7'; expected 1 number, for the column x"),
     ("map.csv", ["--lonlat", "--ids", "name", "--facilities", "1", "--destination", "51,95"],
      "--destination: got '51,95'; expected 2 numbers .* latitude from -90 to 90"),
     ("map.csv", ["--lonlat", "--ids", "name", "--facilities", "1", "--destination", "-190,5"],
