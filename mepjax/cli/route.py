@@ -197,7 +197,8 @@ def _in_words_of_the_command(text: str, points: Points) -> str:
         known = "" if points.ids is None else f", id {show(points.ids[number])},"
         return f"the node of row {number}{known}"
 
-    text = re.sub(r"`([\w.]+)`", name, text.removeprefix("FacilityPath: "))
+    text = text.removeprefix("FacilityPath: ").replace("given as Equal", "after =")
+    text = re.sub(r"`([\w.]+)`", name, text)
     return re.sub(r"\bnode (\d+(?:\.0)?)\b", row, text)
 
 

@@ -157,7 +157,7 @@ def _sequential(result: Result) -> str:
     ]
     return (
         f"{title}<p>Locating facilities near the nodes first, and routing through them afterwards, "
-        f"costs {text(_percent(result.percent_dearer))}.</p>\n"
+        f"changes the hard cost by {text(_percent(result.percent_dearer))}.</p>\n"
         + table(["decided", "hard cost" + _scaled(result)], rows, (0,))
     )
 
@@ -165,7 +165,9 @@ def _sequential(result: Result) -> str:
 def _options(result: Result, facts: dict[str, Any]) -> list[list[object]]:
     hidden = ("links", "exits", "fixed", "destinations")
     rows: list[list[object]] = [
-        [name, value] for name, value in facts["options"].items() if name not in hidden
+        [name, "no limit" if value is None else value]
+        for name, value in facts["options"].items()
+        if name not in hidden
     ]
     ends = "; ".join(
         ", ".join(f"{value:.6g}" for value in place[:_COLUMNS])

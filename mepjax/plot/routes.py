@@ -203,15 +203,15 @@ def _draw_places(
     """Facilities and destinations; what of them the legend is to explain."""
     handles = []
     labels = [str(group[0]) if len(group) == 1 else f"×{len(group)}" for group in places.members]
+    several = any(len(group) > 1 for group in places.members)
+    facility = "facility (×: so many at one place)" if several else "facility"
     for kind, marker, name in (
-        (used & ~standing, "o", "facility"), (used & standing, "s", "facility that stands already"),
+        (used & ~standing, "o", facility), (used & standing, "s", "facility that stands already"),
     ):  # fmt: skip
         if np.any(kind):
             chosen = np.flatnonzero(kind)
             draw_labelled(ax, at[kind], colours[kind], [labels[i] for i in chosen], m, marker)
             handles.append(_mark(marker, "0.7", name))
-    if any(len(group) > 1 for group in places.members):
-        handles[0].set_label("facility (×: so many at one place)")
     if not np.all(used):
         draw_crosses(ax, at[~used], m)
         handles.append(_mark("x", "black", "facility nothing visits"))

@@ -102,7 +102,7 @@ TABLE = [
     ("nodes.csv", [*OK, "--weight", "v"], "--weights: got 'v'"),
     ("nodes.csv", [*OK, "--ids", "id"], "--ids: got 'id'"),
     ("nodes.csv", [*OK, "--array", "a"], "--array: got 'a' beside a file of another kind"),
-    ("nodes.csv", ["--lonlat", *OK], "--lonlat: got columns 'x', 'y'|longitude"),
+    ("nodes.csv", ["--lonlat", "--columns", "x", *TO, "--facilities", "2"], "no longitude"),
     # Facilities that stand already.
     ("nodes.csv", [*OK, "--fixed", "absent"], "--fixed 'absent': got no such file"),
     ("nodes.csv", [*OK, "--fixed", "empty"], "--fixed 'empty': got an empty file"),
