@@ -34,8 +34,10 @@ from .engine.schedules import (
 from .engine.solution import Solution, Trace
 from .exec.in_memory import InMemory
 from .problems import autonomy, costs, paths
+from .problems.capacities import Equal, PathParams, Prices
 from .problems.clustering import Clustering, Evaluation, HardClustering
 from .problems.facility_path import FacilityPath
+from .problems.hard_paths import HardPaths, LocateThenRoute
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -73,19 +75,24 @@ __all__ = [
     "CriticalJump",
     "Detector",
     "Envelope",
+    "Equal",
     "Evaluation",
     "Explicit",
     "FacilityPath",
     "FixedPoint",
     "Geometric",
     "HardClustering",
+    "HardPaths",
     "Implicit",
     "InMemory",
     "Linear",
     "LinearSolve",
+    "LocateThenRoute",
     "NoDetector",
     "NoGrad",
+    "PathParams",
     "PrecisionWarning",
+    "Prices",
     "Problem",
     "Progress",
     "Record",

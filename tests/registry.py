@@ -89,6 +89,8 @@ class Row:
     rests: bool = True
     # Scaling all coordinates by s scales the cost by s^2.
     scale_free: bool = True
+    # Prices in params make use meet capacity.
+    capacities: bool = False
     # Numbers of entities and slots that the problem's parameters prescribe.
     tied_sizes: tuple[int | None, int] | None = None
 
@@ -220,9 +222,33 @@ def network(x: np.ndarray, k: int) -> dict[str, Any]:
     return {"links": mj.paths.Links(entry=entry, between=between, exit=exit_), "max_hops": hops}
 
 
+def shares(k: int, dtype: Any) -> jax.Array:
+    """Unequal entry shares that sum to one."""
+    raw = np.arange(k, 0.0, -1)
+    return jnp.asarray(raw / raw.sum(), dtype)
+
+
+def equal_entries(k: int, dtype: Any) -> dict[str, Any]:
+    return {"entry_capacity": mj.Equal(shares(k, dtype))}
+
+
+def bounded_visits(k: int, dtype: Any) -> dict[str, Any]:
+    """Tight for the facilities that would be used most."""
+    return {"facility_capacity": jnp.full((k,), 1.2 if k < 3 else 0.45, dtype)}
+
+
+def all_bounded(k: int, dtype: Any) -> dict[str, Any]:
+    links = np.full((k, k), 0.15)
+    return {
+        "entry_capacity": jnp.asarray(np.full(k, 1.0 if k < 3 else 0.45), dtype),
+        "facility_capacity": jnp.asarray(np.full(k, 2.0 if k < 3 else 0.5), dtype),
+        "link_capacity": jnp.asarray(links, dtype),
+    }
+
+
 def facility_path(
     *, ends: Any = ONE_END, masked: bool = False, fixed: Any = None, stage_costs: Any = None,
-    **options: Any,
+    capacities: Any = None, **options: Any,
 ) -> Callable[..., mj.Problem]:  # fmt: skip
     def build(x: Any, weights: Any, *, dtype: Any = np.float64, k: int = K) -> Any:
         x = np.asarray(x, dtype)
@@ -231,6 +257,8 @@ def facility_path(
             more["fixed"] = jnp.asarray(inside(x, fixed), dtype)
         if stage_costs is not None:
             more["stage_costs"] = stage_costs(dtype)
+        if capacities is not None:
+            more |= capacities(k, dtype)
         return mj.FacilityPath(
             jnp.asarray(x), jnp.asarray(inside(x, ends), dtype), k,
             weights=jnp.asarray(weights, dtype), **more, **options,
@@ -374,6 +402,38 @@ ROWS = [
         damping=0.3,
         rests=False,
         scale_free=False,
+    ),
+    Row(
+        "paths-shares",
+        facility_path(capacities=equal_entries),
+        PLACES | {"entry_capacity": lambda q: q.capacities.entry.limit},
+        project=lambda name, c: c - c.mean() if name == "entry_capacity" else c,
+        entities="nodes",
+        permutes_slots=False,
+        rests=False,
+        capacities=True,
+    ),
+    Row(
+        "paths-visits",
+        facility_path(capacities=bounded_visits),
+        PLACES | {"facility_capacity": lambda q: q.capacities.facility.limit},
+        entities="nodes",
+        rests=False,
+        capacities=True,
+    ),
+    Row(
+        "paths-bounds",
+        facility_path(capacities=all_bounded, masked=True, ends=TWO_ENDS),
+        PLACES
+        | {
+            "entry_capacity": lambda q: q.capacities.entry.limit,
+            "facility_capacity": lambda q: q.capacities.facility.limit,
+            "link_capacity": lambda q: q.capacities.link.limit,
+        },
+        entities="nodes",
+        permutes_slots=False,
+        rests=False,
+        capacities=True,
     ),
     Row(
         "euclidean",

@@ -69,6 +69,13 @@ def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..
         return jnp.asarray(array, target)
 
 
+def as_data_like(name: str, value: Any, dtype: Any) -> Float[Array, "..."]:
+    """Convert to a JAX array of the data's dtype, to which lists adapt."""
+    if not isinstance(value, jax.Array | np.ndarray):
+        value = _as_raw_array(name, value).astype(dtype)
+    return as_float_array(name, value, dtype)
+
+
 def as_parameter(name: str, value: Any) -> Any:
     """A model parameter before its data are known: JAX arrays stay, all else is NumPy float64.
 

@@ -172,3 +172,25 @@ def without_cycles(states: Int[Array, "n stages"]) -> Int[Array, "n stages"]:
 
     _, kept = jax.lax.scan(advance, jnp.zeros(states.shape[0], order.dtype), None, length=stages)
     return kept.T
+
+
+def once_through(costs: StageCosts, state: Int[Array, ""]) -> StageCosts:
+    """The same paths less those that visit `state` twice.
+
+    Every state becomes two: one before `state` has been visited, one after.
+    """
+    here = jnp.arange(costs.first.shape[1]) == state
+
+    def layers(legs: Array) -> tuple[Array, Array]:
+        return jnp.where(here, jnp.inf, legs), jnp.where(here, legs, jnp.inf)
+
+    away, there = layers(costs.links)
+    before = jnp.concatenate([away, there], axis=-1)
+    after = jnp.concatenate([jnp.full_like(away, jnp.inf), away], axis=-1)
+    return StageCosts(
+        first=jnp.concatenate(layers(costs.first), axis=-1),
+        links=jnp.concatenate([before, after], axis=-2),
+        last=jnp.concatenate([costs.last, costs.last], axis=-2),
+        direct=costs.direct,
+        n_stages=costs.n_stages,
+    )

@@ -10,6 +10,7 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from .._core import checks, trees
+from .._core.codes import Code, as_code
 from .._core.linear import solve_symmetric
 from .._core.types import Scalar
 from ..solvers.armijo import Armijo
@@ -130,6 +131,16 @@ class Problem(eqx.Module):
         """The inverse of `split_params`."""
         del dual
         return primal
+
+    def settle(self, params: Any, beta: Scalar) -> Any:
+        """Params with the dual solved at the same primal; default: there is none."""
+        del beta
+        return params
+
+    def verdict(self, params: Any, beta: Scalar) -> Any:
+        """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
+        del params, beta
+        return as_code(Code.OK)
 
     def gauge(self, params: Any) -> Any:
         """Directions that change nothing, stacked along a new leading axis; `None`: none."""

@@ -1,6 +1,7 @@
 """Facility location with path optimisation: where to build, and how to travel through it."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import arrays, checks, paths
+from .._core import arrays, checks, paths, trees
+from .._core.codes import Code, as_code
 from .._core.linear import solve_symmetric
 from .._core.paths import StageCosts
 from .._core.types import Scalar
@@ -20,39 +23,26 @@ from ..engine.schedules import AbstractSchedule
 from ..solvers.adjoints import NoGrad
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
+from ..solvers.duals import Dual, optimality, solve_dual
 from ..solvers.fixed_point import FixedPoint
+from ..solvers.implicit import LinearSolve, attach, orthonormal_rows
+from .capacities import (
+    Capacities,
+    PathParams,
+    Prices,
+    as_capacity,
+    charged,
+    gaps,
+    use,
+    worth,
+)  # fmt: skip
+from .hard_paths import HardPaths, LocateThenRoute, assign
 from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
 from .links import Links, as_links, reachability
 from .paths import Policies
 
 _OWNER = "FacilityPath"
 _HIGHEST = jax.lax.Precision.HIGHEST
-
-
-class HardPaths(eqx.Module):
-    """The cheapest permitted route of every node, and the hard cost D.
-
-    **Fields:** `routes`, shape (N, n_stages): the facilities visited in order, none twice, then
-    -1; `destinations` (N,), where each route ends; `node_costs` (N,), what each costs;
-    `cost`, their weighted mean.
-    """
-
-    routes: Int[Array, "n stages"]
-    destinations: Int[Array, " n"]
-    node_costs: Float[Array, " n"]
-    cost: Float[Array, ""]
-
-
-class LocateThenRoute(eqx.Module):
-    """Facilities placed for the nodes alone, and the routes through them.
-
-    **Fields:** `locations`, shape (n_facilities, d); `hard`, the `HardPaths` at these locations;
-    `code`, how the anneal that placed them ended.
-    """
-
-    locations: Float[Array, "k d"]
-    hard: HardPaths
-    code: Int[Array, ""]
 
 
 class FacilityPath(Problem):
@@ -62,7 +52,8 @@ class FacilityPath(Problem):
     node -> facility -> ... -> facility -> destination of at most `n_stages` facilities, through
     the free energy -(1/beta) sum_i weights_i log sum_paths exp(-beta cost(path)). Paths are never
     listed: time O(N M + n_stages M^2). A path ends at any destination open to its last facility.
-    params is the array of unknown locations, shape (n_facilities, d).
+    params is the array of unknown locations, shape (n_facilities, d); with capacities it has the
+    fields `locations` and `prices`, and `.locations(params)` reads either.
 
     **Arguments:**
 
@@ -82,6 +73,13 @@ class FacilityPath(Problem):
         differentiate its parameters make it an `equinox.Module`. Three of these,
         (entry, link, exit), where legs differ in kind, with `None` for legs that are free; what
         goes straight to a destination costs as an entry does.
+    - `entry_capacity`: share of the weight that may enter at each facility, shape (M,); its sum
+        must be at least 1 (without `direct`). Here and below a bare array is an upper bound,
+        `Equal(array)` has to be met exactly, +inf is no limit and 0 closes what it limits.
+    - `facility_capacity`: visits to each facility per unit of weight, shape (M,). They add up to
+        the mean number of facilities on a path, so the sum must be at least 1.
+    - `link_capacity`: uses of each link between facilities per unit of weight, shape (M, M), from
+        row to column.
     - `direct`: whether a node may go straight to a destination.
     - `self_loops`: whether a path may stay at a facility for several stages. With squared
         distance staying is free, which multiplies the paths without changing the best of them.
@@ -89,6 +87,9 @@ class FacilityPath(Problem):
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was
     expected; a node that cannot reach a destination is named. Values that are traced become a
     result code instead.
+
+    Capacities hold for the soft policy at every beta, through prices that solve the concave dual
+    at fixed locations. What only the solve can tell to be impossible has the code INFEASIBLE.
 
     Source: parameterized sequential decision making, chapter 2, with an absorbing destination.
 
@@ -112,6 +113,7 @@ class FacilityPath(Problem):
     stage_costs: Legs | tuple[Legs, Legs, Legs]
     links: Links
     max_hops: Int[Array, " n"] | None
+    capacities: Capacities
     # A constant near the nodes, subtracted inside every computation.
     origin: Float[Array, " d"]
     n_facilities: int = eqx.field(static=True)
@@ -131,6 +133,9 @@ class FacilityPath(Problem):
         links: Any = None,
         max_hops: Any = None,
         stage_costs: Any = "sqeuclidean",
+        entry_capacity: Any = None,
+        facility_capacity: Any = None,
+        link_capacity: Any = None,
         direct: bool = False,
         self_loops: bool = False,
     ) -> None:
@@ -145,18 +150,18 @@ class FacilityPath(Problem):
             )
         n, d = self.nodes.shape
         dtype = self.nodes.dtype
-        destinations = arrays.as_float_array("destinations", _typed(destinations, dtype), dtype)
+        destinations = arrays.as_data_like("destinations", destinations, dtype)
         if destinations.ndim == 1:
             destinations = destinations[None]
         self.destinations = self._places("destinations", destinations)
         if fixed is not None:
-            fixed = self._places("fixed", arrays.as_float_array("fixed", _typed(fixed, dtype)))
+            fixed = self._places("fixed", arrays.as_data_like("fixed", fixed, dtype))
         self.fixed = fixed
         m = self.n_facilities + (0 if fixed is None else fixed.shape[0])
         self.n_stages = m if n_stages is None else _count("n_stages", n_stages)
         if weights is None:
             weights = np.ones(n, dtype)
-        self.weights = arrays.as_float_array("weights", _typed(weights, dtype), dtype)
+        self.weights = arrays.as_data_like("weights", weights, dtype)
         if self.weights.shape != (n,):
             raise ValueError(
                 f"{_OWNER}: `weights` must have shape ({n},) for {n} nodes; "
@@ -166,6 +171,11 @@ class FacilityPath(Problem):
         self.links = as_links(links)
         self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
         self.max_hops = None if max_hops is None else self._hops(max_hops)
+        self.capacities = Capacities(
+            as_capacity(_OWNER, "entry_capacity", entry_capacity, (m,), dtype),
+            as_capacity(_OWNER, "facility_capacity", facility_capacity, (m,), dtype),
+            as_capacity(_OWNER, "link_capacity", link_capacity, (m, m), dtype),
+        )
         checks.enforce(self.checks())
         self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
 
@@ -225,16 +235,26 @@ class FacilityPath(Problem):
             limits = self.max_hops
             low, high = (0.0 if self.direct else 1.0), float(self.n_stages)
             found += [checks.check_range(_OWNER, "max_hops", limits, low=low, high=high)]
+        found += self.capacities.checks(_OWNER, n_stages=self.n_stages, direct=self.direct)
         sizes = self.nodes.shape[0], self.total, self.destinations.shape[0]
         found += [
             reachability(
-                _OWNER, self.links, sizes, limits,
+                _OWNER, self._open_links(), sizes, limits,
                 n_stages=self.n_stages, direct=self.direct, self_loops=self.self_loops,
             )
         ]  # fmt: skip
         return tuple(found)
 
     # What the problem is.
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.n_facilities, self.nodes.shape[1]
+
+    def _join(self, locations: Float[Array, "k d"]) -> Any:
+        """Params at these locations, without prices."""
+        prices = self.capacities.no_prices() if self.capacities.given else None
+        return self.join_params(locations, prices)
 
     @property
     def total(self) -> int:
@@ -261,7 +281,7 @@ class FacilityPath(Problem):
     def exchangeable(self) -> bool:
         """Unless masks tell facilities apart."""
         masks = self.links.entry, self.links.between, self.links.exit
-        return all(mask is None for mask in masks)
+        return all(mask is None for mask in masks) and not self.capacities.given
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -271,32 +291,51 @@ class FacilityPath(Problem):
     def _shares(self) -> Float[Array, " n"]:
         return self.weights / jnp.sum(self.weights)
 
-    def facilities(self, params: Float[Array, "k d"]) -> Float[Array, "m d"]:
-        """Locations of all M facilities: those of `params`, then the fixed ones."""
-        return params if self.fixed is None else jnp.concatenate([params, self.fixed])
-
-    def locations(self, params: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def locations(self, params: Any) -> Float[Array, "k d"]:
         """Locations of the facilities to place."""
         return self.values(params)
 
-    def _relative(self, params: Array) -> tuple[Array, Array, Array, Array]:
+    def facilities(self, params: Any) -> Float[Array, "m d"]:
+        """Locations of all M facilities: those of `params`, then the fixed ones."""
+        placed = self.values(params)
+        return placed if self.fixed is None else jnp.concatenate([placed, self.fixed])
+
+    def _relative(self, params: Any) -> tuple[Array, Array, Array, Array]:
         """Nodes, facilities and destinations relative to the origin, and the origin."""
         origin = jax.lax.stop_gradient(self.origin)
         places = self.nodes, self.facilities(params), self.destinations
         x, y, z = (place - origin for place in places)
         return x, y, z, origin
 
+    def _open_links(self) -> Links:
+        """The masks, with what a capacity of zero closes."""
+        capacities, links = self.capacities, self.links
+        if not capacities.given:
+            return links
+        xp: Any = np if checks.is_concrete(capacities, links) else jnp
+        entries, between = capacities.closed_entries(xp), capacities.closed_links(xp)
+        entry, link = links.entry, links.between
+        if entries is not None:
+            n, m = self.nodes.shape[0], self.total
+            entry = xp.broadcast_to(~entries, (n, m)) if entry is None else entry & ~entries
+        if between is not None:
+            link = ~between if link is None else link & ~between
+        return Links(entry=entry, between=link, exit=links.exit, direct=links.direct)
+
     def _between(self) -> Bool[Array, "m m"] | None:
-        between = self.links.between
+        between = self._open_links().between
         if self.self_loops:
             return between
         apart = ~jnp.eye(self.total, dtype=bool)
         return apart if between is None else between & apart
 
-    def leg_costs(self, params: Float[Array, "k d"]) -> StageCosts:
-        """Costs of all legs, +inf where forbidden: the argument of `mepjax.paths`."""
+    def leg_costs(self, params: Any) -> StageCosts:
+        """Costs of all legs, +inf where forbidden: the argument of `mepjax.paths`.
+
+        Without the prices of capacities.
+        """
         x, y, z, origin = self._relative(params)
-        (entry, link, end), links = self._legs, self.links
+        (entry, link, end), links = self._legs, self._open_links()
         return StageCosts(
             first=entry.pairwise(x, y, links.entry, origin),
             links=link.pairwise(y, y, self._between(), origin),
@@ -305,23 +344,98 @@ class FacilityPath(Problem):
             n_stages=self.n_stages,
         )
 
+    def _active(self) -> Prices:
+        between = self._between()
+        m = self.total
+        return self.capacities.active(jnp.ones((m, m), bool) if between is None else between)
+
+    def _charged(self, params: Any) -> StageCosts:
+        """Costs of all legs, prices included."""
+        _, prices = self.split_params(params)
+        costs = self.leg_costs(params)
+        return costs if prices is None else charged(costs, prices, self._active())
+
+    def _price_gauge(self) -> Prices | None:
+        return self.capacities.gauge(self._active(), direct=self.direct, n_stages=self.n_stages)
+
+    def _dual(
+        self, costs: StageCosts, prices: Prices, beta: Scalar
+    ) -> tuple[Dual, Array, Callable[[Array], Prices]]:
+        """The dual at fixed locations, the present prices, flat, and how to shape them."""
+        flat, shaped = ravel_pytree(prices)
+        active = self._active()
+
+        def value(flat: Array) -> Array:
+            prices = shaped(flat)
+            energy = self._energy(charged(costs, prices, active), beta)
+            return energy - worth(prices, self.capacities.limits, active)
+
+        rows = self._price_gauge()
+        dual = Dual(
+            jax.value_and_grad(value),
+            ravel_pytree(self.capacities.free(self.direct))[0],
+            ravel_pytree(active)[0],
+            None
+            if rows is None
+            else orthonormal_rows(jax.vmap(lambda r: ravel_pytree(r)[0])(rows)),
+            jnp.asarray(beta, flat.dtype),
+        )
+        return dual, flat, shaped
+
+    def settle(self, params: Any, beta: Scalar) -> Any:
+        """The prices at which use meets capacity, at these locations."""
+        locations, prices = self.split_params(params)
+        if prices is None:
+            return params
+        still = trees.stop_gradient(self)
+        costs = still.leg_costs(trees.stop_gradient(params))
+        dual, flat, shaped = still._dual(costs, trees.stop_gradient(prices), beta)
+        prices = attach(
+            shaped(solve_dual(dual, flat)),
+            _PriceEquation(self, locations),
+            jnp.asarray(beta, flat.dtype),
+            jnp.asarray(False),
+            options=LinearSolve(),
+            on_failure="pass",
+        )
+        return PathParams(locations, prices)
+
     def _energy(self, costs: StageCosts, beta: Scalar) -> Float[Array, ""]:
         return jnp.sum(self._shares() * paths.values(costs, beta, self.max_hops))
 
     def _flow(self, costs: StageCosts, beta: Scalar) -> StageCosts:
         return eqx.filter_grad(lambda c: self._energy(c, beta))(costs)
 
-    def traffic(self, params: Float[Array, "k d"], beta: Scalar) -> StageCosts:
+    def traffic(self, params: Any, beta: Scalar) -> StageCosts:
         """Expected use of every leg per unit of weight: the gradient of F in its cost."""
-        return self._flow(self.leg_costs(params), beta)
+        return self._flow(self._charged(params), beta)
 
-    def usage(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, " m"]:
+    def usage(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
         """Expected visits of every facility per unit of weight; they sum to the mean hops."""
         return _visits(self.traffic(params, beta))
 
+    def entry_shares(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
+        """Share of the weight that enters at every facility."""
+        return jnp.sum(self.traffic(params, beta).first, axis=0)
+
+    def revisits(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
+        """Share of the weight whose path visits a facility more than once, for every facility.
+
+        No recursion over stages can forbid it. Where legs cost something it fades as beta grows;
+        negative prices of capacities, which only `Equal` ones have, reward it.
+        """
+        costs = self._charged(params)
+        energy = paths.values(costs, beta, self.max_hops)
+
+        def once(j: Array) -> Array:
+            at_most_once = paths.values(paths.once_through(costs, j), beta, self.max_hops)
+            return 1 - jnp.exp(-beta * (at_most_once - energy))
+
+        return jax.lax.map(once, jnp.arange(self.total)) @ self._shares()
+
     def stage_policies(self, params: Float[Array, "k d"], beta: Scalar) -> Policies:
         """Log Gibbs policies of every choice along the path, as in `mepjax.paths.policies`."""
-        return Policies(*paths.log_policies(self.leg_costs(params), beta, self.max_hops))
+        return Policies(*paths.log_policies(self._charged(params), beta, self.max_hops))
 
     def _pull(self, flow: StageCosts) -> tuple[Array, Array, Array]:
         """Traffic on entries, exits and (both ways, between different facilities) links.
@@ -351,23 +465,27 @@ class FacilityPath(Problem):
 
     # The contract.
 
-    def init(self, key: Any) -> Float[Array, "k d"]:
+    def init(self, key: Any) -> Any:
         """The location step at equal weight on all permitted paths, the minimiser as beta -> 0.
 
-        For costs other than squared distance facilities are then spread by 1 % of the data's
-        size, since a distance has no derivative where places coincide.
+        With capacities, at the weights closest to equal that meet them. For costs other than
+        squared distance facilities are then spread by 1 % of the data's size, since a distance
+        has no derivative where places coincide.
         """
         middle = jnp.mean(self.destinations, axis=0) + self._shares() @ self.nodes
-        start = jnp.broadcast_to(middle / 2, (self.n_facilities, self.nodes.shape[1]))
+        start = self._join(jnp.broadcast_to(middle / 2, self._shape))
         costs = self.leg_costs(start)
-        free = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
-        placed = self._placed(self._flow(free, 1.0), start)
-        if self._squared:
-            return placed
-        noise = jax.random.normal(key, placed.shape, placed.dtype)
-        return placed + 0.01 * self.params_scale(placed) * noise
+        costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
+        if isinstance(start, PathParams):
+            dual, flat, shaped = self._dual(costs, start.prices, 1.0)
+            costs = charged(costs, shaped(solve_dual(dual, flat)), self._active())
+        placed = self._placed(self._flow(costs, 1.0), start)
+        if not self._squared:
+            scale = self._size()
+            placed = placed + 0.01 * scale * jax.random.normal(key, placed.shape, placed.dtype)
+        return self._join(placed)
 
-    def _placed(self, flow: StageCosts, params: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def _placed(self, flow: StageCosts, params: Any) -> Float[Array, "k d"]:
         """Minimiser of the squared legs at fixed traffic; without traffic a place stays."""
         x, y, z, origin = self._relative(params)
         k = self.n_facilities
@@ -379,81 +497,194 @@ class FacilityPath(Problem):
         pull = jnp.where(live[:, None], pull, jax.lax.stop_gradient(y[:k]))
         return _solve(stiffness, pull) + origin
 
-    def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-        """-(1/beta) sum_i weights_i log sum over paths of exp(-beta cost)."""
-        return self._energy(self.leg_costs(params), beta)
+    def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
+        """-(1/beta) sum_i weights_i log sum over paths of exp(-beta cost).
 
-    def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """The best locations for the present traffic; for other costs a preconditioned step."""
-        if not self._squared:
-            return super().update(params, beta)
-        return self._placed(self.traffic(params, beta), params)
+        With capacities costs include prices, and what all capacity costs is taken off.
+        """
+        energy = self._energy(self._charged(params), beta)
+        _, prices = self.split_params(params)
+        if prices is None:
+            return energy
+        return energy - worth(prices, self.capacities.limits, self._active())
 
-    def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """grad F; a facility without traffic is undetermined, stays, and carries no derivative."""
-        stays = params - jax.lax.stop_gradient(params)
-        _, _, live = self._stiffness(self.traffic(params, beta))
-        return jnp.where(live[:, None], super().residual(params, beta), stays)
+    def _slope(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
+        """Gradient of F in the locations."""
+        locations, prices = self.split_params(params)
+        return jax.grad(lambda y: self.free_energy(self.join_params(y, prices), beta))(locations)
 
-    def metric(self, params: Float[Array, "k d"], beta: Scalar) -> lx.AbstractLinearOperator:
+    def update(self, params: Any, beta: Scalar) -> Any:
+        """The best locations for the present traffic, then the prices that suit them.
+
+        For other costs than squared distance a preconditioned gradient step.
+        """
+        locations, prices = self.split_params(params)
+        if self._squared:
+            new = self._placed(self.traffic(params, beta), params)
+        else:
+            new = locations - self.precondition(params, beta, self._slope(params, beta))
+        return self.settle(self.join_params(new, prices), beta)
+
+    def residual(self, params: Any, beta: Scalar) -> Any:
+        """grad F in the locations; for capacities, use less limit, or -beta price below a bound.
+
+        A facility without traffic is undetermined, stays, and carries no derivative.
+        """
+        locations, prices = self.split_params(params)
+        flow = self.traffic(params, beta)
+        _, _, live = self._stiffness(flow)
+        stays = locations - jax.lax.stop_gradient(locations)
+        slope = jnp.where(live[:, None], self._slope(params, beta), stays)
+        if prices is None:
+            return slope
+        return PathParams(slope, self._price_residual(prices, flow, beta))
+
+    def _price_residual(self, prices: Prices, flow: StageCosts, beta: Scalar) -> Prices:
+        difference, active = self._gaps(flow)
+        free = self.capacities.free(self.direct)
+
+        def condition(price: Array, gap: Array, on: Array, either: Array) -> Array:
+            return optimality(price, gap, on, either, beta)
+
+        return jax.tree.map(condition, prices, difference, active, free)
+
+    def _gaps(self, flow: StageCosts) -> tuple[Prices, Prices]:
+        limits, active = self.capacities.limits, self._active()
+        return gaps(use(flow, limits), limits, active), active
+
+    def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
         """2 S in every coordinate, with S the weighted Laplacian of the traffic."""
         stiffness, _, _ = self._stiffness(self.traffic(params, beta))
 
         def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
             return 2 * jnp.matmul(stiffness, v, precision=_HIGHEST)
 
-        structure = jax.ShapeDtypeStruct(params.shape, params.dtype)
+        structure = jax.ShapeDtypeStruct(self._shape, stiffness.dtype)
         return lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag)
 
     def precondition(
-        self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
+        self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`: one small factorisation for all coordinates."""
         stiffness, _, _ = self._stiffness(self.traffic(params, beta))
         return _solve(2 * stiffness, vector)
 
-    def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n choices"]:
+    def policy(self, params: Any, beta: Scalar) -> Float[Array, "n choices"]:
         """Log probability of each node's first facility, then of each destination if `direct`."""
         return self.stage_policies(params, beta).first
 
-    def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
+    def terms(self, params: Any, beta: Scalar) -> Terms:
         """Expected cost and path entropy of the Gibbs policy; H = beta^2 dF/dbeta."""
-        costs = self.leg_costs(params)
+        costs = self._charged(params)
         energy, slope = jax.value_and_grad(lambda b: self._energy(costs, b))(
-            jnp.asarray(beta, params.dtype)
+            jnp.asarray(beta, self.nodes.dtype)
         )
-        return Terms(energy + beta * slope, beta**2 * slope)
+        distortion, entropy = energy + beta * slope, beta**2 * slope
+        _, prices = self.split_params(params)
+        if prices is None:
+            return Terms(distortion, entropy)
+        flow = self._flow(costs, beta)
+        difference, active = self._gaps(flow)
+        paid = worth(prices, use(flow, prices), active)
+        return Terms(distortion - paid, entropy, difference)
 
-    def harden(self, params: Float[Array, "k d"]) -> HardPaths:
-        """The cheapest permitted route of every node by dynamic programming, and its cost.
+    def split_params(self, params: Any) -> tuple[Float[Array, "k d"], Prices | None]:
+        """Locations, over which F is minimised, and prices, over which it is maximised."""
+        if isinstance(params, PathParams):
+            return params.locations, params.prices
+        return params, None
 
-        Cycles are left out, which costs nothing as long as no leg has a negative cost.
+    def join_params(self, primal: Any, dual: Any) -> Any:
+        """The inverse of `split_params`."""
+        return primal if dual is None else PathParams(primal, dual)
 
-        **Arguments:** `params`, shape (n_facilities, d).
+    def gauge(self, params: Any) -> Any:
+        """Changes of the prices that change nothing."""
+        rows = self._price_gauge() if self.capacities.given else None
+        if rows is None:
+            return None
+        count = jax.tree.leaves(rows)[0].shape[0]
+        return PathParams(jnp.zeros((count, *self._shape), self.nodes.dtype), rows)
+
+    def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
+        """INFEASIBLE where use misses a capacity, WEAKLY_ACTIVE at a tight bound without price."""
+        _, prices = self.split_params(params)
+        if prices is None:
+            return as_code(Code.OK)
+        flow = self.traffic(params, beta)
+        difference, active = self._gaps(flow)
+        free = self.capacities.free(self.direct)
+        left = trees.max_abs(self._price_residual(prices, flow, beta))
+        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5
+        idle = jax.tree.map(
+            lambda price, gap, on, either: jnp.any(
+                on & ~either & (jnp.abs(gap) < tolerance) & (beta * price < tolerance)
+            ),
+            prices, difference, active, free,
+        )  # fmt: skip
+        weak = jnp.any(jnp.stack(jax.tree.leaves(idle)))
+        code = jnp.where(weak, as_code(Code.WEAKLY_ACTIVE), as_code(Code.OK))
+        return jnp.where(left <= tolerance, code, as_code(Code.INFEASIBLE))
+
+    def harden(self, params: Any, *, capacities: str = "ignore") -> HardPaths:
+        """Hard routes and their cost D.
+
+        **Arguments:**
+
+        - `params`: as in `init`; only the locations matter.
+        - `capacities`: `"ignore"` gives every node its cheapest permitted route, by dynamic
+            programming. `"assign"` finds the cheapest routes of whole nodes that meet the
+            capacities, by integer programming on the host (SciPy's HiGHS; not inside `jit`).
+            With N equal weights a bound w admits floor(N w) nodes and an equality is rounded so
+            that entries add up; with other weights bounds on entries are met as they are.
+
+        Cycles are left out, which costs nothing as long as no leg has a negative cost; routes
+        that meet equalities keep theirs.
 
         **Returns:** a `HardPaths`.
+
+        **Raises:** with `"assign"`: `ValueError` for unequal weights and other capacities than
+        bounds on entries; `SolveError` if whole nodes cannot meet the capacities.
         """
-        params = arrays.as_float_array("params", params, self.nodes.dtype)
-        found = paths.shortest(self.leg_costs(params), self.max_hops)
+        if capacities not in ("ignore", "assign"):
+            raise ValueError(
+                f"{_OWNER}: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
+            )
+        locations = arrays.as_float_array("params", self.values(params), self.nodes.dtype)
+        costs = self.leg_costs(self.at(locations))
+        if capacities == "assign" and self.capacities.given:
+            limits = self.n_stages if self.max_hops is None else self.max_hops
+            return assign(costs, self._shares(), limits, self.capacities)
+        found = paths.shortest(costs, self.max_hops)
         routes = paths.without_cycles(found.states)
         return HardPaths(routes, found.destinations, found.costs, self._shares() @ found.costs)
 
-    def at(self, values: Any) -> Float[Array, "k d"]:
-        """Params with the facilities at given locations, shape (n_facilities, d)."""
+    def at(self, values: Any) -> Any:
+        """Params with facilities at given locations, shape (n_facilities, d), and prices zero."""
         values = arrays.as_float_array("locations", values, self.nodes.dtype)
-        expected = (self.n_facilities, self.nodes.shape[1])
-        if values.shape != expected:
+        if values.shape != self._shape:
             raise ValueError(
-                f"{_OWNER}: `locations` must have shape {expected}; got {values.shape}."
+                f"{_OWNER}: `locations` must have shape {self._shape}; got {values.shape}."
             )
-        return values
+        return self._join(values)
 
-    def params_scale(self, params: Float[Array, "k d"]) -> Float[Array, ""]:
+    def _size(self) -> Float[Array, ""]:
         """Root mean square distance of nodes and destinations from the nodes' mean; 1 for none."""
         mean = self._shares() @ self.nodes
         spread = self._shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
         spread = spread + jnp.mean(jnp.sum((self.destinations - mean) ** 2, axis=1))
         return jax.lax.stop_gradient(jnp.where(spread > 0, jnp.sqrt(spread), 1.0))
+
+    def params_scale(self, params: Any) -> Any:
+        """The data's size for locations, the mean cost of an entry for prices."""
+        size = self._size()
+        _, prices = self.split_params(params)
+        if prices is None:
+            return size
+        first = jax.lax.stop_gradient(self.leg_costs(params).first)
+        mean = jnp.mean(jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first)))
+        cost = jnp.where(mean > 0, mean, 1.0)
+        return PathParams(size, jax.tree.map(lambda _: cost, prices))
 
     def beta_scale(self) -> Float[Array, ""]:
         """The first transition for one destination, squared distance and all paths permitted.
@@ -524,11 +755,6 @@ class FacilityPath(Problem):
         return LocateThenRoute(solution.params, self.harden(solution.params), solution.code)
 
 
-def _typed(value: Any, dtype: Any) -> Any:
-    # A list has no precision of its own.
-    return value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value, dtype)
-
-
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{_OWNER}: `{name}` must be an int; got {type(value).__name__} {value!r}.")
@@ -543,6 +769,35 @@ def _switch(name: str, value: Any) -> bool:
             f"{_OWNER}: `{name}` must be True or False; got {type(value).__name__} {value!r}."
         )
     return bool(value)
+
+
+class _PriceEquation(eqx.Module):
+    """What prices solve at given locations, as the derivative rule sees a problem."""
+
+    problem: FacilityPath
+    locations: Float[Array, "k d"]
+
+    # Bounds make the system unsymmetric.
+    variational = False
+
+    def residual(self, prices: Prices, beta: Scalar) -> Prices:
+        flow = self.problem.traffic(PathParams(self.locations, prices), beta)
+        return self.problem._price_residual(prices, flow, beta)
+
+    def gauge(self, params: Prices) -> Prices | None:
+        del params
+        return self.problem._price_gauge()
+
+    def split_params(self, params: Prices) -> tuple[Prices, None]:
+        return params, None
+
+    def join_params(self, primal: Prices, dual: None) -> Prices:
+        del dual
+        return primal
+
+    def precondition(self, params: Prices, beta: Scalar, vector: Prices) -> Prices:
+        del params, beta
+        return vector
 
 
 def _visits(flow: StageCosts) -> Float[Array, " m"]:

@@ -65,10 +65,21 @@ class Armijo(AbstractSolver):
         self, problem: Any, params: Any, beta: Float[Array, ""], state: Float[Array, ""]
     ) -> tuple[Any, Float[Array, ""], StepInfo]:
         """One accepted descent step; the state is the next trial step."""
-        energy_and_gradient = jax.value_and_grad(problem.free_energy)
+
+        def evaluate(params: Any) -> tuple[Any, Array, Any]:
+            # With prices it is their best value that descends, a function of the primal.
+            params = problem.settle(params, beta)
+            energy, gradient = jax.value_and_grad(problem.free_energy)(params, beta)
+            return params, energy, primal_part(gradient)
+
+        def primal_part(change: Any) -> Any:
+            primal, dual = problem.split_params(change)
+            still = None if dual is None else jax.tree.map(jnp.zeros_like, dual)
+            return problem.join_params(primal, still)
+
         dtype = state.dtype
-        energy, gradient = energy_and_gradient(params, beta)
-        move = trees.subtract(problem.update(params, beta), params)
+        params, energy, gradient = evaluate(params)
+        move = primal_part(trees.subtract(problem.update(params, beta), params))
         slope = trees.dot(gradient, move)
         size = jnp.sqrt(trees.dot(gradient, gradient) * trees.dot(move, move))
         descends = slope < -1e-10 * size
@@ -78,8 +89,7 @@ class Armijo(AbstractSolver):
 
         def attempt(trial: _Trial) -> _Trial:
             shrunk = jnp.where(trial.tries == 0, trial.step, trial.step * self.shrink)
-            new = trees.axpy(shrunk, move, params)
-            new_energy, new_gradient = energy_and_gradient(new, beta)
+            new, new_energy, new_gradient = evaluate(trees.axpy(shrunk, move, params))
             new_slope = trees.dot(new_gradient, move)
             # Below rounding of F only slopes can tell; for a quadratic both tests are the same.
             armijo = new_energy <= energy + self.decrease * shrunk * slope

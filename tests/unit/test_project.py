@@ -35,6 +35,8 @@ FACADE = ""
 FACADE_USERS = {"reproduce", "cli"}
 
 CORE = {"jax", "numpy", "equinox", "lineax", "optimistix", "jaxtyping"}
+# Installed with jax, which depends on it.
+BROUGHT = {"scipy"}
 # Optional packages, and the rooms that may import them (none of them on `import mepjax`).
 OPTIONAL = {
     "flax": {"learn"},
@@ -156,7 +158,7 @@ def _complaint(edge: Import, package: str, singles: set[str], problems: set[str]
     room = room_of(edge.importer, singles)
     top = edge.target.partition(".")[0]
     if top != package:
-        if top in sys.stdlib_module_names or top in CORE:
+        if top in sys.stdlib_module_names or top in CORE | BROUGHT:
             return None
         if top not in OPTIONAL:
             return f"{top} is neither a core dependency nor a known optional one"

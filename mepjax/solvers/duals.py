@@ -1,0 +1,155 @@
+"""Prices that make use meet capacity: the concave dual, maximised by a projected Newton method."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .base import AbstractSolver, StepInfo
+from .loop import solve_stage
+
+# So many columns of the dual's Hessian are computed at a time.
+_COLUMNS = 32
+
+
+def optimality(price: Array, gap: Array, active: Array, free: Array, beta: Any) -> Array:
+    """Zero where use is capacity or, for a bound, below it at price zero.
+
+    A price acts through beta times the price, which is comparable with use.
+    """
+    met = jnp.where(free, gap, jnp.maximum(gap, -beta * price))
+    return jnp.where(active, met, beta * price)
+
+
+class Dual(eqx.Module):
+    """A concave function of prices, as the inner loop sees a problem.
+
+    `value_and_gap(prices)` is the function and its gradient, use minus capacity. Prices that are
+    not `free` in sign are at least zero; those that are not `active` stay zero. `gauge` is an
+    orthonormal basis of changes among free prices that change nothing.
+    """
+
+    value_and_gap: Callable[[Array], tuple[Array, Array]]
+    free: Bool[Array, " q"]
+    active: Bool[Array, " q"]
+    gauge: Float[Array, "directions q"] | None
+    beta: Float[Array, ""]
+
+    def params_scale(self, prices: Float[Array, " q"]) -> Float[Array, ""]:
+        """Prices act through beta times the price."""
+        del prices
+        return 1 / self.beta
+
+    def residual(self, prices: Float[Array, " q"], gap: Float[Array, " q"]) -> Float[Array, " q"]:
+        """The optimality conditions."""
+        return optimality(prices, gap, self.active, self.free, self.beta)
+
+    def projected(self, prices: Float[Array, " q"]) -> Float[Array, " q"]:
+        """The nearest admissible prices."""
+        admissible = jnp.where(self.free, prices, jnp.maximum(prices, 0.0))
+        return jnp.where(self.active, admissible, 0.0)
+
+
+class _Trial(eqx.Module):
+    prices: Float[Array, " q"]
+    damping: Float[Array, ""]
+    accepted: Bool[Array, ""]
+    tries: Int[Array, ""]
+
+
+class ProjectedNewton(AbstractSolver):
+    """Newton's method on the prices that are not held at zero, damped until the dual rises.
+
+    The damping (Levenberg-Marquardt) is in units of beta, which is the size of the dual's
+    curvature where use is spread evenly: where use saturates and the curvature vanishes, steps
+    stay bounded. At the rounding level of the dual the optimality conditions decide instead.
+    """
+
+    max_tries: int = eqx.field(static=True, default=12)
+    rtol: float | None = eqx.field(static=True, default=None)
+    max_steps: int = eqx.field(static=True, default=100)
+    stage_rtol: float | None = eqx.field(static=True, default=None)
+    stage_max_steps: int = eqx.field(static=True, default=100)
+
+    def init(
+        self, problem: Dual, params: Float[Array, " q"], beta: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The first damping."""
+        del problem, beta
+        return jnp.asarray(1e-3, params.dtype)
+
+    def step(
+        self,
+        problem: Dual,
+        params: Float[Array, " q"],
+        beta: Float[Array, ""],
+        state: Float[Array, ""],
+    ) -> tuple[Any, Any, StepInfo]:
+        """One accepted step; the state is the next damping."""
+        dual, prices = problem, params
+        dtype = prices.dtype
+        eps = float(jnp.finfo(dtype).eps)
+        (value, gap), derivative = jax.linearize(dual.value_and_gap, prices)
+        unit = jnp.eye(prices.size, dtype=dtype)
+        if prices.size <= _COLUMNS:
+            _, columns = jax.vmap(derivative)(unit)
+        else:
+            _, columns = jax.lax.map(derivative, unit, batch_size=_COLUMNS)
+        bend = -0.5 * (columns + columns.T)
+        held = ~dual.active | (~dual.free & (prices <= 0) & (gap < 0))
+        moving = ~held[:, None] & ~held[None, :]
+        push = jnp.where(held, 0.0, gap)
+        matrix = jnp.where(moving, bend, 0.0)
+        error = jnp.linalg.norm(dual.residual(prices, gap))
+        slack = 8 * eps * jnp.abs(value)
+
+        def attempt(trial: _Trial) -> _Trial:
+            factor = jax.scipy.linalg.cho_factor(matrix + trial.damping * beta * unit)
+            step = jax.scipy.linalg.cho_solve(factor, push)
+            if dual.gauge is not None:
+                step = step - dual.gauge.T @ (dual.gauge @ step)
+            new = dual.projected(prices + step)
+            move = new - prices
+            predicted = gap @ move - 0.5 * move @ (bend @ move)
+            new_value, new_gap = dual.value_and_gap(new)
+            gain = new_value - value
+            new_error = jnp.linalg.norm(dual.residual(new, new_gap))
+            rises = gain >= 1e-4 * predicted
+            clear = predicted > slack
+            accepted = jnp.where(clear, rises, new_error <= error) & (predicted >= -slack)
+            accepted = accepted & jnp.isfinite(new_value)
+            good = accepted & ((gain >= 0.75 * predicted) | ~clear)
+            factor = jnp.where(good, 0.1, jnp.where(accepted, 1.0, 10.0))
+            # Directions that change nothing stay put above this floor.
+            damping = jnp.clip(trial.damping * factor, 100 * eps, 1e6).astype(dtype)
+            return _Trial(
+                jnp.where(accepted, new, trial.prices), damping, accepted, trial.tries + 1
+            )
+
+        first = _Trial(prices, state, jnp.asarray(False), jnp.zeros((), jnp.int32))
+        trial = jax.lax.while_loop(
+            lambda trial: ~trial.accepted & (trial.tries < self.max_tries), attempt, first
+        )
+        move = trial.prices - prices
+        return trial.prices, trial.damping, StepInfo(move, ~trial.accepted)
+
+
+def solve_dual(dual: Dual, prices: Float[Array, " q"]) -> Float[Array, " q"]:
+    """Maximise the dual from given prices; without derivative.
+
+    It never fails loudly: what is left of `dual.residual` tells how well use meets capacity.
+    """
+    solver = ProjectedNewton()
+    rtol = 1e-11 if prices.dtype == jnp.float64 else 1e-6
+    result = solve_stage(
+        dual,
+        dual.projected(prices),
+        dual.beta,
+        solver,
+        rtol=jnp.asarray(rtol, prices.dtype),
+        max_steps=jnp.asarray(solver.max_steps, jnp.int32),
+    )
+    return jax.lax.stop_gradient(result.params)
