@@ -145,9 +145,9 @@ def _units(scaling: Scaling, scaled: str, places: str) -> str:
 # The terminal.
 
 
-def cost_in_words(cost: float, scaling: Scaling) -> str:
-    """A hard cost, with its units where they are not those of the input."""
-    words = f"hard cost {cost:.6g}"
+def cost_in_words(cost: float, scaling: Scaling, name: str = "hard cost") -> str:
+    """A cost, with its units where they are not those of the input."""
+    words = f"{name} {cost:.6g}"
     if scaling.kind != "none":
         words += f" at scale {scaling.kind}"
         factor = scaling.cost_factor

@@ -93,8 +93,19 @@ def figure(drawn: dict[str, bytes], name: str, caption: str) -> str:
     )
 
 
-def convergence(facts: dict[str, Any], drawn: dict[str, bytes], places: str, used: str) -> str:
-    """How the solves ended; `places` are centres or facilities, `used` the key of their number."""
+def convergence(
+    facts: dict[str, Any],
+    drawn: dict[str, bytes],
+    places: str,
+    used: str,
+    cost: str = "hard_cost",
+) -> str:
+    """How the solves ended.
+
+    **Arguments:** `places`: centres or facilities; `used`: the key of their number; `cost`: the
+    key of the cost by which the run was chosen.
+    """
+    chosen_by = cost.replace("_", " ")
     chosen = facts["chosen"]
     codes = ", ".join(f"{name} {count}" for name, count in chosen["stage_codes"].items())
     betas = ", ".join(f"{beta:.4g}" for beta in chosen["transitions"]) or "none"
@@ -102,7 +113,7 @@ def convergence(facts: dict[str, Any], drawn: dict[str, bytes], places: str, use
     more = f" and {unplaced} more" if unplaced else ""
     rows = [
         [
-            run["run"], run["restart"], run["code"], number(run["hard_cost"]),
+            run["run"], run["restart"], run["code"], number(run[cost]),
             run[used], run["stages"], run["steps"], run["transitions_met"],
             f"{run['seconds']:.1f}",
         ]
@@ -118,7 +129,7 @@ def convergence(facts: dict[str, Any], drawn: dict[str, bytes], places: str, use
     return (
         "<h2>Did it converge?</h2>\n"
         f"<p><strong>{text(chosen['code'])}</strong>: {text(chosen['message'])} Chosen: "
-        f"{text(chosen['run'])}, restart {chosen['restart']}, the lowest hard cost. Stages by "
+        f"{text(chosen['run'])}, restart {chosen['restart']}, the lowest {chosen_by}. Stages by "
         f"code: {text(codes)}. {places.capitalize()} separated at β = {text(betas + more)}.</p>"
         f"{warning}\n"
         + figure(
@@ -133,7 +144,7 @@ def convergence(facts: dict[str, Any], drawn: dict[str, bytes], places: str, use
         )
         + table(
             [
-                "run", "restart", "code", "hard cost", used.replace("_", " "), "stages", "steps",
+                "run", "restart", "code", chosen_by, used.replace("_", " "), "stages", "steps",
                 "transitions", "seconds",
             ],
             rows, (0, 2),

@@ -23,6 +23,8 @@ SIMULTANEOUS = "both at once"
 
 # Numbers held at once by the tables of the recursion.
 _MOST_HELD = 300_000_000
+# Choices of entries that an integer program can decide in good time.
+_MOST_ASSIGNED = 100_000
 # Visits per unit weight below which a facility is not used.
 _UNUSED = 1e-3
 _ARGUMENTS = {"nodes": "NODES", "destinations": "--destination", "n_stages": "--stages"}
@@ -68,11 +70,13 @@ class Result:
     """The outcome of `route`, for N nodes, M facilities (those to place first) and L destinations.
 
     **Fields:** `options`, `network` and `scaling`; `problem` and `schedule` as solved; all `runs`
-    and the `best` of them; the `baseline` that locates first and routes afterwards; `facilities`
-    (M, d) in input units. Of the best run: the `hard` routes, whose costs are in scaled units; the
-    soft choice `policy` (N, M), or (N, M + L) with direct legs; the `traffic` of every leg and
-    the `usage` (M,), visits of every facility, per unit weight; with capacities `revisits` (M,),
-    the share of weight that visits a facility more than once.
+    and the `best` of them, whose costs are hard, but soft with capacities; the `baseline` that
+    locates first and routes afterwards, and its hard `baseline_cost`, `None` where its routes do
+    not keep the capacities; `facilities` (M, d) in input units. Of the best run: the `hard`
+    routes, whose costs are in scaled units, and why they are `unlimited`, `None` if they keep all
+    capacities; the soft choice `policy` (N, M), or (N, M + L) with direct legs; the `traffic` of
+    every leg and the `usage` (M,), visits of every facility, per unit weight; with capacities
+    `revisits` (M,), the share of weight that visits a facility more than once.
     """
 
     options: Options
@@ -82,9 +86,11 @@ class Result:
     schedule: mj.Geometric
     runs: tuple[Run, ...]
     best: Run
-    baseline: Any
+    baseline: mj.LocateThenRoute
+    baseline_cost: float | None
     facilities: np.ndarray
-    hard: Any
+    hard: mj.HardPaths
+    unlimited: str | None
     policy: np.ndarray
     traffic: mj.paths.StageCosts
     usage: np.ndarray
@@ -102,9 +108,14 @@ class Result:
         return np.where(choice < self.problem.total, choice, -1)
 
     @property
-    def baseline_cost(self) -> float:
-        """The hard cost of locating first, in scaled units."""
-        return float(self.baseline.hard.cost)
+    def cost(self) -> float:
+        """The hard cost, or the soft one where hard routes do not keep the capacities."""
+        return self.best.cost if self.unlimited else float(self.hard.cost)
+
+    @property
+    def cost_name(self) -> str:
+        """Which of the two it is."""
+        return "soft cost" if self.unlimited else "hard cost"
 
     @property
     def baseline_code(self) -> mj.Code:
@@ -114,7 +125,7 @@ class Result:
     @property
     def percent_dearer(self) -> float | None:
         """How many per cent more locating first costs; `None` if undefined."""
-        return percent_more(self.baseline_cost, self.best.cost)
+        return None if self.baseline_cost is None else percent_more(self.baseline_cost, self.cost)
 
 
 def long_runs(options: Options) -> int:
@@ -145,11 +156,15 @@ def route(points: Points, network: Network, options: Options, watch: Watch | Non
         policy, traffic, usage = jax.tree.map(
             lambda leaf: np.asarray(leaf, np.float64), _measure(problem, params, beta)
         )
+        hard, unlimited = _routes(problem, params)
+        baseline = problem.locate_then_route(key=keys[0])
+        sequential, failed = _routes(problem, problem.at(baseline.locations))
         return Result(
             options, network, scaling, problem, schedule, runs, best,
-            baseline=problem.locate_then_route(key=keys[0]),
+            baseline=baseline,
+            baseline_cost=None if failed or unlimited else float(sequential.cost),
             facilities=scaling.invert(problem.facilities(params)),
-            hard=jax.tree.map(np.asarray, problem.harden(params)),
+            hard=jax.tree.map(np.asarray, hard), unlimited=unlimited,
             policy=policy, traffic=traffic, usage=usage,
             revisits=np.asarray(problem.revisits(params, beta), np.float64)
             if network.is_limited
@@ -211,6 +226,21 @@ _measure = eqx.filter_jit(
 )
 
 
+def _routes(problem: mj.FacilityPath, params: Any) -> tuple[mj.HardPaths, str | None]:
+    """Hard routes, and why they do not keep the capacities, if they do not."""
+    if not problem.capacities.given:
+        return problem.harden(params), None
+    reason = "there are too many nodes for an integer program"
+    if problem.nodes.shape[0] * problem.total <= _MOST_ASSIGNED:
+        try:
+            return problem.harden(params, capacities="assign"), None
+        except ValueError:
+            reason = "nodes of unequal weight cannot be split"
+        except mj.SolveError:
+            reason = "whole nodes cannot meet them"
+    return problem.harden(params), reason
+
+
 def _run(
     problem: mj.FacilityPath, schedule: mj.Geometric, key: Any, restart: int, watch: Watch | None
 ) -> Run:
@@ -223,6 +253,7 @@ def _run(
     )  # fmt: skip
     solution = jax.block_until_ready(solution)
     seconds = time.perf_counter() - began
-    cost = float(problem.harden(solution.params).cost)
+    limited = problem.capacities.given
+    cost = float(solution.distortion if limited else problem.harden(solution.params).cost)
     used = int(np.sum(np.asarray(problem.usage(solution.params, solution.beta)) > _UNUSED))
     return Run(SIMULTANEOUS, restart, solution, cost, used, seconds)

@@ -7,7 +7,13 @@ import numpy as np
 from .page_parts import convergence, figure, frame, head, number, settings, table, text
 from .points import Points
 from .route import Result
-from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of, uses_of
+from .route_words import (
+    describe_network,
+    describe_sequential,
+    describe_unlimited,
+    routes_of,
+    uses_of,
+)
 
 _COLUMNS = 12
 _SHOWN_ROUTES = 20
@@ -26,7 +32,13 @@ def render(result: Result, points: Points, facts: dict[str, Any], drawn: dict[st
         _routes(result, points),
         *([_capacities(result, drawn)] if result.network.is_limited else []),
         _sequential(result),
-        convergence(facts, drawn, "facilities", "facilities_used"),
+        convergence(
+            facts,
+            drawn,
+            "facilities",
+            "facilities_used",
+            "soft_cost" if result.network.is_limited else "hard_cost",
+        ),
         settings(facts, _options(result, facts)),
     ]
     return frame(f"mepjax route: {facts['input']['file']}", sections)
@@ -45,7 +57,7 @@ def _head(result: Result, points: Points, facts: dict[str, Any]) -> str:
     chosen = facts["chosen"]
     cards = [
         ("facilities used", f"{chosen['facilities_used']} of {result.problem.total}"),
-        ("hard cost" + _scaled(result), number(chosen["hard_cost"])),
+        (result.cost_name + _scaled(result), number(result.cost)),
         ("locating first costs", _percent(facts["locate_then_route"]["percent"])),
         ("converged", "yes" if chosen["code"] == "OK" else chosen["code"]),
     ]
@@ -135,6 +147,7 @@ def _capacities(result: Result, drawn: dict[str, bytes]) -> str:
         for use in uses_of(result)
     ]
     again = float(np.max(result.revisits))
+    single = f" {describe_unlimited(result).capitalize()}." if result.unlimited else ""
     return (
         "<h2>Are the capacities kept?</h2>\n"
         + table(["capacity", "largest violation, per unit of weight"], rows, (0,))
@@ -143,16 +156,17 @@ def _capacities(result: Result, drawn: dict[str, bytes]) -> str:
             "Use at the last β, and capacities as lines: solid ones are bounds, dashed ones to "
             "be met.",
         )
-        + f"\n<p>At most {100 * again:.2g}% of the weight visits some facility more than once.</p>"
+        + f"\n<p>At most {100 * again:.2g}% of the weight visits some facility more than once."
+        f"{text(single)}</p>"
     )  # fmt: skip
 
 
 def _sequential(result: Result) -> str:
     title = "<h2>What is deciding both at once worth?</h2>\n"
-    if result.baseline_code.is_failing:
-        return f"{title}<p>{text(SEQUENTIAL_FAILED.capitalize())}.</p>"
+    if result.baseline_code.is_failing or result.baseline_cost is None:
+        return f"{title}<p>{text(describe_sequential(result).capitalize())}.</p>"
     rows = [
-        ["places and routes at once", number(result.best.cost)],
+        ["places and routes at once", number(result.cost)],
         ["places near the nodes first, then routes", number(result.baseline_cost)],
     ]
     return (

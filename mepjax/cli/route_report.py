@@ -11,7 +11,13 @@ from . import facts, names, route_figures, route_geojson, route_page
 from .files import new_files, write_table
 from .points import Points
 from .route import Result
-from .route_words import SEQUENTIAL_FAILED, describe_network, routes_of, uses_of
+from .route_words import (
+    describe_network,
+    describe_sequential,
+    describe_unlimited,
+    routes_of,
+    uses_of,
+)
 
 _SHOWN = 12
 
@@ -82,6 +88,16 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
     options, scaling, network = result.options, result.scaling, result.network
     factor = scaling.cost_factor
     baseline = result.baseline_cost
+    chosen = facts.describe_chosen(result.best, factor, "facilities_used")
+    course = facts.course(result.best, result.runs, "facilities_used")
+    if network.is_limited:
+        # Only the routes of the run that was kept are made to meet the capacities.
+        for run in course["runs"]:
+            run["hard_cost"] = None
+        hard = None if result.unlimited else facts.number(result.cost)
+        chosen["hard_cost"] = hard
+        if factor is not None:
+            chosen["hard_cost_in_input_units"] = None if hard is None else hard * factor
     return {
         **facts.heading(points, source),
         "options": {
@@ -96,7 +112,7 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
             **facts.anneal_options(options, result.schedule),
         },
         "scale": facts.scale(scaling, "Beta, costs and free energy", "Places"),
-        "chosen": facts.describe_chosen(result.best, factor, "facilities_used"),
+        "chosen": chosen,
         "facilities": [
             {"facility": index, "place": place, "visits": visits, "entry_share": share}
             for index, (place, visits, share) in enumerate(
@@ -107,8 +123,8 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
             )
         ],
         "locate_then_route": {
-            "hard_cost": facts.number(baseline),
-            "ratio": facts.number(baseline / result.best.cost) if result.best.cost > 0 else None,
+            "hard_cost": baseline,
+            "ratio": None if baseline is None or result.cost <= 0 else baseline / result.cost,
             "percent": result.percent_dearer,
             "code": result.baseline_code.name,
         },
@@ -121,8 +137,9 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
             }
             for use in uses_of(result)
         },
+        "routes_ignore_capacities": result.unlimited,
         "revisits": None if result.revisits is None else result.revisits.tolist(),
-        **facts.course(result.best, result.runs, "facilities_used"),
+        **course,
     }  # fmt: skip
 
 
@@ -148,25 +165,18 @@ def summary(result: Result, points: Points, folder: Path, files: Sequence[str]) 
     ]
     if result.problem.total <= _SHOWN and d <= 6:
         lines += ["", *_facility_lines(result, points), ""]
-    cost = facts.cost_in_words(best.cost, result.scaling)
+    cost = facts.cost_in_words(result.cost, result.scaling, result.cost_name)
     lines += [
         f"{cost}; found by restart {best.restart + 1} of {result.options.starts}",
-        _sequential(result),
+        describe_sequential(result),
         *(
             f"{use.name} capacities: {'missed' if use.equality else 'exceeded'} by at most "
             f"{max(use.worst, 0):.2g} per unit weight"
             for use in uses_of(result)
         ),
+        *([describe_unlimited(result)] if result.unlimited else []),
     ]
     return [*lines, *facts.ending(best, result.runs, files, folder)]
-
-
-def _sequential(result: Result) -> str:
-    if result.baseline_code.is_failing:
-        return SEQUENTIAL_FAILED
-    percent = result.percent_dearer
-    more = "undefined" if percent is None else f"{percent:+.2f}%"
-    return f"locating first, then routing: {more} (hard cost {result.baseline_cost:.6g})"
 
 
 def _facility_lines(result: Result, points: Points) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .route import Result
 
-SEQUENTIAL_FAILED = "locating first, then routing: unknown, its anneal did not converge"
+_SEQUENTIAL = "locating first, then routing: "
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,22 @@ def routes_of(result: Result) -> Iterator[Route]:
             None if entry < 0 else entry, probability,
             tuple(state for state in states if state >= 0), destination, factor * cost,
         )  # fmt: skip
+
+
+def describe_sequential(result: Result) -> str:
+    """What locating first and routing afterwards would have cost."""
+    if result.baseline_code.is_failing:
+        return f"{_SEQUENTIAL}unknown, its anneal did not converge"
+    if result.baseline_cost is None:
+        return f"{_SEQUENTIAL}unknown, its routes cannot keep the capacities"
+    percent = result.percent_dearer
+    more = "undefined" if percent is None else f"{percent:+.2f}%"
+    return f"{_SEQUENTIAL}{more} (hard cost {result.baseline_cost:.6g})"
+
+
+def describe_unlimited(result: Result) -> str:
+    """Why hard routes do not keep the capacities."""
+    return f"routes of single nodes ignore the capacities: {result.unlimited}"
 
 
 @dataclass(frozen=True)
