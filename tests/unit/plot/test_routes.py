@@ -99,7 +99,11 @@ def test_colours_stay_those_of_the_solution():
 
 def test_standing_and_unused_facilities_destinations_and_straight_nodes_are_told_apart():
     ends = np.array([[8.0, 2.0], [0.0, 0.5]])
-    problem = mj.FacilityPath(NODES, ends, 1, fixed=[[50.0, 50.0], [4.0, 2.0]], direct=True)
+    straight = np.array([[True, True], [False, False], [False, False]])
+    problem = mj.FacilityPath(
+        NODES, ends, 1, fixed=[[50.0, 50.0], [4.0, 2.0]], direct=True,
+        links=mj.paths.Links(direct=straight),
+    )  # fmt: skip
     axes = _draw(problem, [[6.0, 2.0]], at_beta=50.0)
     nodes, placed, standing, unused, destinations = axes.collections
     assert [len(c.get_offsets()) for c in (placed, standing, unused, destinations)] == [1, 1, 1, 2]
