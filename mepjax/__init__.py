@@ -38,6 +38,7 @@ from .problems.capacities import Equal, PathParams, Prices
 from .problems.clustering import Clustering, Evaluation, HardClustering
 from .problems.facility_path import FacilityPath
 from .problems.hard_paths import HardPaths, LocateThenRoute
+from .problems.path_sensitivities import Sensitivities
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -96,6 +97,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Record",
+    "Sensitivities",
     "Solution",
     "SolveError",
     "Stage",

@@ -39,7 +39,9 @@ from .capacities import (
 from .hard_paths import HardPaths, LocateThenRoute, assign
 from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
 from .links import Links, as_links, reachability
+from .path_sensitivities import Sensitivities, find_sensitivities
 from .paths import Policies
+from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
 
 _OWNER = "FacilityPath"
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -57,8 +59,10 @@ class FacilityPath(Problem):
 
     **Arguments:**
 
-    - `nodes`: shape (N, d), in any units; those are the units of the locations.
-    - `destinations`: shape (L, d), or (d,) for one.
+    - `nodes`: shape (N, d), in any units; those are the units of the locations. Nodes known by a
+        distribution are `mepjax.paths.Samples` or `mepjax.paths.Covariance`; of uncertain weights
+        and costs only the means matter.
+    - `destinations`: shape (L, d), or (d,) for one; uncertain ones as nodes are.
     - `n_facilities`: number of facilities to place.
     - `weights`: relative importance of the nodes, shape (N,), >= 0; normalised to sum one.
         Default equal.
@@ -114,6 +118,8 @@ class FacilityPath(Problem):
     links: Links
     max_hops: Int[Array, " n"] | None
     capacities: Capacities
+    node_spread: Spread | None
+    destination_spread: Spread | None
     # A constant near the nodes, subtracted inside every computation.
     origin: Float[Array, " d"]
     n_facilities: int = eqx.field(static=True)
@@ -142,6 +148,7 @@ class FacilityPath(Problem):
         self.n_facilities = _count("n_facilities", n_facilities)
         self.direct = _switch("direct", direct)
         self.self_loops = _switch("self_loops", self_loops)
+        nodes, self.node_spread = split_spread(_OWNER, "nodes", nodes, None)
         self.nodes = arrays.as_float_array("nodes", nodes)
         if self.nodes.ndim != 2 or 0 in self.nodes.shape:
             raise ValueError(
@@ -150,6 +157,9 @@ class FacilityPath(Problem):
             )
         n, d = self.nodes.shape
         dtype = self.nodes.dtype
+        destinations, self.destination_spread = split_spread(
+            _OWNER, "destinations", destinations, dtype
+        )
         destinations = arrays.as_data_like("destinations", destinations, dtype)
         if destinations.ndim == 1:
             destinations = destinations[None]
@@ -168,6 +178,9 @@ class FacilityPath(Problem):
                 f"got {self.weights.shape}."
             )
         self.stage_costs = arrays.cast_floats(as_stage_costs(stage_costs), dtype)
+        entry, _, end = self._legs
+        check_known_enough(_OWNER, "nodes", self.node_spread, (entry,))
+        check_known_enough(_OWNER, "destinations", self.destination_spread, (end, entry))
         self.links = as_links(links)
         self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
         self.max_hops = None if max_hops is None else self._hops(max_hops)
@@ -216,6 +229,8 @@ class FacilityPath(Problem):
         found = [checks.check_finite(_OWNER, "nodes", self.nodes)]
         found += [checks.check_finite(_OWNER, "destinations", self.destinations)]
         found += [checks.check_finite(_OWNER, "weights", self.weights)]
+        found += checks_of(_OWNER, "nodes", self.node_spread)
+        found += checks_of(_OWNER, "destinations", self.destination_spread)
         if self.fixed is not None:
             found += [checks.check_finite(_OWNER, "fixed", self.fixed)]
         found += [
@@ -336,11 +351,15 @@ class FacilityPath(Problem):
         """
         x, y, z, origin = self._relative(params)
         (entry, link, end), links = self._legs, self._open_links()
+        here, there = self.node_spread, self.destination_spread
+        direct = None
+        if self.direct:
+            direct = expected_costs(entry, x, z, (here, there), links.direct, origin)
         return StageCosts(
-            first=entry.pairwise(x, y, links.entry, origin),
+            first=expected_costs(entry, x, y, (here, None), links.entry, origin),
             links=link.pairwise(y, y, self._between(), origin),
-            last=end.pairwise(y, z, links.exit, origin),
-            direct=entry.pairwise(x, z, links.direct, origin) if self.direct else None,
+            last=expected_costs(end, y, z, (None, there), links.exit, origin),
+            direct=direct,
             n_stages=self.n_stages,
         )
 
@@ -718,6 +737,28 @@ class FacilityPath(Problem):
         return FixedPoint() if self._squared else Armijo()
 
     # Beyond the contract.
+
+    def sensitivities(self, params: Any, beta: Scalar) -> Sensitivities:
+        """What the free energy and the locations of a solution depend on most.
+
+        **Arguments:** `params`, a solution at `beta`.
+
+        **Returns:** `Sensitivities` to every node, destination, weight and capacity; its method
+        `ranked` puts the most influential first. One linear solve per coordinate of the
+        locations.
+
+        **Example:** the outlying node pulls hardest.
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.FacilityPath(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([2.0]), 1)
+        >>> sol = mj.anneal(problem, mj.Explicit([1.0]), key=jax.random.key(0))
+        >>> print(problem.sensitivities(sol.params, sol.beta).ranked("nodes")[0])
+        2
+
+        ```
+        """
+        return find_sensitivities(self, params, beta)
 
     def locate_then_route(
         self, *, key: Any, schedule: AbstractSchedule | None = None

@@ -19,11 +19,14 @@ from .._core import paths as _recursion
 from .._core.paths import Routes, StageCosts
 from .._core.types import Scalar
 from .links import Links
+from .uncertain import Covariance, Samples
 
 __all__ = [
+    "Covariance",
     "Links",
     "Policies",
     "Routes",
+    "Samples",
     "StageCosts",
     "free_energy",
     "policies",

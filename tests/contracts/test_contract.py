@@ -24,18 +24,22 @@ SCHEDULE = (0.2, 8.0, 1.25)
 # One static length for nearly all anneals, so that each row compiles them once.
 MAX_STAGES = 64
 
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-# Each anneal compiles for several seconds, so the default run takes the rows that differ most.
+# Each anneal compiles for several seconds, so the default run takes the rows that differ most, and
+# CI a few more; the rest are run before a release.
 DEFAULT = {"none", "softmax-entity", "paths"}
+SLOW = {
+    "uniform", "dense", "softmax", "softmax-frozen", "paths-masked", "paths-shares", "euclidean",
+    "cost-function", "great-circle",
+}  # fmt: skip
 # Odd input meets the same code in most rows.
-ODD_ROWS = DEFAULT | {"uniform", "softmax-frozen", "great-circle"}
+ODD_ROWS = {"uniform", "softmax-frozen", "great-circle"}
 
 
-def each_anneal(rows: list[Row], slow: set[str] | None = None) -> Any:
+def each_anneal(rows: list[Row], slow: set[str]) -> Any:
     def mark(row: Row) -> Any:
         if row.name in DEFAULT:
             return []
-        return pytest.mark.slow if slow is None or row.name in slow else pytest.mark.exhaustive
+        return pytest.mark.slow if row.name in slow else pytest.mark.exhaustive
 
     marks = [mark(row) for row in rows]
     return pytest.mark.parametrize(
@@ -45,11 +49,11 @@ def each_anneal(rows: list[Row], slow: set[str] | None = None) -> Any:
     )
 
 
-anneals = each_anneal(ROWS)
+anneals = each_anneal(ROWS, SLOW)
 odd_anneals = each_anneal(ROWS, ODD_ROWS)
 # A free energy without second derivatives is exempt from items 3 and 5.
 SMOOTH = [row for row in ROWS if row.code != Code.NOT_DEFINED]
-smooth_anneals = each_anneal(SMOOTH)
+smooth_anneals = each_anneal(SMOOTH, SLOW)
 
 
 def key(seed: int = KEY_SEED):
@@ -178,7 +182,7 @@ def _evaluate(problem, params, beta):
     )
 
 
-@every_row
+@anneals
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -204,7 +208,7 @@ def test_policy_rows_sum_to_one_and_f_is_d_minus_h_over_beta(row, seed, log_beta
     assert hard - energy <= row.log_choices / beta + 1e-12
 
 
-@every_row
+@anneals
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -430,7 +434,7 @@ def test_permuting_entities_changes_nothing(row):
     np.testing.assert_allclose(again.free_energy, solved(row).free_energy, rtol=1e-8)
 
 
-@every_row
+@anneals
 def test_permuting_slots_permutes_the_policy(row):
     if not row.permutes_slots:
         pytest.skip("slots are labelled by p")

@@ -72,7 +72,14 @@ def test_values_equal_the_oracle(name, offset):
     )
 
 
-@pytest.mark.parametrize("name", [m for m in MODELS if not m.startswith("softmax")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        m if m in ("none", "dense") else pytest.param(m, marks=pytest.mark.slow)
+        for m in MODELS
+        if not m.startswith("softmax")
+    ],
+)
 def test_derivatives_equal_the_oracle(name):
     model, p = MODELS[name]
     problem = mj.Clustering(X, K, weights=WEIGHTS, autonomy=model)
@@ -383,6 +390,7 @@ def test_factorised_softmax_in_float32(zeta, gamma, temperature, coincident):
     assert (np.abs(got - exact) / exact).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_float32_gradient_of_the_untrusted_branch_equals_float64():
     rng = np.random.default_rng(5)
     x = rng.uniform(size=(300, 2)).astype(np.float32)
@@ -409,6 +417,7 @@ def test_vanishing_mass_leaves_the_centre_where_it_is():
     assert np.isfinite(solution.params).all()
 
 
+@pytest.mark.slow
 def test_gamma_zero_is_the_limit_of_small_gamma_in_value_and_derivative():
     y, beta = jnp.asarray(Y), 1.7
     zero: Any = mj.Clustering(

@@ -266,10 +266,7 @@ def test_a_centre_between_two_equal_entities_settles():
 @pytest.mark.parametrize(
     "name",
     # Curvatures take long to compile; most of these costs are under contract as well.
-    [
-        n if n in ("function", "great-circle") else pytest.param(n, marks=pytest.mark.slow)
-        for n in SMOOTH
-    ],
+    [n if n == "function" else pytest.param(n, marks=pytest.mark.slow) for n in SMOOTH],
 )
 def test_first_transition_is_where_curvature_changes_sign(name):
     _, d, place = COSTS[name]
@@ -353,6 +350,7 @@ def test_near_points_keep_their_digits_in_float32():
     )
 
 
+@pytest.mark.slow
 def test_weiszfeld_steps_on_the_sphere_do_not_see_longitudes():
     # Turning everything about the axis turns the step along; at a pole too.
     rng = np.random.default_rng(8)
@@ -374,6 +372,7 @@ def test_weiszfeld_steps_on_the_sphere_do_not_see_longitudes():
     )
 
 
+@pytest.mark.slow
 def test_clusters_across_the_180_degree_meridian_are_found():
     rng = np.random.default_rng(4)
     fiji, samoa = np.array([178.5, -18.0]), np.array([-172.0, -13.7])

@@ -37,6 +37,7 @@ def test_solvers_agree_at_the_last_beta(solver, reference):
     np.testing.assert_allclose(solution.free_energy, reference.free_energy, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_anderson_needs_fewer_steps_near_a_transition():
     critical = float(mj.critical_beta(problem(), problem().init(KEY), 0.1))
     above = mj.anneal(problem(), mj.Geometric(0.5 * critical, 1.1 * critical, 1.2), key=KEY)

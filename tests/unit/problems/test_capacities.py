@@ -52,6 +52,7 @@ def test_without_capacities_params_are_the_locations():
     assert build(entry_capacity=EQUAL).at(np.zeros((3, 2))).locations.shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_what_only_the_solve_can_tell_is_infeasible():
     # All enter at 0, from where only a link of capacity 0.25 leads on to the way out.
     links = mj.paths.Links(entry=np.tile([True, False], (12, 1)), exit=np.array([[False], [True]]))
@@ -120,6 +121,7 @@ def test_infeasible_lane_leaves_the_other_alone():
     assert list(codes) == [Code.INFEASIBLE, Code.OK]
 
 
+@pytest.mark.slow
 def test_descent_costs_meet_capacities_too():
     def distance(a, b):
         return jnp.sqrt(jnp.sum((a - b) ** 2) + 1e-2)

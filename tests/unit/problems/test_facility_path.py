@@ -154,7 +154,7 @@ def _evaluate(problem, params, beta):
 
 
 @every_case
-@pytest.mark.parametrize("beta", [0.2, 3.0])
+@pytest.mark.parametrize("beta", [pytest.param(0.2, marks=pytest.mark.slow), 3.0])
 def test_everything_equals_the_sum_over_all_walks(case, beta):
     problem, params, walks, x, rho, y, z = setting(case)
     found = _evaluate(problem, jnp.asarray(params), jnp.asarray(beta))
@@ -210,7 +210,11 @@ def test_start_is_the_location_step_at_equal_weight_on_all_walks(case):
 
 @pytest.mark.parametrize(
     ("m", "k", "self_loops"),
-    [(2, 1, False), (3, 1, True), (2, 2, False), (3, 3, False), (4, 2, True), (2, 4, True)],
+    [(2, 1, False), (3, 3, False), (2, 4, True)]
+    + [
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in ((3, 1, True), (2, 2, False), (4, 2, True))
+    ],
 )
 def test_first_transition_is_the_closed_form(m, k, self_loops):
     x, weights, z = cloud()
@@ -299,6 +303,7 @@ class Toll(eqx.Module):
         return jnp.sum((end - start) ** 2) + self.rate * east**2
 
 
+@pytest.mark.slow
 def test_any_function_of_two_points_is_a_cost():
     x, weights, z = cloud()
     problem = mj.FacilityPath(x, z, 3, weights=weights, stage_costs=Toll(jnp.asarray(0.2)))
@@ -456,6 +461,7 @@ def test_a_node_that_cannot_reach_a_destination_is_named(masks, options, node):
         mj.FacilityPath(**GOOD, links=links, **options)
 
 
+@pytest.mark.slow
 def test_traced_masks_that_cut_a_node_off_mark_their_lane():
     def run(entry):
         links = mj.paths.Links(entry=entry)

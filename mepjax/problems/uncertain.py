@@ -1,0 +1,168 @@
+"""Places that are known by a distribution only."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._core import arrays, checks
+from .legs import FreeLegs, FunctionLegs, Legs, SquaredLegs
+
+
+class Samples(eqx.Module):
+    """Places given by weighted samples: costs become their expectations.
+
+    **Arguments:** `points`, shape (places, samples, d); `weights`, shape (places, samples) or
+    (samples,), >= 0, normalised over the samples. Default equal.
+
+    **Example:** a destination in one of two towns, the first more likely.
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> town = mj.paths.Samples(jnp.array([[[4.0], [8.0]]]), weights=jnp.array([0.75, 0.25]))
+    >>> problem = mj.FacilityPath(jnp.array([[0.0], [1.0]]), town, 1)
+    >>> print(problem.destinations)
+    [[5.]]
+
+    ```
+    """
+
+    points: Any
+    weights: Any = None
+
+
+class Covariance(eqx.Module):
+    """Places given by their mean and covariance, for squared distances.
+
+    **Arguments:** `mean`, shape (places, d); `covariance`, shape (places, d, d) or (d, d),
+    symmetric and positive semidefinite.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> nodes = mj.paths.Covariance(jnp.zeros((3, 2)), jnp.eye(2))
+    >>> mj.FacilityPath(nodes, jnp.ones(2), 1).nodes.shape
+    (3, 2)
+
+    ```
+    """
+
+    mean: Any
+    covariance: Any
+
+
+class Spread(eqx.Module):
+    """How places scatter around their means.
+
+    `variance` is the mean squared distance from the mean; `offsets` and `weights` are the
+    samples themselves, `None` where only a covariance is known.
+    """
+
+    variance: Float[Array, " places"]
+    offsets: Float[Array, "places samples d"] | None
+    weights: Float[Array, "places samples"] | None
+
+
+def split_spread(owner: str, name: str, value: Any, dtype: Any) -> tuple[Any, Spread | None]:
+    """(means, spread) of places however they are given; plain arrays have no spread."""
+    if isinstance(value, Samples):
+        points = arrays.as_float_array(name, value.points, dtype)
+        if points.ndim != 3 or 0 in points.shape:
+            raise ValueError(
+                f"{owner}: `{name}` given as Samples must have points of shape (places, samples, "
+                f"coordinates), not empty; got {points.shape}."
+            )
+        shape = points.shape[:2]
+        raw = np.ones(shape, points.dtype) if value.weights is None else value.weights
+        weights = arrays.as_data_like(f"{name}.weights", raw, points.dtype)
+        if weights.shape not in (shape, shape[1:]):
+            raise ValueError(
+                f"{owner}: weights of the Samples `{name}` must have shape {shape} or "
+                f"{shape[1:]}; got {weights.shape}."
+            )
+        weights = jnp.broadcast_to(weights, shape)
+        weights = weights / jnp.sum(weights, axis=1, keepdims=True)
+        mean = jnp.einsum("ps,psd->pd", weights, points, precision=jax.lax.Precision.HIGHEST)
+        offsets = points - mean[:, None]
+        variance = jnp.sum(weights * jnp.sum(offsets**2, axis=2), axis=1)
+        return mean, Spread(variance, offsets, weights)
+    if isinstance(value, Covariance):
+        mean = arrays.as_float_array(name, value.mean, dtype)
+        if mean.ndim != 2 or 0 in mean.shape:
+            raise ValueError(
+                f"{owner}: `{name}` given as Covariance must have a mean of shape (places, "
+                f"coordinates), not empty; got {mean.shape}."
+            )
+        places, d = mean.shape
+        covariance = arrays.as_data_like(f"{name}.covariance", value.covariance, mean.dtype)
+        if covariance.shape not in ((places, d, d), (d, d)):
+            raise ValueError(
+                f"{owner}: covariance of `{name}` must have shape {(places, d, d)} or {(d, d)}; "
+                f"got {covariance.shape}."
+            )
+        trace = jnp.trace(covariance, axis1=-2, axis2=-1)
+        return mean, Spread(jnp.broadcast_to(trace, (places,)), None, None)
+    return value, None
+
+
+def check_known_enough(
+    owner: str, name: str, spread: Spread | None, legs: tuple[Legs, ...]
+) -> None:
+    """Raise `ValueError` where a covariance does not determine an expected cost."""
+    if spread is None or spread.offsets is not None:
+        return
+    if any(isinstance(leg, FunctionLegs) for leg in legs):
+        raise ValueError(
+            f"{owner}: `{name}` given as Covariance determines expected squared distances only; "
+            "give Samples for other `stage_costs`."
+        )
+
+
+def checks_of(owner: str, name: str, spread: Spread | None) -> list[checks.Check]:
+    """Finite scatter from non-negative weights."""
+    if spread is None:
+        return []
+    found = []
+    if spread.weights is not None:
+        found += [checks.check_range(owner, f"{name}.weights", spread.weights, low=0.0)]
+    found += [
+        checks.check_finite(owner, f"{name}.variance", spread.variance),
+        checks.check_range(owner, f"{name}.variance", spread.variance, low=0.0),
+    ]
+    return found
+
+
+def expected_costs(
+    legs: Legs,
+    start: Float[Array, "s d"],
+    end: Float[Array, "e d"],
+    spreads: tuple[Spread | None, Spread | None],
+    permitted: Bool[Array, "s e"] | None,
+    origin: Float[Array, " d"],
+) -> Float[Array, "s e"]:
+    """Expected costs of all legs between independent places, +inf where not permitted."""
+    if spreads == (None, None) or isinstance(legs, FreeLegs):
+        return legs.pairwise(start, end, permitted, origin)
+    if isinstance(legs, SquaredLegs):
+        costs = legs.pairwise(start, end, permitted, origin)
+        first, second = (0.0 if spread is None else spread.variance for spread in spreads)
+        return costs + jnp.reshape(first, (-1, 1)) + second
+    (starts, first), (ends, second) = (
+        _samples_of(place, spread) for place, spread in zip((start, end), spreads, strict=True)
+    )
+    flat = (places.reshape(-1, places.shape[-1]) for places in (starts, ends))
+    costs = legs.pairwise(*flat, None, origin)
+    costs = costs.reshape(*starts.shape[:2], *ends.shape[:2])
+    costs = jnp.einsum("asbt,as,bt->ab", costs, first, second, precision=jax.lax.Precision.HIGHEST)
+    return costs if permitted is None else jnp.where(permitted, costs, jnp.inf)
+
+
+def _samples_of(places: Array, spread: Spread | None) -> tuple[Array, Array]:
+    if spread is None:
+        return places[:, None], jnp.ones((places.shape[0], 1), places.dtype)
+    assert spread.offsets is not None and spread.weights is not None
+    return places[:, None] + spread.offsets, spread.weights
