@@ -165,13 +165,19 @@ def _sequential(result: Result) -> str:
     title = "<h2>What is deciding both at once worth?</h2>\n"
     if result.baseline_code.is_failing or result.baseline_cost is None:
         return f"{title}<p>{text(describe_sequential(result).capitalize())}.</p>"
+    order = (
+        " Locating first cannot know which facility is to have which capacity; they are dealt in "
+        "the order found."
+        if result.network.is_limited
+        else ""
+    )
     rows = [
         ["places and routes at once", number(result.cost)],
         ["places near the nodes first, then routes", number(result.baseline_cost)],
     ]
     return (
         f"{title}<p>Locating facilities near the nodes first, and routing through them afterwards, "
-        f"changes the hard cost by {text(_percent(result.percent_dearer))}.</p>\n"
+        f"changes the hard cost by {text(_percent(result.percent_dearer))}.{order}</p>\n"
         + table(["decided", "hard cost" + _scaled(result)], rows, (0,))
     )
 

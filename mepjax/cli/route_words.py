@@ -49,7 +49,10 @@ def describe_sequential(result: Result) -> str:
         return f"{_SEQUENTIAL}unknown, its routes cannot keep the capacities"
     percent = result.percent_dearer
     more = "undefined" if percent is None else f"{percent:+.2f}%"
-    return f"{_SEQUENTIAL}{more} (hard cost {result.baseline_cost:.6g})"
+    words = f"{_SEQUENTIAL}{more} (hard cost {result.baseline_cost:.6g}"
+    # Nothing in it says which facility is to have which capacity.
+    words += "; capacities in the order found" if result.network.is_limited else ""
+    return words + ")"
 
 
 def describe_unlimited(result: Result) -> str:

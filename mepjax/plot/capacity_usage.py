@@ -97,8 +97,8 @@ def _groups(problem: FacilityPath, params: Any, beta: Any) -> list[_Group]:
     traffic = problem.traffic(params, beta)
     found = []
     for capacity, title, used in (
-        (capacities.entry, "enters at", problem.entry_shares(params, beta)),
-        (capacities.facility, "visits", problem.usage(params, beta)),
+        (capacities.entry, "entering at facility", problem.entry_shares(params, beta)),
+        (capacities.facility, "visits of facility", problem.usage(params, beta)),
     ):
         if capacity is not None:
             limit = np.asarray(capacity.limit, np.float64)
@@ -113,7 +113,7 @@ def _groups(problem: FacilityPath, params: Any, beta: Any) -> list[_Group]:
             used = np.asarray(traffic.links, np.float64)[rows, columns]
             names = [f"{row}→{column}" for row, column in chosen]
             equality = capacities.link.equality
-            found.append(_Group("travels", names, used, limit[rows, columns], equality))
+            found.append(_Group("traffic on link", names, used, limit[rows, columns], equality))
     return found
 
 

@@ -125,7 +125,7 @@ def routes(
     if drawn:
         handles += [_width(share) for share in _sample_widths(drawn)]
     axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False,
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False,
         fontsize=8.5, columnspacing=1.4, handletextpad=0.5,
     )  # fmt: skip
     return axes
@@ -245,7 +245,7 @@ def _swatch(colour: np.ndarray, name: str) -> Any:
 def _width(share: float) -> Any:
     from matplotlib.lines import Line2D
 
-    text = f"{100 * share:.2g}% of the weight"
+    text = f"{100 * share:g}% of the weight"
     return Line2D(
         [], [], color=_ARROW, linewidth=_thickness(share), label=text, solid_capstyle="butt"
     )

@@ -412,3 +412,23 @@ def test_restarts_keep_the_lowest_hard_cost():
     assert len(result.runs) == 2
     assert result.best.cost == min(run.cost for run in result.runs)
     np.testing.assert_allclose(result.entry_shares.sum(), 1, atol=1e-5)
+
+
+def test_entry_shares_are_met_by_soft_and_by_hard_routes(tmp_path):
+    nodes, out = tmp_path / "nodes.npy", tmp_path / "out"
+    with jax.enable_x64(False):
+        nodes.write_bytes(npy(np.asarray(supply_network(20)[0])))
+    arguments = ["--facilities", "2", "--destination", "4,7", "--entry-capacity", "=.75,.25"]
+    assert run(["route", str(nodes), *arguments, *COARSE, "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    entry = report["capacities"]["entry"]
+    assert entry["equality"] and entry["limit"] == [0.75, 0.25]
+    np.testing.assert_allclose(entry["used"], [0.75, 0.25], atol=1e-4)
+    assert entry["largest_violation"] < 1e-4 and report["routes_ignore_capacities"] is None
+    routes = _read(out / "routes.csv")
+    first = [row["route"].split()[0] for row in routes]
+    assert (first.count("0"), first.count("1")) == (15, 5)
+    mean = np.mean([float(row["cost"]) for row in routes])
+    assert report["chosen"]["hard_cost"] == pytest.approx(mean, rel=1e-5)
+    text = (out / "report.html").read_text("utf-8")
+    assert "Are the capacities kept?" in text and text.count("<img") == 3

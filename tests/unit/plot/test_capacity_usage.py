@@ -50,7 +50,8 @@ def test_every_kind_of_capacity_has_its_bars_and_lines():
     ]  # fmt: skip
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], used)
     np.testing.assert_array_equal(_lines(axes), [0.5, 0.5, 2.0, 0.9])
-    assert [text.get_text() for text in axes.texts] == ["enters at", "visits", "travels"]
+    titles = [text.get_text() for text in axes.texts]
+    assert titles == ["entering at facility", "visits of facility", "traffic on link"]
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["0", "1", "0", "1", "0→1"]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]

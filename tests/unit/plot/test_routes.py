@@ -82,6 +82,7 @@ def test_facilities_at_one_place_are_drawn_as_one_with_their_number():
     assert "facility (×: so many at one place)" in _legend(axes)
     together = mj.FacilityPath(NODES, END, 3)
     (only,) = _arrows(_draw(together, [[4.0, 2.0]] * 3))
+    assert "100% of the weight" in _legend(only.axes)
     # All that leaves them together, which is all there is.
     everything = max(_tail(arrow) for arrow in _arrows(axes))
     assert _tail(only) >= everything
