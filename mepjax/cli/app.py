@@ -1,111 +1,42 @@
 """Arguments in, exit code out: the typer layer of the command."""
 
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
 import typer
-from typer.core import TyperGroup
 
 import mepjax as mj
 
 from ..datasets import four_square
 from .cluster import Options, Result, long_runs
 from .cluster import cluster as solve
+from .console import Group, guarded, number, refuse_without_file, say
 from .errors import CommandError
 from .files import check_folder
+from .names import EVERY
 from .points import Points, read_matrix, read_points
 from .progress import Bar, interruptible, on_terminal
-from .report import ALL_FILES, summary, write_all
+from .report import summary, write_all
+from .route_command import route
 
-_BUG = 1
-_INTERRUPTED = 130
 _EXAMPLE = "bundled example: four_square(400)"
 _DEFAULTS = Options()
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; the exit code is returned. Only bugs raise, under MEPJAX_DEBUG."""
-    return _guarded(lambda: typer.main.get_command(app)(list(arguments), standalone_mode=False))
+    return guarded(lambda: typer.main.get_command(app)(list(arguments), standalone_mode=False))
 
 
-def _guarded(call: Callable[[], Any]) -> int:
-    """The exit code of `call`, after one line on standard error for whatever it raised."""
-    try:
-        outcome = call()
-        code = outcome if isinstance(outcome, int) else 0
-        # New versions of typer turn the exception into this number themselves.
-        return _interrupted() if code == _INTERRUPTED else code
-    except CommandError as error:
-        return _complain(str(error), error.code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
-    except typer.Exit as error:
-        return error.exit_code
-    except Exception as error:
-        # Bad usage, known by this method: its class has moved between versions of typer.
-        describe = getattr(error, "format_message", None)
-        if describe is not None:
-            return _complain(describe(), getattr(error, "exit_code", 2))
-        if os.environ.get("MEPJAX_DEBUG"):
-            raise
-        text = f"unexpected {type(error).__name__}: {error} (a bug; MEPJAX_DEBUG=1 shows where)"
-        return _complain(text, _BUG)
-
-
-def _interrupted() -> int:
-    return _complain("interrupted, nothing was written", _INTERRUPTED)
-
-
-def _complain(text: str, code: int) -> int:
-    try:
-        print("mepjax: error:", " ".join(text.split()), file=sys.stderr, flush=True)
-    except OSError:
-        pass
-    return code
-
-
-def _say(*lines: str) -> None:
-    """Print, and go on if nobody listens any more."""
-    try:
-        print(*lines, sep="\n", flush=True)
-    except BrokenPipeError:
-        # Else the interpreter would try again, and complain, when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Group(TyperGroup):
-    """Errors as one line, however the command is called."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **kwargs)
-        sys.exit(_guarded(lambda: super(_Group, self).main(*args, standalone_mode=False, **kwargs)))
-
-
-def _number(option: str, kind: type[int] | type[float], **settings: Any) -> Any:
-    """A numeric option whose complaint says what was got, which typer's own does not."""
-    expected, metavar = ("an integer", "INTEGER") if kind is int else ("a number", "FLOAT")
-
-    def parse(text: Any) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            raise CommandError(f"{option}: got {str(text)!r:.80}; expected {expected}.") from None
-
-    return typer.Option(option, parser=parse, metavar=metavar, **settings)
-
-
-app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _say(f"mepjax {mj.__version__}")
+        say(f"mepjax {mj.__version__}")
         raise typer.Exit()
 
 
@@ -118,7 +49,7 @@ def _top(
 ) -> None:
     """Optimisation by the maximum-entropy principle."""
     if context.invoked_subcommand is None:
-        _say(context.get_help())
+        say(context.get_help())
 
 
 @app.command()
@@ -132,15 +63,15 @@ def cluster(
         ),
     ] = None,
     k: Annotated[
-        int | None, _number("-k", int, help="Number of clusters.", show_default=False)
+        int | None, number("-k", int, help="Number of clusters.", show_default=False)
     ] = None,
     kappa: Annotated[
         float | None,
-        _number("--kappa", float, help="Probability of an override, 0 to 1.", show_default="0"),
+        number("--kappa", float, help="Probability of an override, 0 to 1.", show_default="0"),
     ] = None,
     temperature: Annotated[
         float | None,
-        _number(
+        number(
             "--temperature",
             float,
             help="Softmax autonomy: how far overrides reach, in (scaled) units of the cost.",
@@ -149,7 +80,7 @@ def cluster(
     ] = None,
     zeta: Annotated[
         float | None,
-        _number(
+        number(
             "--zeta",
             float,
             help="Softmax autonomy: weight of the distance from the prescribed centre.",
@@ -158,7 +89,7 @@ def cluster(
     ] = None,
     gamma: Annotated[
         float | None,
-        _number(
+        number(
             "--gamma",
             float,
             help="Softmax autonomy: weight of the distance from the point.",
@@ -229,26 +160,26 @@ def cluster(
     ] = None,
     restarts: Annotated[
         int | None,
-        _number(
+        number(
             "--restarts",
             int,
             help="Random starts, of which the best is kept.",
             show_default="4 for softmax autonomy, else 2",
         ),
     ] = None,
-    seed: Annotated[int, _number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
+    seed: Annotated[int, number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
     beta_min: Annotated[
         float | None,
-        _number("--beta-min", float, help="First beta.", show_default="half the first transition"),
+        number("--beta-min", float, help="First beta.", show_default="half the first transition"),
     ] = None,
     beta_max: Annotated[
         float | None,
-        _number(
+        number(
             "--beta-max", float, help="Last beta.", show_default="10000 times the first transition"
         ),
     ] = None,
     factor: Annotated[
-        float, _number("--factor", float, help="Growth of beta from stage to stage.")
+        float, number("--factor", float, help="Growth of beta from stage to stage.")
     ] = _DEFAULTS.factor,
     float64: Annotated[
         bool, typer.Option("--float64", help="Compute in double precision.")
@@ -282,8 +213,8 @@ def cluster(
     )  # fmt: skip
     options.check()
     if points is None:
-        _refuse_without_file(
-            columns=columns, weights=weights, ids=ids, lonlat=lonlat or None, array=array
+        refuse_without_file(
+            "POINTS", columns=columns, weights=weights, ids=ids, lonlat=lonlat or None, array=array
         )
         data = _example()
     else:
@@ -293,22 +224,15 @@ def cluster(
         )  # fmt: skip
     if k > len(data.x):
         raise CommandError(f"-k: got {k}; expected at most one cluster a point, {len(data.x)}.")
-    check_folder(out, ALL_FILES, force)
+    check_folder(out, EVERY, force)
     if points is None:
         what = f"-k {k}"
         if example_autonomy:
             what += f" --kappa {kappa} --temperature {temperature}"
-        _say(f"No file given: running the {_EXAMPLE} with {what}.")
+        say(f"No file given: running the {_EXAMPLE} with {what}.")
     result = _solve(data, options)
     files = write_all(out, result, data, _EXAMPLE if points is None else str(points))
-    _say(*summary(result, data, out, files))
-
-
-def _refuse_without_file(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            got = "it" if value is True else repr(value)
-            raise CommandError(f"--{name}: got {got} without a file; expected POINTS.")
+    say(*summary(result, data, out, files))
 
 
 def _example() -> Points:
@@ -322,3 +246,6 @@ def _solve(data: Points, options: Options) -> Result:
         return interruptible(lambda: solve(data.x, options, data.weights))
     with Bar(long_runs(options)) as bar:
         return interruptible(lambda: solve(data.x, options, data.weights, bar))
+
+
+app.command()(route)

@@ -9,29 +9,20 @@ import numpy as np
 
 import mepjax as mj
 
-from .._core.scaling import KINDS, Scaling, square_range
-from ..select.starts import (
-    IGNORED,
-    Run,
-    Watch,
-    best_of_starts,
-    default_betas,
-    default_starts,
-    first_transition,
-    percent_more,
-)
+from .._core.scaling import Scaling
+from ..select.starts import IGNORED, Run, Watch, best_of_starts, default_starts, percent_more
+from .annealing import AnnealOptions, option_of, require
 from .errors import SOLVE, CommandError
 
 __all__ = ["IGNORED", "Options", "Result", "Run", "cluster", "long_runs"]
 
-_MOST_STAGES = 10_000
 # Numbers kept of each run: stages x clusters x columns.
 _MOST_RECORDED = 2_000_000
-_CHOICES = {"autonomy": ("none", "uniform", "softmax"), "scale": KINDS}
+_AUTONOMIES = ("none", "uniform", "softmax")
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(AnnealOptions):
     """The options of the command, under their names there; `None` where none was given."""
 
     k: int = 4
@@ -41,13 +32,6 @@ class Options:
     zeta: float | None = None
     gamma: float | None = None
     matrix: np.ndarray | None = None
-    scale: str | None = None
-    restarts: int | None = None
-    seed: int = 0
-    beta_min: float | None = None
-    beta_max: float | None = None
-    factor: float = 1.05
-    float64: bool = False
     animate: bool = False
 
     @property
@@ -83,27 +67,16 @@ class Options:
 
     def check(self) -> None:
         """Raise `CommandError` for a value out of range or options that contradict each other."""
-        _require(self.k >= 1, "-k", self.k, "at least 1")
-        _require(self.starts >= 1, "--restarts", self.starts, "at least 1")
-        _require(0 <= self.seed < 2**32, "--seed", self.seed, "an integer from 0 to 2^32 - 1")
-        _require(1 < self.factor < math.inf, "--factor", self.factor, "more than 1")
+        require(self.k >= 1, "-k", self.k, "at least 1")
+        self.check_anneal()
         if self.kappa is not None:
-            _require(0 <= self.kappa <= 1, "--kappa", self.kappa, "a number from 0 to 1")
-        for name in ("temperature", "beta_min", "beta_max"):
-            value = getattr(self, name)
-            if value is not None:
-                _require(0 < value < math.inf, _option(name), value, "a finite number > 0")
+            require(0 <= self.kappa <= 1, "--kappa", self.kappa, "a number from 0 to 1")
+        self.check_positive("temperature")
         for name in ("zeta", "gamma"):
             value = getattr(self, name)
             if value is not None:
-                _require(math.isfinite(value), _option(name), value, "a finite number")
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value is not None:
-                _require(value in choices, _option(name), repr(value), "one of " + _list(choices))
-        if self.beta_min is not None and self.beta_max is not None:
-            expected = f"at least --beta-min {self.beta_min:g}"
-            _require(self.beta_max >= self.beta_min, "--beta-max", self.beta_max, expected)
+                require(math.isfinite(value), option_of(name), value, "a finite number")
+        self.check_choice("autonomy", _AUTONOMIES)
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -147,18 +120,8 @@ class Options:
         return models[self.kind](**self.parameters)
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _list(names: Any) -> str:
     return ", ".join(names)
-
-
-def _require(ok: bool, option: str, got: Any, expected: str) -> None:
-    if not ok:
-        got = f"{got:g}" if isinstance(got, float) else got
-        raise CommandError(f"{option}: got {got}; expected {expected}.")
 
 
 @dataclass(frozen=True)
@@ -209,18 +172,12 @@ def cluster(
     **Raises:** `CommandError` for options that do not fit, or if every run failed.
     """
     options.check()
-    _require(options.k <= len(x), "-k", options.k, f"at most one cluster a point, {len(x)}")
+    require(options.k <= len(x), "-k", options.k, f"at most one cluster a point, {len(x)}")
     scaling = Scaling.of(options.scaling, x, weights)
     with jax.enable_x64(options.float64):
-        dtype = np.float64 if options.float64 else np.float32
+        dtype = options.dtype
         z = scaling.apply(x)
-        # Costs are squares, which must be neither too large for a number nor too small.
-        largest, (low, high) = float(np.max(np.abs(z))), square_range(dtype)
-        if not (largest == 0 or low < largest < high):
-            raise CommandError(
-                f"--scale: got {scaling.kind} and coordinates up to {largest:g}; expected "
-                f"{'larger' if largest <= low else 'smaller'} ones, or --scale unit."
-            )
+        options.check_magnitude(scaling, z)
         if weights is not None:
             weights = (weights / np.sum(weights)).astype(dtype)
         model = options.model(dtype)
@@ -228,22 +185,10 @@ def cluster(
         return _solve(options, scaling, problem, watch)
 
 
-def _schedule(options: Options, problem: mj.Clustering) -> mj.Geometric:
-    first = first_transition(problem)
-    beta_min, beta_max = default_betas(first, options.beta_min, options.beta_max)
-    _require(beta_max >= beta_min, "--beta-max", beta_max, f"at least --beta-min {beta_min:g}")
-    stages = math.log(beta_max / beta_min) / math.log(options.factor)
-    _require(
-        stages < _MOST_STAGES, "--factor", options.factor,
-        f"more, as it would take {stages:.0f} stages",
-    )  # fmt: skip
-    return mj.Geometric(beta_min, beta_max, options.factor)
-
-
 def _solve(
     options: Options, scaling: Scaling, problem: mj.Clustering, watch: Watch | None
 ) -> Result:
-    schedule = _schedule(options, problem)
+    schedule = options.schedule(problem)
     keys = jax.random.split(jax.random.key(options.seed), options.starts)
     # The tree of centres and the film are drawn from the params of all stages.
     size = schedule.max_stages * problem.x.shape[1] * problem.k

@@ -1,6 +1,5 @@
 """The figures of a result, as PNG."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 import mepjax as mj
 
 from .cluster import Result
+from .png import name_axes, png
 from .points import Points
 from .words import describe_autonomy, largest_probabilities
-
-_DPI = 150
 
 
 def draw_all(result: Result, points: Points) -> dict[str, bytes]:
@@ -32,7 +30,7 @@ def draw_all(result: Result, points: Points) -> dict[str, bytes]:
         drawn["ignoring"] = lambda figure: _ignoring(figure, result)
     sizes = {"clusters": (8, 7), "map": (8, 7), "sure": (7, 3.2), "ignoring": (4.5, 4)}
     with jax.enable_x64(result.options.float64):
-        return {name: _png(draw, sizes.get(name, (8, 5.5))) for name, draw in drawn.items()}
+        return {name: png(draw, sizes.get(name, (8, 5.5))) for name, draw in drawn.items()}
 
 
 def annealed(result: Result) -> mj.Solution:
@@ -48,29 +46,9 @@ def write_film(path: Path, result: Result, points: Points) -> None:
         animate(result.problem, annealed(result), path, units=_units(result, points))
 
 
-def _png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
-    # No window is wanted, so no pyplot: a figure of its own draws without a display.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
-    stream = io.BytesIO()
-    # No date and no version: the same result has the same bytes.
-    figure.savefig(stream, dpi=_DPI, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
 def _units(result: Result, points: Points) -> Any:
     """Input units; but principal components are those of the scaled points."""
     return result.scaling.invert if points.x.shape[1] <= 2 else None
-
-
-def _name_axes(axes: Any, points: Points) -> None:
-    # Not mathematics, whatever dollars a name has.
-    if points.x.shape[1] <= 2:
-        axes.set_xlabel(points.names[0], parse_math=False)
-    if points.x.shape[1] == 2:
-        axes.set_ylabel(points.names[1], parse_math=False)
 
 
 def _clusters(figure: Any, result: Result, points: Points) -> None:
@@ -79,7 +57,7 @@ def _clusters(figure: Any, result: Result, points: Points) -> None:
     axes = clusters(
         result.problem, result.best.solution, ax=figure.add_subplot(), units=_units(result, points)
     )
-    _name_axes(axes, points)
+    name_axes(axes, points)
     used = f"{result.best.n_used} of {result.problem.k} clusters used"
     axes.set_title(f"{used}\n{describe_autonomy(result)}", fontsize=10)
 
@@ -90,7 +68,7 @@ def _map(figure: Any, result: Result, points: Points) -> None:
     axes = assignment_map(
         result.problem, result.best.solution, ax=figure.add_subplot(), units=_units(result, points)
     )
-    _name_axes(axes, points)
+    name_axes(axes, points)
 
 
 def _sure(figure: Any, result: Result) -> None:

@@ -1,11 +1,13 @@
 """An output folder that receives all its files or none."""
 
 import contextlib
+import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import CommandError
 
@@ -129,3 +131,9 @@ def _move(
         for step in reversed(undo):
             step()
         raise
+
+
+def write_table(path: Path, rows: Iterable[list[Any]]) -> None:
+    """Write rows of cells as CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

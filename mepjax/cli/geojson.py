@@ -1,7 +1,7 @@
 """Results for maps: GeoJSON, RFC 7946, positions in the order longitude, latitude."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ _DIGITS = 7
 def write_centres(path: Path, result: Result, points: Points) -> None:
     """One point a centre; properties: cluster, share told to join it, share that ends there."""
     rows = zip(result.centres.tolist(), *(part.tolist() for part in shares(result)), strict=True)
-    _write(
+    write(
         path,
         (
-            _feature(centre, points, cluster=index, share_told=told, share_ending=ends)
+            point(centre, points, cluster=index, share_told=told, share_ending=ends)
             for index, (centre, told, ends) in enumerate(rows)
         ),
     )
@@ -28,35 +28,49 @@ def write_centres(path: Path, result: Result, points: Points) -> None:
 def write_assignments(path: Path, result: Result, points: Points) -> None:
     """One point a row of data; properties: row, id, cluster and the soft probabilities."""
     rows = zip(points.x.tolist(), result.assignments.tolist(), result.policy.tolist(), strict=True)
-    _write(
+    write(
         path,
         (
-            _feature(
+            point(
                 place, points, row=row,
                 **({} if points.ids is None else {"id": points.ids[row]}),
-                cluster=cluster, probability=_short(policy[cluster]),
-                probabilities=[_short(value) for value in policy],
+                cluster=cluster, probability=short(policy[cluster]),
+                probabilities=[short(value) for value in policy],
             )
             for row, (place, cluster, policy) in enumerate(rows)
         ),
     )  # fmt: skip
 
 
-def _short(value: float) -> float:
+# For the maps of all commands.
+
+
+def point(place: Sequence[float], points: Points, **properties: Any) -> dict[str, Any]:
+    """A feature at one place, whose coordinates are in the order of the points' columns."""
+    return _feature("Point", _position(place, points), properties)
+
+
+def line(places: Sequence[Sequence[float]], points: Points, **properties: Any) -> dict[str, Any]:
+    """A feature along several places."""
+    return _feature("LineString", [_position(place, points) for place in places], properties)
+
+
+def _position(place: Sequence[float], points: Points) -> list[float]:
+    assert points.lonlat is not None
+    return [round(float(place[index]), _DIGITS) for index in points.lonlat]
+
+
+def _feature(kind: str, coordinates: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    geometry = {"type": kind, "coordinates": coordinates}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def short(value: float) -> float:
+    """A share to seven digits."""
     return float(f"{value:.7g}")
 
 
-def _feature(place: list[float], points: Points, **properties: Any) -> dict[str, Any]:
-    assert points.lonlat is not None
-    position = [round(place[index], _DIGITS) for index in points.lonlat]
-    return {
-        "type": "Feature",
-        "geometry": {"type": "Point", "coordinates": position},
-        "properties": properties,
-    }
-
-
-def _write(path: Path, features: Iterable[dict[str, Any]]) -> None:
+def write(path: Path, features: Iterable[dict[str, Any]]) -> None:
     """A feature a line, so that the file need not be held in memory and can be compared."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')

@@ -13,7 +13,7 @@ from .table import Table, show
 
 _LONGITUDE = {"lon", "long", "lng", "longitude"}
 _LATITUDE = {"lat", "latitude"}
-_REACH = {"longitude": 180.0, "latitude": 90.0}
+REACH = {"longitude": 180.0, "latitude": 90.0}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def read_points(
     lonlat: bool = False,
     header: bool | None = None,
     array: str | None = None,
+    argument: str = "POINTS",
 ) -> Points:
     """Read one point a row from delimited text (also by gzip), NPY, NPZ or Parquet.
 
@@ -59,10 +60,11 @@ def read_points(
     - `header`: whether the first line of a text holds names; default: it does if none of its
         cells is a number.
     - `array`: which array of an NPZ file.
+    - `argument`: how messages call the file.
 
     **Raises:** `CommandError` for anything that is not such a table of finite numbers.
     """
-    table = _read_table(path, header, array)
+    table = read_table(path, argument, header, array)
     place = None if weights is None else table.find(weights, "--weights")
     names_at = None if ids is None else table.find(ids, "--ids")
     if columns is None:
@@ -91,7 +93,7 @@ def read_points(
         shares = table.numbers(place, place)
         _check_weights(shares, table)
     if roles is not None:
-        _check_degrees(table, [chosen[role] for role in roles], [parsed[role] for role in roles])
+        check_degrees(table, [chosen[role] for role in roles], [parsed[role] for role in roles])
     return Points(
         np.stack(parsed, axis=1),
         tuple(table.titles[index] for index in chosen),
@@ -106,13 +108,8 @@ def read_matrix(path: Path, k: int) -> np.ndarray:
 
     **Raises:** `CommandError` unless its rows are probabilities that sum to one.
     """
-    what = f"--matrix {show(path)}"
-    raw = _read_bytes(path, what)
-    table: Table
-    if raw.startswith(NPY):
-        table = read_npy(raw, what)
-    else:
-        table = TextTable(what, None, read_rows(raw, what))
+    table = read_plain(path, "--matrix")
+    what = table.what
     if (table.n, table.width) != (k, k):
         raise CommandError(
             f"{what}: got {table.n} rows and {table.width} columns; expected {k} and {k} for "
@@ -132,8 +129,20 @@ def read_matrix(path: Path, k: int) -> np.ndarray:
     return matrix / np.sum(matrix, axis=1, keepdims=True)
 
 
-def _read_table(path: Path, header: bool | None, array: str | None) -> Table:
-    what = f"POINTS {show(path)}"
+def read_plain(path: Path, option: str) -> Table:
+    """The table of numbers in a text without a header, or in an NPY file."""
+    what = f"{option} {show(path)}"
+    raw = _read_bytes(path, what)
+    if raw.startswith(NPY):
+        return read_npy(raw, what)
+    return TextTable(what, None, read_rows(raw, what))
+
+
+def read_table(
+    path: Path, argument: str, header: bool | None = None, array: str | None = None
+) -> Table:
+    """The table in a file of any kind; `argument` is how messages call it, the rest as above."""
+    what = f"{argument} {show(path)}"
     raw = _read_bytes(path, what)
     is_npz = raw.startswith(NPZ)
     is_text = not (is_npz or raw.startswith((NPY, PARQUET)))
@@ -205,8 +214,9 @@ def _find_lonlat(table: Table, chosen: list[int], columns: str | None) -> tuple[
     )
 
 
-def _check_degrees(table: Table, columns: list[int], values: list[np.ndarray]) -> None:
-    for (kind, reach), index, degrees in zip(_REACH.items(), columns, values, strict=True):
+def check_degrees(table: Table, columns: list[int], values: list[np.ndarray]) -> None:
+    """Raise `CommandError` unless columns of longitudes and of latitudes are in range."""
+    for (kind, reach), index, degrees in zip(REACH.items(), columns, values, strict=True):
         wrong = np.flatnonzero(np.abs(degrees) > reach)
         if wrong.size:
             row = int(wrong[0])

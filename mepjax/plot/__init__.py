@@ -1,21 +1,28 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file. Every figure can be read by the colour-blind and in print: colours
-never stand alone, but with numbers, markers, line styles or hatches.
+`animate` alone writes a file, and `cost_ratio` alone takes plain numbers. Every figure can be read
+by the colour-blind and in print: colours never stand alone, but with numbers, markers, line styles
+or hatches.
 """
 
 from .animation import animate
 from .assignment_map import assignment_map
 from .bifurcation import bifurcation
+from .capacity_usage import capacity_usage
 from .clusters import clusters
 from .cost_of_ignoring import cost_of_ignoring
+from .cost_ratio import cost_ratio
+from .routes import routes
 from .transitions import transitions
 
 __all__ = [
     "animate",
     "assignment_map",
     "bifurcation",
+    "capacity_usage",
     "clusters",
     "cost_of_ignoring",
+    "cost_ratio",
+    "routes",
     "transitions",
 ]

@@ -12,7 +12,8 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.clustering import Clustering
 from . import style
-from .clusters import centre_colours, draw_points, mixed_colours
+from .clusters import centre_colours, mixed_colours
+from .marks import draw_points
 from .plane import Plane
 
 _KINDS = (".gif", ".mp4")

@@ -7,14 +7,12 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.clustering import Clustering
 from . import style
+from .marks import draw_crosses, draw_labelled, draw_points
 from .plane import Plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More points are drawn so small that shapes would only make some look denser than others.
-_SHAPED = 1000
-_FEW = 8
 _MIXTURES = ("association", "policy")
 
 
@@ -103,47 +101,13 @@ def mixed_colours(
     return np.clip(mixed, 0, 1)
 
 
-def draw_points(ax: Any, plane: Plane, colours: np.ndarray, styles: np.ndarray) -> Any:
-    """The points, the more the smaller and the more translucent, and the names of the axes."""
-    from matplotlib.markers import MarkerStyle
-
-    n = len(plane.points)
-    size, alpha = np.clip(8000 / n, 4, 36), np.clip(60 / n**0.5, 0.25, 0.9)
-    drawn = ax.scatter(*plane.points.T, s=size, c=colours, alpha=alpha, linewidths=0, zorder=1)
-    if n <= _SHAPED:
-        shapes = [MarkerStyle(marker) for marker in style.MARKERS]
-        paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
-        drawn.set_paths([paths[index] for index in styles])
-    ax.set_xlabel(plane.names[0])
-    ax.set_ylabel(plane.names[1])
-    if not plane.names[1]:
-        ax.set_yticks([])
-    elif not style.is_elongated(plane.points):
-        # Distances look as they are, unless that would leave a thin line.
-        ax.set_aspect("equal", adjustable="datalim")
-    return drawn
-
-
 def draw_centres(ax: Any, centres: np.ndarray, colours: np.ndarray, used: np.ndarray) -> None:
     """Numbered discs for the centres in use, crosses for the others."""
-    labelled = len(centres) <= style.LABELLED
-    # Smaller where there are many, which else would cover each other.
-    few = len(centres) <= _FEW
-    size = (190 if few else 120) if labelled else 60
+    count = len(centres)
     if not np.all(used):
-        # Often they coincide, with each other and with a used one: the arms reach out from below.
-        unused = ax.scatter(
-            *centres[~used].T, s=2.2 * size, c="black", marker="x", linewidths=1.8, zorder=2
-        )
+        unused = draw_crosses(ax, centres[~used], count)
         number = int(np.sum(~used))
         text = f"{number} {'centre' if number == 1 else 'centres'} nobody is told to join"
         ax.legend([unused], [text], loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
-    ax.scatter(
-        *centres[used].T, s=size, c=colours[used], edgecolors="black", linewidths=1.2, zorder=3
-    )
-    if labelled:
-        for index in np.flatnonzero(used):
-            ax.annotate(
-                str(index), centres[index], ha="center", va="center", fontsize=8 if few else 6.5,
-                fontweight="bold", color=style.text_on(colours[index]), zorder=4,
-            )  # fmt: skip
+    labels = [str(index) for index in np.flatnonzero(used)]
+    draw_labelled(ax, centres[used], colours[used], labels, count)

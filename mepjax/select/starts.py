@@ -17,6 +17,7 @@ import jax
 from .._core.codes import Code
 from ..engine.anneal import anneal
 from ..engine.monitor import Progress
+from ..engine.problem import Problem
 from ..engine.record import Record
 from ..engine.schedules import Geometric
 from ..engine.solution import Solution
@@ -39,15 +40,17 @@ _beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
 
 
 @eqx.filter_jit
-def _first_centres(problem: Clustering, key: Any) -> Any:
-    """The problem's start, kicked in all directions.
+def kicked_start(problem: Problem, key: Any) -> Any:
+    """The problem's start, its values kicked in all directions.
 
     A kick at a transition has one direction. Where others are unstable too, rounding would decide
     along them, and data that differ in the order of their rows would end relabelled or apart.
     """
     start = problem.init(key)
-    noise = jax.random.normal(key, start.shape, start.dtype)
-    return start + _SPREAD * problem.params_scale(start) * noise
+    values = problem.values(start)
+    noise = jax.random.normal(key, values.shape, values.dtype)
+    size = problem.values(problem.params_scale(start))
+    return problem.at(values + _SPREAD * size * noise)
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ def default_starts(depends_on_centres: bool) -> int:
     return 4 if depends_on_centres else 2
 
 
-def first_transition(problem: Clustering) -> float:
-    """The first critical beta without autonomy."""
+def first_transition(problem: Problem) -> float:
+    """The first critical beta, of clusterings without autonomy."""
     return float(_beta_scale(problem))
 
 
@@ -232,7 +235,7 @@ class _Solver:
         if self.watch is not None:
             self.watch.run(name, restart)
         # A continuation in the autonomy belongs to the default start; see `_polish` for the other.
-        centres = None if problem.relaxation_stages else _first_centres(problem, self.keys[restart])
+        centres = None if problem.relaxation_stages else kicked_start(problem, self.keys[restart])
         return self._record(name, restart, problem, self.schedule, centres, None)
 
     def _polish(self, name: str, start: Run) -> Run:

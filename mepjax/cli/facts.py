@@ -1,0 +1,173 @@
+"""What the reports of all commands say of their runs, for JSON and for the terminal."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import mepjax as mj
+
+from .._core.scaling import Scaling
+from ..select.starts import Run
+from .annealing import AnnealOptions
+from .points import Points
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None, since JSON has no NaN and no Inf."""
+    value = float(value)
+    return value if np.isfinite(value) else None
+
+
+def heading(points: Points, source: str) -> dict[str, Any]:
+    """Versions, the time, and what was read; `source` is the name of the input."""
+    return {
+        "versions": {"mepjax": mj.__version__, "jax": jax.__version__, "numpy": np.__version__},
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": {
+            "file": source,
+            "shape": list(points.x.shape),
+            "columns": list(points.names),
+            "weighted": points.weights is not None,
+            "ids": points.ids is not None,
+            "lonlat": None
+            if points.lonlat is None
+            else [points.names[index] for index in points.lonlat],
+        },
+    }
+
+
+def anneal_options(options: AnnealOptions, schedule: mj.Geometric) -> dict[str, Any]:
+    """The options that all anneals have, defaults filled in."""
+    return {
+        "restarts": options.starts,
+        "seed": options.seed,
+        "beta_min": float(schedule.beta_min),
+        "beta_max": float(schedule.beta_max),
+        "factor": float(schedule.factor),
+        "precision": "float64" if options.float64 else "float32",
+    }
+
+
+# Runs.
+
+
+def _transitions(run: Run) -> list[float]:
+    betas = np.asarray(run.solution.transitions)
+    return [float(beta) for beta in betas[np.isfinite(betas)]]
+
+
+def describe(run: Run, used: str) -> dict[str, Any]:
+    """One run; `used` is the name of the number of centres or facilities in use."""
+    solution = run.solution
+    stages = int(solution.n_stages)
+    codes = [mj.Code(code) for code in np.asarray(solution.trace.code)[:stages].tolist()]
+    names = [code.name for code in codes]
+    return {
+        "run": run.name,
+        "restart": run.restart + 1,
+        "code": run.code.name,
+        "message": run.code.message,
+        "hard_cost": number(run.cost),
+        "soft_cost": number(solution.distortion),
+        "free_energy": number(solution.free_energy),
+        "entropy": number(solution.entropy),
+        used: run.n_used,
+        "stages": stages,
+        "steps": int(np.sum(np.asarray(solution.trace.steps)[:stages])),
+        "stage_codes": {name: names.count(name) for name in dict.fromkeys(names)},
+        "transitions": _transitions(run),
+        "transitions_met": int(solution.n_transitions),
+        "seconds": round(run.seconds, 3),
+    }
+
+
+def describe_chosen(run: Run, cost_factor: float | None, used: str) -> dict[str, Any]:
+    """The run that was kept, with the runs that led to it, and its costs in input units too."""
+    chosen = describe(run, used)
+    chosen["beta"] = float(run.solution.beta)
+    chosen["transitions"] = [beta for each in run.path for beta in _transitions(each)]
+    chosen["transitions_met"] = sum(int(each.solution.n_transitions) for each in run.path)
+    if cost_factor is not None:
+        for name in ("hard_cost", "soft_cost", "free_energy"):
+            value = chosen[name]
+            chosen[f"{name}_in_input_units"] = (
+                None if value is None else number(value * cost_factor)
+            )
+    return chosen
+
+
+def course(best: Run, runs: Sequence[Run], used: str) -> dict[str, Any]:
+    """The betas of the run that was kept, all runs, and how long they took."""
+    betas = [np.asarray(run.solution.trace.beta)[: int(run.solution.n_stages)] for run in best.path]
+    return {
+        "beta_path": [float(beta) for part in betas for beta in part],
+        "runs": [describe(run, used) for run in runs],
+        "seconds": round(sum(run.seconds for run in runs), 3),
+    }
+
+
+# Units.
+
+
+def scale(scaling: Scaling, scaled: str, places: str) -> dict[str, Any]:
+    """Between input and scaled units; `scaled` and `places` say which numbers are in which."""
+    return {
+        "kind": scaling.kind,
+        "shift": scaling.shift.tolist(),
+        "factor": scaling.factor.tolist(),
+        "cost_factor": scaling.cost_factor,
+        "units": _units(scaling, scaled, places),
+    }
+
+
+def _units(scaling: Scaling, scaled: str, places: str) -> str:
+    if scaling.kind == "none":
+        return "All numbers are in input units."
+    how = {
+        "unit": "x -> (x - shift) / factor, the longest side of the bounding box becoming 1",
+        "zscore": "x -> (x - shift) / factor, each column's standard deviation becoming 1",
+    }[scaling.kind]
+    return (
+        f"{scaled} are in scaled units: {how}; costs in input "
+        + (
+            "units are cost_factor times as large."
+            if scaling.cost_factor
+            else "units do not exist."
+        )
+        + f" {places} are in input units."
+    )
+
+
+# The terminal.
+
+
+def cost_in_words(cost: float, scaling: Scaling, name: str = "hard cost") -> str:
+    """A cost, with its units where they are not those of the input."""
+    words = f"{name} {cost:.6g}"
+    if scaling.kind != "none":
+        words += f" at scale {scaling.kind}"
+        factor = scaling.cost_factor
+        words += f", {cost * factor:.6g} in input units" if factor else ""
+    return words
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells that stand under each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+
+
+def ending(best: Run, runs: Sequence[Run], files: Sequence[str], folder: Path) -> list[str]:
+    """How it ended, and what was written."""
+    lines = [f"code {best.code.name}: {best.code.message}"]
+    failed = [run for run in runs if run.code.is_failing]
+    if failed:
+        lines.append(
+            f"{len(failed)} of {len(runs)} runs did not converge and were not chosen; "
+            "see report.json"
+        )
+    return [*lines, f"wrote {', '.join(files)} to {folder}"]
