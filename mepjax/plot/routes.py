@@ -183,9 +183,9 @@ def _arrow(
     sizes = f"tail_width={width},head_width={width + 5},head_length={0.7 * width + 5.5}"
     ax.add_patch(
         FancyArrowPatch(
-            tuple(start), tuple(stop), arrowstyle=ArrowStyle(f"simple,{sizes}"), mutation_scale=1, shrinkA=gap,
-            shrinkB=gap, connectionstyle=f"arc3,rad={bend}", facecolor=_ARROW, edgecolor="white",
-            linewidth=0.6, alpha=0.85, zorder=2,
+            tuple(start), tuple(stop), arrowstyle=ArrowStyle(f"simple,{sizes}"), mutation_scale=1,
+            shrinkA=gap, shrinkB=gap, connectionstyle=f"arc3,rad={bend}", facecolor=_ARROW,
+            edgecolor="white", linewidth=0.6, alpha=0.85, zorder=2,
         )
     )  # fmt: skip
 
