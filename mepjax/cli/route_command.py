@@ -220,7 +220,7 @@ def route(
     )  # fmt: skip
     check_folder(out, EVERY, force)
     if nodes is None:
-        ends = " ".join(f"--destination {text}" for text in destination)
+        ends = " ".join(f"--destination {text}" for text in destination or [])
         say(f"No file given: running the {_EXAMPLE} with --facilities {facilities} {ends}.")
     result = _solve(points, network, options)
     files = write_all(out, result, points, _EXAMPLE if nodes is None else str(nodes))

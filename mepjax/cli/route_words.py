@@ -88,7 +88,7 @@ def uses_of(result: Result) -> list[Use]:
         for name, capacity, used in (
             ("entry", network.entry_capacity, result.entry_shares),
             ("facility", network.facility_capacity, result.usage),
-            ("link", network.link_capacity, result.traffic.links),
+            ("link", network.link_capacity, np.asarray(result.traffic.links)),
         )
         if capacity is not None
     ]

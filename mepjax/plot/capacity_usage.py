@@ -142,10 +142,11 @@ def _legend(ax: Any, groups: list[_Group]) -> None:
 
     handles: list[Any] = [Patch(facecolor=style.PALETTE[4], edgecolor="black")]
     labels = ["used"]
-    for equality, line, label in (
+    lines: tuple[tuple[bool, Any, str], ...] = (
         (False, "-", "at most"),
         (True, (0, (1.6, 0.8)), "to be met"),
-    ):
+    )
+    for equality, line, label in lines:
         if any(group.equality == equality for group in groups):
             handles.append(Line2D([], [], color="black", linewidth=2.2, linestyle=line))
             labels.append(label)

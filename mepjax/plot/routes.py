@@ -180,12 +180,12 @@ def _arrow(
     from matplotlib.patches import ArrowStyle, FancyArrowPatch
 
     width = _thickness(share)
-    shape = ArrowStyle.Simple(tail_width=width, head_width=width + 5, head_length=0.7 * width + 5.5)
+    sizes = f"tail_width={width},head_width={width + 5},head_length={0.7 * width + 5.5}"
     ax.add_patch(
         FancyArrowPatch(
-            tuple(start), tuple(stop), arrowstyle=shape, mutation_scale=1, shrinkA=gap,
-            shrinkB=gap, connectionstyle=f"arc3,rad={bend}", facecolor=_ARROW, edgecolor="white",
-            linewidth=0.6, alpha=0.85, zorder=2,
+            tuple(start), tuple(stop), arrowstyle=ArrowStyle(f"simple,{sizes}"), mutation_scale=1,
+            shrinkA=gap, shrinkB=gap, connectionstyle=f"arc3,rad={bend}", facecolor=_ARROW,
+            edgecolor="white", linewidth=0.6, alpha=0.85, zorder=2,
         )
     )  # fmt: skip
 
@@ -239,7 +239,7 @@ def _mark(marker: str, colour: str, name: str) -> Any:
 def _swatch(colour: np.ndarray, name: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=name)
+    return Line2D([], [], linestyle="", marker="o", markersize=6, color=tuple(colour), label=name)
 
 
 def _width(share: float) -> Any:
