@@ -154,8 +154,8 @@ def expected_costs(
     (starts, first), (ends, second) = (
         _samples_of(place, spread) for place, spread in zip((start, end), spreads, strict=True)
     )
-    flat = (places.reshape(-1, places.shape[-1]) for places in (starts, ends))
-    costs = legs.pairwise(*flat, None, origin)
+    d = start.shape[1]
+    costs = legs.pairwise(starts.reshape(-1, d), ends.reshape(-1, d), None, origin)
     costs = costs.reshape(*starts.shape[:2], *ends.shape[:2])
     costs = jnp.einsum("asbt,as,bt->ab", costs, first, second, precision=jax.lax.Precision.HIGHEST)
     return costs if permitted is None else jnp.where(permitted, costs, jnp.inf)

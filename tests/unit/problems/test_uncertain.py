@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ def squared(a, b):
     return ((a - b) ** 2).sum(-1)
 
 
-def build(stage_costs="sqeuclidean", **options):
+def build(stage_costs: Any, **options):
     return mj.FacilityPath(
         mj.paths.Samples(POINTS, SHARES), mj.paths.Samples(ENDS, LIKELY), 2,
         stage_costs=stage_costs, direct=True, **options,
