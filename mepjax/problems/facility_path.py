@@ -527,10 +527,11 @@ class FacilityPath(Problem):
             return energy
         return energy - worth(prices, self.capacities.limits, self._active())
 
-    def _slope(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
-        """Gradient of F in the locations."""
+    def _slope(self, params: Any, flow: StageCosts) -> Float[Array, "k d"]:
+        """Gradient of F in the locations, by the chain rule from traffic: no second recursion."""
         locations, prices = self.split_params(params)
-        return jax.grad(lambda y: self.free_energy(self.join_params(y, prices), beta))(locations)
+        _, pull = jax.vjp(lambda y: self.leg_costs(self.join_params(y, prices)), locations)
+        return pull(flow)[0]
 
     def update(self, params: Any, beta: Scalar) -> Any:
         """The best locations for the present traffic, then the prices that suit them.
@@ -538,10 +539,12 @@ class FacilityPath(Problem):
         For other costs than squared distance a preconditioned gradient step.
         """
         locations, prices = self.split_params(params)
+        flow = self.traffic(params, beta)
         if self._squared:
-            new = self._placed(self.traffic(params, beta), params)
+            new = self._placed(flow, params)
         else:
-            new = locations - self.precondition(params, beta, self._slope(params, beta))
+            stiffness, _, _ = self._stiffness(flow)
+            new = locations - _solve(2 * stiffness, self._slope(params, flow))
         return self.settle(self.join_params(new, prices), beta)
 
     def residual(self, params: Any, beta: Scalar) -> Any:
@@ -553,7 +556,7 @@ class FacilityPath(Problem):
         flow = self.traffic(params, beta)
         _, _, live = self._stiffness(flow)
         stays = locations - jax.lax.stop_gradient(locations)
-        slope = jnp.where(live[:, None], self._slope(params, beta), stays)
+        slope = jnp.where(live[:, None], self._slope(params, flow), stays)
         if prices is None:
             return slope
         return PathParams(slope, self._price_residual(prices, flow, beta))
@@ -595,14 +598,13 @@ class FacilityPath(Problem):
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """Expected cost and path entropy of the Gibbs policy; H = beta^2 dF/dbeta."""
         costs = self._charged(params)
-        energy, slope = jax.value_and_grad(lambda b: self._energy(costs, b))(
-            jnp.asarray(beta, self.nodes.dtype)
+        energy, (flow, slope) = eqx.filter_value_and_grad(lambda pair: self._energy(*pair))(
+            (costs, jnp.asarray(beta, self.nodes.dtype))
         )
         distortion, entropy = energy + beta * slope, beta**2 * slope
         _, prices = self.split_params(params)
         if prices is None:
             return Terms(distortion, entropy)
-        flow = self._flow(costs, beta)
         difference, active = self._gaps(flow)
         paid = worth(prices, use(flow, prices), active)
         return Terms(distortion - paid, entropy, difference)

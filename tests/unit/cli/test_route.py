@@ -189,6 +189,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_failed_solve_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "nodes.csv").write_bytes(FILES["nodes.csv"])
     monkeypatch.setattr(solves.Run, "code", mj.Code.STALLED)
@@ -386,6 +387,7 @@ def test_without_a_file_an_example_runs(tmp_path, monkeypatch, capsys):
     assert (options.facilities, options.max_hops) == (5, 3)
 
 
+@pytest.mark.slow
 def test_hops_direct_legs_and_columns_without_units(tmp_path):
     """One coordinate, z-scores, no hop at all allowed to a node: it goes straight."""
     nodes = tmp_path / "nodes.npy"
@@ -402,6 +404,7 @@ def test_hops_direct_legs_and_columns_without_units(tmp_path):
     assert report["chosen"]["facilities_used"] == 0 and report["scale"]["cost_factor"] is None
 
 
+@pytest.mark.slow
 def test_restarts_keep_the_lowest_hard_cost():
     with jax.enable_x64(False):
         x, end = (np.asarray(a, np.float64) for a in supply_network(30))
@@ -414,6 +417,7 @@ def test_restarts_keep_the_lowest_hard_cost():
     np.testing.assert_allclose(result.entry_shares.sum(), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_entry_shares_are_met_by_soft_and_by_hard_routes(tmp_path):
     nodes, out = tmp_path / "nodes.npy", tmp_path / "out"
     with jax.enable_x64(False):

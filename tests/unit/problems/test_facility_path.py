@@ -406,7 +406,7 @@ BAD = [
     ({"destinations": np.zeros(3)}, ValueError, r"`destinations` must have shape \(number, 2\)"),
     ({"destinations": np.zeros((0, 2))}, ValueError, "`destinations` must have shape"),
     ({"destinations": [np.inf, 0]}, ValueError, "`destinations` must be finite"),
-    ({"destinations": "here"}, ValueError, "could not convert|must be an array of"),
+    ({"destinations": "here"}, TypeError, "must be an array of"),
     ({"weights": np.ones(3)}, ValueError, r"`weights` must have shape \(2,\)"),
     ({"weights": [-1.0, 2.0]}, ValueError, "`weights` must be >= 0; got -1"),
     ({"weights": [0, 0]}, ValueError, "`weights` must not all be zero"),
