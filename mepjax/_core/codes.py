@@ -77,7 +77,8 @@ _MESSAGES = {
         "changes nothing (declare it in `gauge`)."
     ),
     Code.INFEASIBLE: (
-        "No decision satisfies all constraints. Loosen the capacities, masks or limits."
+        "No decision satisfies all constraints, as far as the prices that were found can tell. "
+        "Loosen the capacities, masks or limits."
     ),
     Code.NON_FINITE: (
         "NaN or Inf appeared during the solve although the input was finite. Most likely the data "

@@ -1,5 +1,6 @@
 """What a facility network's cost and locations depend on most."""
 
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -52,35 +53,25 @@ _PLACES = ("nodes", "destinations", "fixed")
 
 def given_arrays(problem: Any) -> dict[str, Array]:
     """Everything a facility network was given that derivatives may be taken in."""
+    names = [name for name in (*_PLACES, "weights") if getattr(problem, name) is not None]
     capacities = problem.capacities
-    found = {
-        "nodes": problem.nodes,
-        "destinations": problem.destinations,
-        "fixed": problem.fixed,
-        "weights": problem.weights,
-        "entry_capacity": None if capacities.entry is None else capacities.entry.limit,
-        "facility_capacity": None if capacities.facility is None else capacities.facility.limit,
-        "link_capacity": None if capacities.link is None else capacities.link.limit,
-    }
-    return {name: array for name, array in found.items() if array is not None}
+    limited = [f.name for f in fields(capacities) if getattr(capacities, f.name) is not None]
+    names += [f"{name}_capacity" for name in limited]
+    return {name: _named(problem, name) for name in names}
 
 
-def _places_of(problem: Any, names: tuple[str, ...]) -> list[Any]:
-    fields = {name: getattr(problem, name) for name in (*_PLACES, "weights")}
-    for name in ("entry", "facility", "link"):
-        capacity = getattr(problem.capacities, name)
-        fields[f"{name}_capacity"] = None if capacity is None else capacity.limit
-    return [fields[name] for name in names]
+def _named(problem: Any, name: str) -> Array:
+    kind, _, capacity = name.partition("_")
+    return getattr(problem.capacities, kind).limit if capacity else getattr(problem, name)
 
 
 @eqx.filter_jit
 def find_sensitivities(problem: Any, params: Any, beta: Scalar) -> Sensitivities:
     """`Sensitivities` at a solution; one linear solve per coordinate of the locations."""
     data = given_arrays(problem)
-    names = tuple(data)
 
     def at(data: dict[str, Array]) -> Any:
-        return eqx.tree_at(lambda p: _places_of(p, names), problem, [data[n] for n in names])
+        return eqx.tree_at(lambda p: [_named(p, name) for name in data], problem, list(data.values()))
 
     energy = jax.grad(lambda data: at(data).free_energy(params, beta))(data)
 

@@ -1,5 +1,6 @@
 """Places that are known by a distribution only."""
 
+import contextlib
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._core import arrays, checks
-from .legs import FreeLegs, FunctionLegs, Legs, SquaredLegs
+from .legs import FreeLegs, Legs, SquaredLegs
 
 
 class Samples(eqx.Module):
@@ -84,11 +85,12 @@ def split_spread(owner: str, name: str, value: Any, dtype: Any) -> tuple[Any, Sp
                 f"{owner}: weights of the Samples `{name}` must have shape {shape} or "
                 f"{shape[1:]}; got {weights.shape}."
             )
-        weights = jnp.broadcast_to(weights, shape)
-        weights = weights / jnp.sum(weights, axis=1, keepdims=True)
-        mean = jnp.einsum("ps,psd->pd", weights, points, precision=jax.lax.Precision.HIGHEST)
-        offsets = points - mean[:, None]
-        variance = jnp.sum(weights * jnp.sum(offsets**2, axis=2), axis=1)
+        with _seen_now(points, weights):
+            weights = jnp.broadcast_to(weights, shape)
+            weights = weights / jnp.sum(weights, axis=1, keepdims=True)
+            mean = jnp.einsum("ps,psd->pd", weights, points, precision=jax.lax.Precision.HIGHEST)
+            offsets = points - mean[:, None]
+            variance = jnp.sum(weights * jnp.sum(offsets**2, axis=2), axis=1)
         return mean, Spread(variance, offsets, weights)
     if isinstance(value, Covariance):
         mean = arrays.as_float_array(name, value.mean, dtype)
@@ -104,9 +106,16 @@ def split_spread(owner: str, name: str, value: Any, dtype: Any) -> tuple[Any, Sp
                 f"{owner}: covariance of `{name}` must have shape {(places, d, d)} or {(d, d)}; "
                 f"got {covariance.shape}."
             )
-        trace = jnp.trace(covariance, axis1=-2, axis2=-1)
-        return mean, Spread(jnp.broadcast_to(trace, (places,)), None, None)
+        with _seen_now(covariance):
+            trace = jnp.broadcast_to(jnp.trace(covariance, axis1=-2, axis2=-1), (places,))
+        return mean, Spread(trace, None, None)
     return value, None
+
+
+def _seen_now(*values: Any) -> Any:
+    """Under an outer trace, keep what follows from concrete values concrete, to be checked."""
+    concrete = checks.is_concrete(*values)
+    return jax.ensure_compile_time_eval() if concrete else contextlib.nullcontext()
 
 
 def check_known_enough(
@@ -115,7 +124,7 @@ def check_known_enough(
     """Raise `ValueError` where a covariance does not determine an expected cost."""
     if spread is None or spread.offsets is not None:
         return
-    if any(isinstance(leg, FunctionLegs) for leg in legs):
+    if not all(isinstance(leg, SquaredLegs | FreeLegs) for leg in legs):
         raise ValueError(
             f"{owner}: `{name}` given as Covariance determines expected squared distances only; "
             "give Samples for other `stage_costs`."

@@ -94,3 +94,23 @@ def test_free_energy_is_differentiable_in_samples():
 def test_bad_uncertainty_is_named(nodes, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         mj.FacilityPath(nodes, np.ones(2), 2, **options)
+
+
+def test_concrete_samples_are_checked_under_a_trace_too():
+    @jax.jit
+    def run(y):
+        nodes = mj.paths.Samples(POINTS, [1.0, 1.0, -0.5])
+        return mj.FacilityPath(nodes, np.ones(2), 2).free_energy(y, 1.0)
+
+    with pytest.raises(ValueError, match="`nodes.weights` must be >= 0"):
+        run(Y)
+
+
+def test_the_baseline_is_placed_for_uncertain_nodes():
+    # One node, one facility, the cost of a distance: the place is the samples' median.
+    points = np.array([[[0.0], [1.0], [9.0]]])
+    problem = mj.FacilityPath(
+        mj.paths.Samples(points), np.array([4.0]), 1, stage_costs=smooth_distance
+    )
+    found = problem.locate_then_route(key=jax.random.key(0), schedule=mj.Explicit([0.5, 1.0]))
+    np.testing.assert_allclose(found.locations, [[1.0]], atol=0.02)
