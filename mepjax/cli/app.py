@@ -11,14 +11,29 @@ import typer
 import mepjax as mj
 
 from ..datasets import four_square
-from .cluster import Options, Result, long_runs
+from .cluster import Options, long_runs
 from .cluster import cluster as solve
 from .console import Group, guarded, number, refuse_without_file, say
 from .errors import CommandError
 from .files import check_folder
 from .names import EVERY
+from .options import (
+    ArrayName,
+    BetaMax,
+    BetaMin,
+    Columns,
+    Factor,
+    Float64,
+    Force,
+    Header,
+    Ids,
+    Lonlat,
+    Out,
+    Seed,
+    Weights,
+)
 from .points import Points, read_matrix, read_points
-from .progress import Bar, interruptible, on_terminal
+from .progress import with_bar
 from .report import summary, write_all
 from .route_command import route
 
@@ -112,44 +127,12 @@ def cluster(
             show_default=False,
         ),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Coordinates: names or 0-based indices, such as x,y or 2,3.",
-            show_default="all but weights and ids",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Column of weights >= 0, by name or index.", show_default="equal"),
-    ] = None,
-    ids: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of names of the points, by name or index, carried to the results.",
-            show_default="none",
-        ),
-    ] = None,
-    lonlat: Annotated[
-        bool,
-        typer.Option(
-            "--lonlat",
-            help="The coordinates are degrees of longitude and latitude, in columns of such names "
-            "or the two --columns in this order. Results are written as GeoJSON too.",
-        ),
-    ] = False,
-    array: Annotated[
-        str | None,
-        typer.Option(help="Which array of an NPZ file.", show_default="the only one"),
-    ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="Whether the first line holds names.",
-            show_default="found from the file",
-        ),
-    ] = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    ids: Ids = None,
+    lonlat: Lonlat = False,
+    array: ArrayName = None,
+    header: Header = None,
     scale: Annotated[
         str | None,
         typer.Option(
@@ -167,28 +150,16 @@ def cluster(
             show_default="4 for softmax autonomy, else 2",
         ),
     ] = None,
-    seed: Annotated[int, number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
-    beta_min: Annotated[
-        float | None,
-        number("--beta-min", float, help="First beta.", show_default="half the first transition"),
-    ] = None,
-    beta_max: Annotated[
-        float | None,
-        number(
-            "--beta-max", float, help="Last beta.", show_default="10000 times the first transition"
-        ),
-    ] = None,
-    factor: Annotated[
-        float, number("--factor", float, help="Growth of beta from stage to stage.")
-    ] = _DEFAULTS.factor,
-    float64: Annotated[
-        bool, typer.Option("--float64", help="Compute in double precision.")
-    ] = False,
+    seed: Seed = _DEFAULTS.seed,
+    beta_min: BetaMin = None,
+    beta_max: BetaMax = None,
+    factor: Factor = _DEFAULTS.factor,
+    float64: Float64 = False,
     animate: Annotated[
         bool, typer.Option("--animate", help="Also write anneal.gif, a film of the anneal.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mepjax-out"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite earlier results.")] = False,
+    out: Out = Path("mepjax-out"),
+    force: Force = False,
 ) -> None:
     """Cluster points that may override where they are told to go.
 
@@ -230,7 +201,7 @@ def cluster(
         if example_autonomy:
             what += f" --kappa {kappa} --temperature {temperature}"
         say(f"No file given: running the {_EXAMPLE} with {what}.")
-    result = _solve(data, options)
+    result = with_bar(lambda bar: solve(data.x, options, data.weights, bar), long_runs(options))
     files = write_all(out, result, data, _EXAMPLE if points is None else str(points))
     say(*summary(result, data, out, files))
 
@@ -239,13 +210,6 @@ def _example() -> Points:
     with jax.enable_x64(False):
         x, _ = four_square(400)
     return Points(np.asarray(x, np.float64), ("x", "y"), None)
-
-
-def _solve(data: Points, options: Options) -> Result:
-    if not on_terminal():
-        return interruptible(lambda: solve(data.x, options, data.weights))
-    with Bar(long_runs(options)) as bar:
-        return interruptible(lambda: solve(data.x, options, data.weights, bar))
 
 
 app.command()(route)

@@ -168,12 +168,15 @@ def read_capacity(option: str, text: str, m: int) -> Capacity:
     return Capacity(values, equal)
 
 
-def read_link_capacity(path: Path, m: int) -> Capacity:
+def read_link_capacity(file: str, m: int) -> Capacity:
     """Bounds (M, M) on the traffic from the facility of the row to that of the column.
+
+    After `=` before the file's name they are to be met exactly.
 
     **Raises:** `CommandError` for a table of another shape, negative numbers or NaN.
     """
-    table = read_plain(path, "--link-capacity")
+    equal = file.startswith("=")
+    table = read_plain(Path(file.removeprefix("=")), "--link-capacity")
     if (table.n, table.width) != (m, m):
         raise CommandError(
             f"{table.what}: got {table.n} rows and {table.width} columns; expected {m} and {m} for "
@@ -185,6 +188,6 @@ def read_link_capacity(path: Path, m: int) -> Capacity:
         row, column = (int(index) for index in wrong[0])
         raise CommandError(
             f"{table.what}, {table.where(row)}: got {values[row, column]:g}; expected a number >= 0"
-            ", or inf for no bound."
+            ", or inf for no limit."
         )
-    return Capacity(values)
+    return Capacity(values, equal)

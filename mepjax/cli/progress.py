@@ -79,3 +79,11 @@ class Bar:
 def on_terminal() -> bool:
     """Whether anybody would see a bar."""
     return sys.stderr.isatty()
+
+
+def with_bar(solve: Callable[[Bar | None], T], total: int) -> T:
+    """`solve` with a bar over `total` anneals if anybody would see one, open to Ctrl-C."""
+    if not on_terminal():
+        return interruptible(lambda: solve(None))
+    with Bar(total) as bar:
+        return interruptible(lambda: solve(bar))

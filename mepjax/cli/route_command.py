@@ -20,9 +20,24 @@ from .network import (
     read_link_capacity,
     read_links,
 )
+from .options import (
+    ArrayName,
+    BetaMax,
+    BetaMin,
+    Columns,
+    Factor,
+    Float64,
+    Force,
+    Header,
+    Ids,
+    Lonlat,
+    Out,
+    Seed,
+    Weights,
+)
 from .points import Points, read_points
-from .progress import Bar, interruptible, on_terminal
-from .route import Options, Result, long_runs
+from .progress import with_bar
+from .route import Options, long_runs
 from .route import route as solve
 from .route_report import summary, write_all
 
@@ -91,58 +106,22 @@ def route(
         ),
     ] = None,
     link_capacity: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="File of M x M bounds on the traffic between facilities; inf for none.",
+            help="File of M x M bounds on the traffic between facilities, inf for none; after = "
+            "it is to be met.",
             show_default=False,
         ),
     ] = None,
     direct: Annotated[
         bool, typer.Option("--direct", help="Nodes may go straight to a destination.")
     ] = False,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Coordinates: names or 0-based indices, such as x,y or 2,3.",
-            show_default="all but weights and ids",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "--weight",
-            help="Column of weights >= 0, by name or index.",
-            show_default="equal",
-        ),
-    ] = None,
-    ids: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of names of the nodes, by name or index, carried to the results.",
-            show_default="none",
-        ),
-    ] = None,
-    lonlat: Annotated[
-        bool,
-        typer.Option(
-            "--lonlat",
-            help="The coordinates are degrees of longitude and latitude, in columns of such names "
-            "or the two --columns in this order. Results are written as GeoJSON too.",
-        ),
-    ] = False,
-    array: Annotated[
-        str | None,
-        typer.Option(help="Which array of an NPZ file.", show_default="the only one"),
-    ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="Whether the first line holds names.",
-            show_default="found from the file",
-        ),
-    ] = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    ids: Ids = None,
+    lonlat: Lonlat = False,
+    array: ArrayName = None,
+    header: Header = None,
     scale: Annotated[
         str | None,
         typer.Option(
@@ -160,25 +139,13 @@ def route(
             show_default=str(_DEFAULTS.starts),
         ),
     ] = None,
-    seed: Annotated[int, number("--seed", int, help="Of the random numbers.")] = _DEFAULTS.seed,
-    beta_min: Annotated[
-        float | None,
-        number("--beta-min", float, help="First beta.", show_default="half the first transition"),
-    ] = None,
-    beta_max: Annotated[
-        float | None,
-        number(
-            "--beta-max", float, help="Last beta.", show_default="10000 times the first transition"
-        ),
-    ] = None,
-    factor: Annotated[
-        float, number("--factor", float, help="Growth of beta from stage to stage.")
-    ] = _DEFAULTS.factor,
-    float64: Annotated[
-        bool, typer.Option("--float64", help="Compute in double precision.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mepjax-out"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite earlier results.")] = False,
+    seed: Seed = _DEFAULTS.seed,
+    beta_min: BetaMin = None,
+    beta_max: BetaMax = None,
+    factor: Factor = _DEFAULTS.factor,
+    float64: Float64 = False,
+    out: Out = Path("mepjax-out"),
+    force: Force = False,
 ) -> None:
     """Place facilities and route nodes through them to a destination, both at once.
 
@@ -222,7 +189,7 @@ def route(
     if nodes is None:
         ends = " ".join(f"--destination {text}" for text in destination or [])
         say(f"No file given: running the {_EXAMPLE} with --facilities {facilities} {ends}.")
-    result = _solve(points, network, options)
+    result = with_bar(lambda bar: solve(points, network, options, bar), long_runs(options))
     files = write_all(out, result, points, _EXAMPLE if nodes is None else str(nodes))
     say(*summary(result, points, out, files))
 
@@ -232,10 +199,3 @@ def _example(destination: list[str] | None) -> tuple[Points, list[str]]:
         x, end = supply_network(200)
     text = ",".join(f"{value:g}" for value in np.asarray(end).tolist())
     return Points(np.asarray(x, np.float64), ("x", "y"), None), destination or [text]
-
-
-def _solve(points: Points, network: Network, options: Options) -> Result:
-    if not on_terminal():
-        return interruptible(lambda: solve(points, network, options))
-    with Bar(long_runs(options)) as bar:
-        return interruptible(lambda: solve(points, network, options, bar))

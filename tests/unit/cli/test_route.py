@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import mepjax as mj
-from mepjax.cli import names, route_command
+from mepjax.cli import names, network, route_command
 from mepjax.cli import route as solves
 from mepjax.cli.app import run
 from mepjax.cli.network import Network
@@ -187,6 +187,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert len(captured.err) < 700
     assert re.search(says, captured.err), captured.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_link_capacities_are_bounds_or_after_an_equals_sign_to_be_met(tmp_path):
+    file = tmp_path / "links.csv"
+    file.write_text("inf,0.5\n1,inf\n")
+    bounds = network.read_link_capacity(str(file), 2)
+    targets = network.read_link_capacity(f"={file}", 2)
+    assert (bounds.equal, targets.equal) == (False, True)
+    np.testing.assert_array_equal(targets.values, [[np.inf, 0.5], [1, np.inf]])
 
 
 @pytest.mark.slow
@@ -381,9 +390,9 @@ def test_without_a_file_an_example_runs(tmp_path, monkeypatch, capsys):
         "--destination 4,7."
     )
     assert last == "done"
-    ((points, network, options),) = asked
+    ((points, wanted, options, _),) = asked
     assert points.x.shape == (200, 2) and points.names == ("x", "y")
-    np.testing.assert_array_equal(network.destinations, [[4, 7]])
+    np.testing.assert_array_equal(wanted.destinations, [[4, 7]])
     assert (options.facilities, options.max_hops) == (5, 3)
 
 
