@@ -37,8 +37,10 @@ from .capacities import (
     worth,
 )  # fmt: skip
 from .hard_paths import HardPaths, LocateThenRoute, assign
-from .legs import FreeLegs, FunctionLegs, Legs, as_stage_costs
+from .legs import FreeLegs, Legs, SquaredLegs, as_stage_costs, cost_of, for_places
+from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
+from .location_hessian import location_hessian
 from .path_sensitivities import Sensitivities, find_sensitivities
 from .paths import Policies
 from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
@@ -72,9 +74,11 @@ class FacilityPath(Problem):
     - `links`: `mepjax.paths.Links`, or the boolean (M, M) mask between facilities alone. A
         facility from which no destination can be reached is never used.
     - `max_hops`: most facilities on the path of each node, an int or shape (N,); default n_stages.
-    - `stage_costs`: `"sqeuclidean"`, or a function of two points (d,) that gives the cost of the
-        leg from the first to the second, differentiable where the points differ. To
-        differentiate its parameters make it an `equinox.Module`. Three of these,
+    - `stage_costs`: the name of a cost, such as `"sqeuclidean"`, `"euclidean"` or
+        `"great_circle"` (of longitudes and latitudes in degrees, in km), an instance of a smooth
+        one from `mepjax.costs`, or a function of two points (d,) that gives the cost of the leg
+        from the first to the second, differentiable where the points differ. To differentiate
+        its parameters make it an `equinox.Module`. Three of these,
         (entry, link, exit), where legs differ in kind, with `None` for legs that are free; what
         goes straight to a destination costs as an entry does.
     - `entry_capacity`: share of the weight that may enter at each facility, shape (M,); its sum
@@ -190,6 +194,11 @@ class FacilityPath(Problem):
             as_capacity(_OWNER, "link_capacity", link_capacity, (m, m), dtype),
         )
         checks.enforce(self.checks())
+        self.stage_costs = jax.tree.map(
+            lambda legs: for_places(legs, self.nodes, self.weights),
+            self.stage_costs,
+            is_leaf=lambda legs: isinstance(legs, Legs),
+        )
         self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
 
     def _places(self, name: str, places: Array) -> Array:
@@ -237,6 +246,10 @@ class FacilityPath(Problem):
             checks.check_finite(_OWNER, "stage_costs", leaf)
             for leaf in jax.tree.leaves(eqx.filter(self.stage_costs, eqx.is_inexact_array))
         ]
+        for legs, places in zip(
+            self._legs, (self.nodes, self.nodes, self.destinations), strict=True
+        ):
+            found += checks_of_legs(legs, places)
         found += [
             checks.check_range(_OWNER, "weights", self.weights, low=0.0),
             checks.Check(
@@ -285,7 +298,7 @@ class FacilityPath(Problem):
     @property
     def _squared(self) -> bool:
         """Whether every leg costs the squared distance or nothing."""
-        return not any(isinstance(legs, FunctionLegs) for legs in self._legs)
+        return all(isinstance(legs, SquaredLegs | FreeLegs) for legs in self._legs)
 
     @property
     def convex_at_zero(self) -> bool:
@@ -390,14 +403,14 @@ class FacilityPath(Problem):
             return energy - worth(prices, self.capacities.limits, active)
 
         rows = self._price_gauge()
+        if rows is not None:
+            rows = orthonormal_rows(jax.vmap(lambda row: ravel_pytree(row)[0])(rows))
         dual = Dual(
-            jax.value_and_grad(value),
-            ravel_pytree(self.capacities.free(self.direct))[0],
-            ravel_pytree(active)[0],
-            None
-            if rows is None
-            else orthonormal_rows(jax.vmap(lambda r: ravel_pytree(r)[0])(rows)),
-            jnp.asarray(beta, flat.dtype),
+            value_and_gap=jax.value_and_grad(value),
+            free=ravel_pytree(self.capacities.free(self.direct))[0],
+            active=ravel_pytree(active)[0],
+            gauge=rows,
+            beta=jnp.asarray(beta, flat.dtype),
         )
         return dual, flat, shaped
 
@@ -536,15 +549,15 @@ class FacilityPath(Problem):
     def update(self, params: Any, beta: Scalar) -> Any:
         """The best locations for the present traffic, then the prices that suit them.
 
-        For other costs than squared distance a preconditioned gradient step.
+        For other costs than squared distance one step of Newton's method towards them.
         """
         locations, prices = self.split_params(params)
         flow = self.traffic(params, beta)
         if self._squared:
             new = self._placed(flow, params)
         else:
-            stiffness, _, _ = self._stiffness(flow)
-            new = locations - _solve(2 * stiffness, self._slope(params, flow))
+            move = self._solve_metric(params, flow, self._slope(params, flow))
+            new = locations - move
         return self.settle(self.join_params(new, prices), beta)
 
     def residual(self, params: Any, beta: Scalar) -> Any:
@@ -575,21 +588,57 @@ class FacilityPath(Problem):
         return gaps(use(flow, limits), limits, active), active
 
     def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
-        """2 S in every coordinate, with S the weighted Laplacian of the traffic."""
-        stiffness, _, _ = self._stiffness(self.traffic(params, beta))
+        """The Hessian of D in the locations at fixed traffic, made positive definite.
 
-        def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
-            return 2 * jnp.matmul(stiffness, v, precision=_HIGHEST)
+        For squared distance it is 2 S in every coordinate, with S the Laplacian of the traffic.
+        """
+        flow = self.traffic(params, beta)
+        if self._squared:
+            stiffness, _, _ = self._stiffness(flow)
 
-        structure = jax.ShapeDtypeStruct(self._shape, stiffness.dtype)
+            def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
+                return 2 * jnp.matmul(stiffness, v, precision=_HIGHEST)
+
+        else:
+            hessian = self._hessian(params, flow)
+
+            def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
+                return jnp.matmul(hessian, v.ravel(), precision=_HIGHEST).reshape(v.shape)
+
+        structure = jax.ShapeDtypeStruct(self._shape, self.nodes.dtype)
         return lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag)
 
     def precondition(
         self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
-        """Solve with `metric`: one small factorisation for all coordinates."""
-        stiffness, _, _ = self._stiffness(self.traffic(params, beta))
-        return _solve(2 * stiffness, vector)
+        """Solve with `metric`: one small factorisation."""
+        return self._solve_metric(params, self.traffic(params, beta), vector)
+
+    def _solve_metric(
+        self, params: Any, flow: StageCosts, vector: Float[Array, "k d"]
+    ) -> Float[Array, "k d"]:
+        if self._squared:
+            stiffness, _, _ = self._stiffness(flow)
+            return _solve(2 * stiffness, vector)
+        return _solve(self._hessian(params, flow), vector.reshape(-1, 1)).reshape(vector.shape)
+
+    def _hessian(self, params: Any, flow: StageCosts) -> Float[Array, "size size"]:
+        locations, prices = self.split_params(params)
+        _, link, _ = self._legs
+        _, _, live = self._stiffness(flow)
+
+        def cost(legs: Float[Array, "a b"], traffic: Float[Array, "a b"]) -> Float[Array, ""]:
+            return jnp.sum(traffic * jnp.where(jnp.isposinf(legs), 0.0, legs))
+
+        def ends(locations: Float[Array, "k d"]) -> Float[Array, ""]:
+            costs = self.leg_costs(self.join_params(locations, prices))
+            return cost(costs.first, flow.first) + cost(costs.last, flow.last)
+
+        def between(locations: Float[Array, "k d"]) -> Float[Array, ""]:
+            _, y, _, origin = self._relative(self.join_params(locations, prices))
+            return cost(link.pairwise(y, y, self._between(), origin), flow.links)
+
+        return location_hessian(ends, between, locations, live)
 
     def policy(self, params: Any, beta: Scalar) -> Float[Array, "n choices"]:
         """Log probability of each node's first facility, then of each destination if `direct`."""
@@ -712,12 +761,13 @@ class FacilityPath(Problem):
 
         stiff / (2 lambda_max(Cov(x) + 2 (1 - rbar) m m^T)) with m half of what separates nodes
         from destination; elsewhere (masks, hop limits, direct legs, fixed facilities, several
-        destinations, other costs) the same number serves as a reference. 1 for data at one point.
+        destinations) the same number serves as a reference. Other costs are taken as squared
+        distances between `AbstractCost.embed` of the places. 1 for data at one point.
         """
         stiff, rbar = _coincident(self.total, self.n_stages, self.self_loops)
         entry, _, end = (not isinstance(legs, FreeLegs) for legs in self._legs)
-        x, z = jax.lax.stop_gradient((self.nodes, self.destinations))
         shares = jax.lax.stop_gradient(self._shares())
+        x, z = trees.stop_gradient(self)._as_squared(shares)
         origin = shares @ x
         x, z = x - origin, z - origin
         x, centre = x - shares @ x, jnp.mean(z, axis=0)
@@ -733,6 +783,23 @@ class FacilityPath(Problem):
             stiff = stiff / 2  # exact for one stage with a free exit, which is clustering
         largest = jnp.linalg.eigvalsh(pull)[-1]
         return jnp.where(largest > 0, stiff / (2 * jnp.where(largest > 0, largest, 1.0)), 1.0)
+
+    def _as_squared(self, shares: Float[Array, " n"]) -> tuple[Array, Array]:
+        """Nodes and destinations between which squared distance is like the costs."""
+        if self._squared:
+            return self.nodes, self.destinations
+        entry, _, end = (cost_of(legs) for legs in self._legs)
+        cost = entry if end is None else end if entry is None else entry
+        assert cost is not None
+        places = jnp.concatenate([self.nodes, self.destinations])
+        if cost.translation_invariant:
+            places = places - self.origin
+        # Seen from between the nodes: what is near a destination has a kink there.
+        count = self.destinations.shape[0]
+        start, ends = jnp.zeros_like(shares), jnp.full((count,), 1 / count, places.dtype)
+        weights = (start, ends) if entry is None else (shares, 0 * ends)
+        embedded = cost.embed(places, jnp.concatenate(weights))
+        return embedded[:-count], embedded[-count:]
 
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
@@ -794,6 +861,9 @@ class FacilityPath(Problem):
             self.nodes, self.destinations, self.n_facilities, weights=self.weights,
             fixed=self.fixed, n_stages=1, stage_costs=(entry, None, None),
         )  # fmt: skip
+        alone = eqx.tree_at(
+            lambda p: p.node_spread, alone, self.node_spread, is_leaf=lambda leaf: leaf is None
+        )
         solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
         return LocateThenRoute(solution.params, self.harden(solution.params), solution.code)
 

@@ -10,6 +10,10 @@ from jaxtyping import Array, Bool, Float
 
 from .._core import checks
 from .._core.distances import squared_euclidean
+from .costs.base import AbstractCost
+from .costs.function import CostFunction
+from .costs.names import NAMES, as_cost
+from .costs.quadratic import SquaredEuclidean
 
 
 class SquaredLegs(eqx.Module):
@@ -59,6 +63,25 @@ class FunctionLegs(eqx.Module):
         return jax.vmap(by_end, in_axes=(0, None, 0))(start, end, permitted)
 
 
+class CostLegs(eqx.Module):
+    """A cost of clustering, from the start of the leg to its end."""
+
+    cost: AbstractCost
+
+    def pairwise(
+        self,
+        start: Float[Array, "s d"],
+        end: Float[Array, "e d"],
+        permitted: Bool[Array, "s e"] | None,
+        origin: Float[Array, " d"],
+    ) -> Float[Array, "s e"]:
+        """Costs of all legs, +inf where not permitted."""
+        if not self.cost.translation_invariant:
+            start, end = start + origin, end + origin
+        costs = self.cost.pairwise(start, end)
+        return costs if permitted is None else jnp.where(permitted, costs, jnp.inf)
+
+
 class FreeLegs(eqx.Module):
     """Legs that cost nothing."""
 
@@ -75,7 +98,28 @@ class FreeLegs(eqx.Module):
         return nothing if permitted is None else jnp.where(permitted, nothing, jnp.inf)
 
 
-Legs = SquaredLegs | FunctionLegs | FreeLegs
+Legs = SquaredLegs | FunctionLegs | CostLegs | FreeLegs
+
+
+def cost_of(legs: Legs) -> AbstractCost | None:
+    """The legs as a cost of clustering between places relative to no origin; `None`: free."""
+    if isinstance(legs, SquaredLegs):
+        return SquaredEuclidean()
+    if isinstance(legs, FunctionLegs):
+        return CostFunction(legs.fn)
+    return legs.cost if isinstance(legs, CostLegs) else None
+
+
+def for_places(legs: Legs, places: Array, weights: Array) -> Legs:
+    """Legs with what their cost leaves to the data filled in."""
+    return CostLegs(legs.cost.for_data(places, weights)) if isinstance(legs, CostLegs) else legs
+
+
+def checks_of(legs: Legs, places: Array) -> tuple[checks.Check, ...]:
+    """Conditions on a cost's own arrays and on places it is between."""
+    if not isinstance(legs, CostLegs):
+        return ()
+    return (*legs.cost.check(places.shape[1]), *legs.cost.check_data(places))
 
 
 def as_stage_costs(stage_costs: Any) -> Legs | tuple[Legs, Legs, Legs]:
@@ -99,16 +143,28 @@ def as_stage_costs(stage_costs: Any) -> Legs | tuple[Legs, Legs, Legs]:
     return entry, link, end
 
 
+def _is_name(stage_costs: Any) -> bool:
+    return isinstance(stage_costs, str) and stage_costs in NAMES
+
+
 def _as_legs(stage_costs: Any, *, none_is_free: bool) -> Legs:
     if isinstance(stage_costs, Legs):
         return stage_costs
-    if isinstance(stage_costs, str) and stage_costs == "sqeuclidean":
-        return SquaredLegs()
     if stage_costs is None and none_is_free:
         return FreeLegs()
+    if isinstance(stage_costs, AbstractCost) or _is_name(stage_costs):
+        cost = as_cost(stage_costs)
+        if not cost.smooth:
+            raise ValueError(
+                f"FacilityPath: `stage_costs` {type(cost).__name__} has no second derivatives "
+                "where locations would come to rest; use a smooth cost such as "
+                "mepjax.costs.Euclidean()."
+            )
+        return SquaredLegs() if isinstance(cost, SquaredEuclidean) else CostLegs(cost)
     if not callable(stage_costs) or isinstance(stage_costs, type):
         raise TypeError(
-            'FacilityPath: `stage_costs` must be "sqeuclidean", a function of two points, or '
+            'FacilityPath: `stage_costs` must be the name of a cost, such as "sqeuclidean" or '
+            '"euclidean", an instance of a class in mepjax.costs, a function of two points, or '
             f"three of these for (entry, link, exit); got {stage_costs!r}."
         )
     for cell in getattr(stage_costs, "__closure__", None) or ():
