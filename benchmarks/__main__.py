@@ -5,7 +5,7 @@ import sys
 
 from .measure import environment, save, table
 
-NAMES = ("compile", "autonomy_step", "em_step", "supply_network")
+NAMES = ("compile", "autonomy_step", "em_step", "supply_network", "p_median")
 
 
 def main(names: list[str]) -> int:

@@ -31,6 +31,13 @@ def first_call(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def clocked(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """What a call returns, and its seconds."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(call(*args))
+    return result, time.perf_counter() - start
+
+
 def temporary_bytes(function: Callable[..., Any], *args: Any) -> int:
     """Memory of the compiled program beside its inputs and outputs."""
     analysis = jax.jit(function).lower(*args).compile().memory_analysis()
