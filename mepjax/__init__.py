@@ -20,6 +20,7 @@ from .engine.detector import (
     gradients,
     sensitivity,
 )
+from .engine.distinct import n_distinct
 from .engine.monitor import Progress, print_progress
 from .engine.problem import Problem, Terms
 from .engine.record import Record
@@ -114,6 +115,7 @@ __all__ = [
     "datasets",
     "estimators",
     "gradients",
+    "n_distinct",
     "paths",
     "plot",
     "print_progress",
