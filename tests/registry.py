@@ -240,8 +240,8 @@ def bounded_visits(k: int, dtype: Any) -> dict[str, Any]:
 def all_bounded(k: int, dtype: Any) -> dict[str, Any]:
     links = np.full((k, k), 0.15)
     return {
-        "entry_capacity": jnp.asarray(np.full(k, 1.0 if k < 3 else 0.45), dtype),
-        "facility_capacity": jnp.asarray(np.full(k, 2.0 if k < 3 else 0.5), dtype),
+        "entry_capacity": jnp.asarray(np.full(k, 1.0 if k < 3 else 0.5), dtype),
+        "facility_capacity": jnp.asarray(np.full(k, 2.0 if k < 3 else 0.6), dtype),
         "link_capacity": jnp.asarray(links, dtype),
     }
 

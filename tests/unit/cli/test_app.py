@@ -260,6 +260,7 @@ def _assert_drawn(path):
     assert 0.0005 < np.mean(colourful) < 0.5
 
 
+@pytest.mark.slow
 def test_softmax_autonomy_keeps_the_best_and_tells_what_ignoring_costs(points, tmp_path):
     out = tmp_path / "out"
     result = _invoke(

@@ -24,6 +24,8 @@ def test_scipy_has_its_array_api_switched_on():
     assert isinstance(array, type(array_api_strict.zeros(1)))
 
 
+# Some fifty, on data of many shapes, for each of which an anneal is compiled.
+@pytest.mark.slow
 @checks.parametrize_with_checks([AutonomyAwareClustering()])
 def test_the_default_passes(estimator, check):
     _run(check, estimator)

@@ -287,6 +287,7 @@ def test_data_frames_in_and_out(library, name):
 # --- In the company of scikit-learn. -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_grid_search_in_a_pipeline():
     pipeline = make_pipeline(StandardScaler(), estimator())
     name = "autonomyawareclustering"

@@ -38,6 +38,7 @@ def _lines(axes: Any) -> np.ndarray:
     return np.array([s[0, 1] for c in axes.collections for s in c.get_segments()])
 
 
+@pytest.mark.slow
 def test_every_kind_of_capacity_has_its_bars_and_lines():
     problem, params, axes = _draw(
         entry_capacity=mj.Equal(np.array([0.5, 0.5])),

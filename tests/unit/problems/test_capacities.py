@@ -110,6 +110,7 @@ def test_capacities_vmap_and_price_is_the_derivative_of_free_energy():
     assert values.shape == (2,)
 
 
+@pytest.mark.slow
 def test_infeasible_lane_leaves_the_other_alone():
     links = mj.paths.Links(entry=np.tile([True, False], (12, 1)), exit=np.array([[False], [True]]))
 

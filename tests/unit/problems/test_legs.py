@@ -82,7 +82,9 @@ def _median_cost(points):
     starts = [points.mean(0), *points]
     total = lambda y: np.linalg.norm(points - y, axis=1).sum()  # noqa: E731
     options = {"xatol": 1e-10, "fatol": 1e-12}
-    runs = (scipy.optimize.minimize(total, s, method="Nelder-Mead", options=options) for s in starts)
+    runs = (
+        scipy.optimize.minimize(total, s, method="Nelder-Mead", options=options) for s in starts
+    )
     return min(run.fun for run in runs)
 
 
