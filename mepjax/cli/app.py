@@ -201,7 +201,10 @@ def cluster(
         if example_autonomy:
             what += f" --kappa {kappa} --temperature {temperature}"
         say(f"No file given: running the {_EXAMPLE} with {what}.")
-    result = with_bar(lambda bar: solve(data.x, options, data.weights, bar), long_runs(options))
+    result = with_bar(
+        lambda bar: solve(data.x, options, data.weights, bar, data.lonlat),
+        long_runs(options),
+    )
     files = write_all(out, result, data, _EXAMPLE if points is None else str(points))
     say(*summary(result, data, out, files))
 

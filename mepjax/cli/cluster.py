@@ -161,19 +161,24 @@ def long_runs(options: Options) -> int:
 
 
 def cluster(
-    x: np.ndarray, options: Options, weights: np.ndarray | None = None, watch: Watch | None = None
+    x: np.ndarray,
+    options: Options,
+    weights: np.ndarray | None = None,
+    watch: Watch | None = None,
+    lonlat: tuple[int, int] | None = None,
 ) -> Result:
     """Cluster with every restart in every suitable way, and keep the lowest hard cost.
 
     Softmax autonomy moves with the centres, so that no single way is always best: an exact anneal
     and a frozen one polished by an exact solve at the last beta are both done. Centres found
     without autonomy tell what ignoring it costs; should they be the best, they are polished too.
+    Columns `lonlat` of `x` are degrees of longitude and latitude.
 
     **Raises:** `CommandError` for options that do not fit, or if every run failed.
     """
     options.check()
     require(options.k <= len(x), "-k", options.k, f"at most one cluster a point, {len(x)}")
-    scaling = Scaling.of(options.scaling, x, weights)
+    scaling = Scaling.of(options.scaling, x, weights, lonlat)
     with jax.enable_x64(options.float64):
         dtype = options.dtype
         z = scaling.apply(x)

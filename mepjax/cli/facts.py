@@ -85,18 +85,17 @@ def describe(run: Run, used: str) -> dict[str, Any]:
     }
 
 
-def describe_chosen(run: Run, cost_factor: float | None, used: str) -> dict[str, Any]:
-    """The run that was kept, with the runs that led to it, and its costs in input units too."""
+def describe_chosen(run: Run, scaling: Scaling, used: str) -> dict[str, Any]:
+    """The run that was kept, with the runs that led to it, and its costs in `cost_unit`."""
     chosen = describe(run, used)
     chosen["beta"] = float(run.solution.beta)
     chosen["transitions"] = [beta for each in run.path for beta in _transitions(each)]
     chosen["transitions_met"] = sum(int(each.solution.n_transitions) for each in run.path)
-    if cost_factor is not None:
+    factor, unit = scaling.cost_factor, scaling.cost_unit.replace(" ", "_")
+    if factor is not None:
         for name in ("hard_cost", "soft_cost", "free_energy"):
             value = chosen[name]
-            chosen[f"{name}_in_input_units"] = (
-                None if value is None else number(value * cost_factor)
-            )
+            chosen[f"{name}_in_{unit}"] = None if value is None else number(value * factor)
     return chosen
 
 
@@ -126,18 +125,21 @@ def scale(scaling: Scaling, scaled: str, places: str) -> dict[str, Any]:
 
 def _units(scaling: Scaling, scaled: str, places: str) -> str:
     if scaling.kind == "none":
+        if scaling.is_map:
+            return (
+                f"{scaled} are in {scaling.cost_unit} (beta in one over that), on a flat map true "
+                f"to scale at the mean latitude. {places} are in degrees."
+            )
         return "All numbers are in input units."
     how = {
         "unit": "x -> (x - shift) / factor, the longest side of the bounding box becoming 1",
         "zscore": "x -> (x - shift) / factor, each column's standard deviation becoming 1",
     }[scaling.kind]
+    if scaling.is_map:
+        how += ", on a flat map true to scale at the mean latitude"
     return (
-        f"{scaled} are in scaled units: {how}; costs in input "
-        + (
-            "units are cost_factor times as large."
-            if scaling.cost_factor
-            else "units do not exist."
-        )
+        f"{scaled} are in scaled units: {how}; costs in {scaling.cost_unit} "
+        + ("are cost_factor times as large." if scaling.cost_factor else "do not exist.")
         + f" {places} are in input units."
     )
 
@@ -151,7 +153,9 @@ def cost_in_words(cost: float, scaling: Scaling, name: str = "hard cost") -> str
     if scaling.kind != "none":
         words += f" at scale {scaling.kind}"
         factor = scaling.cost_factor
-        words += f", {cost * factor:.6g} in input units" if factor else ""
+        words += f", {cost * factor:.6g} in {scaling.cost_unit}" if factor else ""
+    elif scaling.is_map:
+        words += f" in {scaling.cost_unit}"
     return words
 
 

@@ -83,8 +83,8 @@ def _centres(result: Result, points: Points) -> str:
     more = len(points.names) - len(names)
     note = f" The other {more} columns are in centres.csv." if more else ""
     degrees = (
-        " Coordinates are degrees; distances are those of a flat map on which a degree of "
-        "longitude is as long as one of latitude."
+        " Coordinates are degrees; distances are those of a flat map, in km, true to scale at the "
+        "mean latitude."
         if points.lonlat is not None
         else ""
     )

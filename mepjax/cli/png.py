@@ -1,8 +1,11 @@
 """Figures as PNG files, and the names of their axes."""
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from .points import Points
 
@@ -29,3 +32,7 @@ def name_axes(axes: Any, points: Points) -> None:
         axes.set_xlabel(points.names[0], parse_math=False)
     if points.x.shape[1] == 2:
         axes.set_ylabel(points.names[1], parse_math=False)
+    if points.lonlat is not None and axes.get_aspect() != "auto":
+        # A degree of longitude is shorter than one of latitude.
+        narrow = max(math.cos(math.radians(float(np.mean(points.x[:, points.lonlat[1]])))), 1e-3)
+        axes.set_aspect(1 / narrow if points.lonlat == (0, 1) else narrow, adjustable="datalim")

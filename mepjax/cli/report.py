@@ -85,8 +85,7 @@ def _assignments(result: Result, points: Points) -> Iterable[list[Any]]:
 def report(result: Result, points: Points, source: str) -> dict[str, Any]:
     """Everything about a result that is not one number a point, ready for JSON."""
     options, scaling, best, ignored = result.options, result.scaling, result.best, result.ignored
-    factor = scaling.cost_factor
-    chosen = facts.describe_chosen(best, factor, "clusters_used")
+    chosen = facts.describe_chosen(best, scaling, "clusters_used")
     return {
         **facts.heading(points, source),
         "options": {

@@ -140,7 +140,7 @@ def route(points: Points, network: Network, options: Options, watch: Watch | Non
     """
     options.check()
     options.check_size(len(points.x), network.standing)
-    scaling = Scaling.of(options.scaling, points.x, points.weights)
+    scaling = Scaling.of(options.scaling, points.x, points.weights, points.lonlat)
     with jax.enable_x64(options.float64):
         problem = _problem(points, network, options, scaling)
         schedule = options.schedule(problem)

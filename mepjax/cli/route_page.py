@@ -85,8 +85,8 @@ def _facilities(result: Result, points: Points, drawn: dict[str, bytes]) -> str:
     more = len(rows) - _SHOWN_FACILITIES
     note = f" The other {more} are in facilities.csv." if more > 0 else ""
     degrees = (
-        " Coordinates are degrees; distances are those of a flat map on which a degree of "
-        "longitude is as long as one of latitude."
+        " Coordinates are degrees; distances are those of a flat map, in km, true to scale at the "
+        "mean latitude."
         if points.lonlat is not None
         else ""
     )

@@ -88,7 +88,7 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
     options, scaling, network = result.options, result.scaling, result.network
     factor = scaling.cost_factor
     baseline = result.baseline_cost
-    chosen = facts.describe_chosen(result.best, factor, "facilities_used")
+    chosen = facts.describe_chosen(result.best, scaling, "facilities_used")
     course = facts.course(result.best, result.runs, "facilities_used")
     if network.is_limited:
         # Only the routes of the run that was kept are made to meet the capacities.
@@ -97,7 +97,8 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
         hard = None if result.unlimited else facts.number(result.cost)
         chosen["hard_cost"] = hard
         if factor is not None:
-            chosen["hard_cost_in_input_units"] = None if hard is None else hard * factor
+            unit = scaling.cost_unit.replace(" ", "_")
+            chosen[f"hard_cost_in_{unit}"] = None if hard is None else hard * factor
     return {
         **facts.heading(points, source),
         "options": {

@@ -310,8 +310,8 @@ def test_without_a_file_an_example_runs(tmp_path, monkeypatch, arguments, expect
     assert result.exit_code == 0, result.stderr
     first, last = result.stdout.splitlines()
     assert first.startswith("No file given: running the bundled example") and last == "done"
-    ((x, options, weights),) = asked
-    assert x.shape == (400, 2) and weights is None
+    ((x, options, weights, _, lonlat),) = asked
+    assert x.shape == (400, 2) and weights is None and lonlat is None
     assert (options.k, options.kind, options.kappa, options.temperature) == expected
     result = _invoke("--columns", "x", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "--columns: got 'x' without a file" in result.stderr

@@ -273,8 +273,13 @@ def test_routes_are_the_cheapest_and_say_what_they_cost(results):
     )
     places = _places(out)
     np.testing.assert_allclose(places[PLACED], [0.5, 50.6])
-    problem = mj.FacilityPath(x, ENDS, 2, fixed=places[2:], weights=weights, links=links)
-    hard = problem.harden(places[:2])
+    # Kilometres on a map that is true at the mean latitude.
+    middle = np.radians(np.average(x[:, 1], weights=weights))
+    km = 6371.0088 * np.pi / 180 * np.array([np.cos(middle), 1])
+    problem = mj.FacilityPath(
+        x * km, ENDS * km, 2, fixed=places[2:] * km, weights=weights, links=links
+    )
+    hard = problem.harden(places[:2] * km)
     for row, route, end, cost in zip(
         found, hard.routes, hard.destinations, hard.node_costs, strict=True
     ):
@@ -285,7 +290,7 @@ def test_routes_are_the_cheapest_and_say_what_they_cost(results):
     report = json.loads((out / "report.json").read_text())
     expected = np.average([float(row["cost"]) for row in found], weights=weights)
     chosen = report["chosen"]
-    assert chosen["hard_cost_in_input_units"] == pytest.approx(expected, rel=1e-5)
+    assert chosen["hard_cost_in_square_km"] == pytest.approx(expected, rel=1e-5)
     assert chosen["code"] == "OK" and chosen["facilities_used"] == 3
     factor = report["scale"]["cost_factor"]
     assert chosen["hard_cost"] * factor == pytest.approx(expected, rel=1e-5)

@@ -1,5 +1,7 @@
 """How many slots are at different places."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 import mepjax as mj
 
-X = np.array([[-1.1, 0.0], [-0.9, 0.0], [0.9, 0.0], [1.1, 0.0]])
+X: Any = np.array([[-1.1, 0.0], [-0.9, 0.0], [0.9, 0.0], [1.1, 0.0]])
 
 
 def test_slots_within_reach_are_one():
