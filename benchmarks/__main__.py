@@ -5,7 +5,7 @@ import sys
 
 from .measure import environment, save, table
 
-NAMES = ("compile", "autonomy_step", "em_step", "supply_network", "p_median")
+NAMES = ("compile", "autonomy_step", "em_step", "supply_network", "p_median", "scale_routes")
 
 
 def main(names: list[str]) -> int:

@@ -44,6 +44,17 @@ def temporary_bytes(function: Callable[..., Any], *args: Any) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
+def peak_megabytes() -> float:
+    """Largest resident memory of this process so far; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    # In bytes on macOS, in units of 1024 elsewhere.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
 def environment() -> dict[str, Any]:
     """Versions and machine, without anything that names it."""
     import jaxlib

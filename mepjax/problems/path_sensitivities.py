@@ -71,7 +71,9 @@ def find_sensitivities(problem: Any, params: Any, beta: Scalar) -> Sensitivities
     data = given_arrays(problem)
 
     def at(data: dict[str, Array]) -> Any:
-        return eqx.tree_at(lambda p: [_named(p, name) for name in data], problem, list(data.values()))
+        return eqx.tree_at(
+            lambda p: [_named(p, name) for name in data], problem, list(data.values())
+        )
 
     energy = jax.grad(lambda data: at(data).free_energy(params, beta))(data)
 
