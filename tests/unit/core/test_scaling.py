@@ -1,5 +1,7 @@
 """Between input units and those of the solve."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ import mepjax as mj
 from mepjax._core.scaling import Scaling
 
 # Around London, longitude first.
-PLACES = np.array([[-0.3, 51.3], [0.1, 51.6], [-0.1, 51.5], [0.2, 51.4]])
+PLACES: Any = np.array([[-0.3, 51.3], [0.1, 51.6], [-0.1, 51.5], [0.2, 51.4]])
 
 
 @pytest.mark.parametrize("kind", ["none", "unit", "zscore"])
