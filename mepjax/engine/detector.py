@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
 from ..solvers import spectrum
@@ -86,13 +86,20 @@ def random_start(problem: Any, params: Any, key: Any) -> Float[Array, " size"]:
 class Bracket(eqx.Module):
     """Search in beta for a sign change of a curvature: positive below, non-positive above.
 
-    Bracketing and bisection are one step, `narrowed`, because the evaluation between steps is
-    what takes long to compile. `stable` and `unstable` are betas of known sign, NaN while unknown;
-    `trial` is where to look next, `low` and `high` bound the search.
+    Bracketing and narrowing are one step, `narrowed`, because the evaluation between steps is
+    what takes long to compile. `stable` and `unstable` are betas of known sign, NaN while unknown,
+    with the curvatures `above` and `below` zero there; `trial` is where to look next, `low` and
+    `high` bound the search. A closed bracket narrows by the Illinois rule,
+    since curvatures are costly and close to linear near the root, and is bisected after three steps
+    (`slow`) that have not halved it.
     """
 
     stable: Float[Array, ""]
     unstable: Float[Array, ""]
+    above: Float[Array, ""]
+    below: Float[Array, ""]
+    was_stable: Bool[Array, ""]
+    slow: Int[Array, ""]
     trial: Float[Array, ""]
     low: Float[Array, ""]
     high: Float[Array, ""]
@@ -103,8 +110,10 @@ class Bracket(eqx.Module):
     def around(beta: Float[Array, ""], *, limit: float, rtol: float) -> "Bracket":
         """Nothing known yet; look at `beta` first and within a factor `limit` of it."""
         unknown = jnp.full_like(beta, jnp.nan)
-        failed = jnp.asarray(False)
-        return Bracket(unknown, unknown, beta, beta / limit, beta * limit, failed, rtol)
+        return Bracket(
+            unknown, unknown, unknown, unknown, jnp.asarray(False), jnp.zeros((), jnp.int32), beta,
+            beta / limit, beta * limit, jnp.asarray(False), rtol,
+        )  # fmt: skip
 
     @property
     def _closed(self) -> Bool[Array, ""]:
@@ -124,18 +133,37 @@ class Bracket(eqx.Module):
 
     def narrowed(self, curvature: Float[Array, ""]) -> "Bracket":
         """The bracket after the curvature at `trial` has been seen."""
-        stable = jnp.where(curvature > 0, self.trial, self.stable)
+        positive = curvature > 0
+        stable = jnp.where(positive, self.trial, self.stable)
         unstable = jnp.where(curvature <= 0, self.trial, self.unstable)
+        # An end that stays twice counts half, so that the next trial falls beyond the root.
+        kept = jnp.where(positive == self.was_stable, 0.5, 1.0).astype(self.trial.dtype)
+        above = jnp.where(positive, curvature, kept * self.above)
+        below = jnp.where(curvature <= 0, curvature, kept * self.below)
         outward = jnp.where(
             jnp.isfinite(stable),
             jnp.minimum(stable * _BRACKET_GROWTH, self.high),
             jnp.maximum(unstable / _BRACKET_GROWTH, self.low),
         )
+        # NaN while open, which is not slow.
+        hardly = jnp.abs(unstable - stable) > 0.5 * jnp.abs(self.unstable - self.stable)
+        slow = jnp.where(hardly & (self.slow < 3), self.slow + 1, 0)
         new = Bracket(
-            stable, unstable, outward, self.low, self.high, jnp.isnan(curvature), self.rtol
-        )
-        trial = jnp.where(new._closed, new._middle, outward).astype(self.trial.dtype)
+            stable, unstable, above, below, positive, slow, outward, self.low,
+            self.high, jnp.isnan(curvature), self.rtol,
+        )  # fmt: skip
+        trial = jnp.where(new._closed, new._inside, outward).astype(self.trial.dtype)
         return eqx.tree_at(lambda bracket: bracket.trial, new, trial)
+
+    @property
+    def _inside(self) -> Float[Array, ""]:
+        """Where a closed bracket is looked at next: never so near an end that it hardly shrinks."""
+        span = jnp.log(self.unstable / self.stable)
+        share = self.above / (self.above - self.below)
+        margin = jnp.minimum(0.4 * self.rtol / jnp.maximum(jnp.abs(span), self.rtol), 0.4)
+        share = jnp.clip(jnp.where(jnp.isnan(share), 0.5, share), margin, 1 - margin)
+        secant = self.stable + share * (self.unstable - self.stable)
+        return jnp.where(self.slow == 3, self._middle, secant)
 
     @property
     def root(self) -> Float[Array, ""]:
