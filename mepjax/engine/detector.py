@@ -110,9 +110,11 @@ class Bracket(eqx.Module):
     def around(beta: Float[Array, ""], *, limit: float, rtol: float) -> "Bracket":
         """Nothing known yet; look at `beta` first and within a factor `limit` of it."""
         unknown = jnp.full_like(beta, jnp.nan)
+        no = jnp.asarray(False)
         return Bracket(
-            unknown, unknown, unknown, unknown, jnp.asarray(False), jnp.zeros((), jnp.int32), beta,
-            beta / limit, beta * limit, jnp.asarray(False), rtol,
+            stable=unknown, unstable=unknown, above=unknown, below=unknown, was_stable=no,
+            slow=jnp.zeros((), jnp.int32), trial=beta, low=beta / limit, high=beta * limit,
+            failed=no, rtol=rtol,
         )  # fmt: skip
 
     @property
@@ -149,8 +151,9 @@ class Bracket(eqx.Module):
         hardly = jnp.abs(unstable - stable) > 0.5 * jnp.abs(self.unstable - self.stable)
         slow = jnp.where(hardly & (self.slow < 3), self.slow + 1, 0)
         new = Bracket(
-            stable, unstable, above, below, positive, slow, outward, self.low,
-            self.high, jnp.isnan(curvature), self.rtol,
+            stable=stable, unstable=unstable, above=above, below=below, was_stable=positive,
+            slow=slow, trial=outward, low=self.low, high=self.high,
+            failed=jnp.isnan(curvature), rtol=self.rtol,
         )  # fmt: skip
         trial = jnp.where(new._closed, new._inside, outward).astype(self.trial.dtype)
         return eqx.tree_at(lambda bracket: bracket.trial, new, trial)

@@ -37,7 +37,7 @@ from .capacities import (
     worth,
 )  # fmt: skip
 from .hard_paths import HardPaths, LocateThenRoute, assign
-from .legs import FreeLegs, Legs, SquaredLegs, as_stage_costs, cost_of, for_places
+from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
 from .location_hessian import location_hessian
@@ -298,7 +298,7 @@ class FacilityPath(Problem):
     @property
     def _squared(self) -> bool:
         """Whether every leg costs the squared distance or nothing."""
-        return all(isinstance(legs, SquaredLegs | FreeLegs) for legs in self._legs)
+        return all(isinstance(legs, FreeLegs) or is_squared(legs) for legs in self._legs)
 
     @property
     def convex_at_zero(self) -> bool:
@@ -786,8 +786,6 @@ class FacilityPath(Problem):
 
     def _as_squared(self, shares: Float[Array, " n"]) -> tuple[Array, Array]:
         """Nodes and destinations between which squared distance is like the costs."""
-        if self._squared:
-            return self.nodes, self.destinations
         entry, _, end = (cost_of(legs) for legs in self._legs)
         cost = entry if end is None else end if entry is None else entry
         assert cost is not None
@@ -799,6 +797,8 @@ class FacilityPath(Problem):
         start, ends = jnp.zeros_like(shares), jnp.full((count,), 1 / count, places.dtype)
         weights = (start, ends) if entry is None else (shares, 0 * ends)
         embedded = cost.embed(places, jnp.concatenate(weights))
+        # A function with a kink where the nodes' centre is has no such coordinates.
+        embedded = jnp.where(jnp.all(jnp.isfinite(embedded)), embedded, places)
         return embedded[:-count], embedded[-count:]
 
     def default_solver(self) -> AbstractSolver:

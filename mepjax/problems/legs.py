@@ -9,27 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._core import checks
-from .._core.distances import squared_euclidean
 from .costs.base import AbstractCost
 from .costs.function import CostFunction
 from .costs.names import NAMES, as_cost
 from .costs.quadratic import SquaredEuclidean
-
-
-class SquaredLegs(eqx.Module):
-    """The squared distance between the ends: the location step has a closed form."""
-
-    def pairwise(
-        self,
-        start: Float[Array, "s d"],
-        end: Float[Array, "e d"],
-        permitted: Bool[Array, "s e"] | None,
-        origin: Float[Array, " d"],
-    ) -> Float[Array, "s e"]:
-        """Costs of all legs, +inf where not permitted."""
-        del origin
-        costs = squared_euclidean(start, end)
-        return costs if permitted is None else jnp.where(permitted, costs, jnp.inf)
 
 
 class FunctionLegs(eqx.Module):
@@ -98,13 +81,16 @@ class FreeLegs(eqx.Module):
         return nothing if permitted is None else jnp.where(permitted, nothing, jnp.inf)
 
 
-Legs = SquaredLegs | FunctionLegs | CostLegs | FreeLegs
+Legs = FunctionLegs | CostLegs | FreeLegs
+
+
+def is_squared(legs: Legs) -> bool:
+    """Whether the legs cost the squared distance: the location step has a closed form."""
+    return isinstance(legs, CostLegs) and isinstance(legs.cost, SquaredEuclidean)
 
 
 def cost_of(legs: Legs) -> AbstractCost | None:
     """The legs as a cost of clustering between places relative to no origin; `None`: free."""
-    if isinstance(legs, SquaredLegs):
-        return SquaredEuclidean()
     if isinstance(legs, FunctionLegs):
         return CostFunction(legs.fn)
     return legs.cost if isinstance(legs, CostLegs) else None
@@ -160,7 +146,7 @@ def _as_legs(stage_costs: Any, *, none_is_free: bool) -> Legs:
                 "where locations would come to rest; use a smooth cost such as "
                 "mepjax.costs.Euclidean()."
             )
-        return SquaredLegs() if isinstance(cost, SquaredEuclidean) else CostLegs(cost)
+        return CostLegs(cost)
     if not callable(stage_costs) or isinstance(stage_costs, type):
         raise TypeError(
             'FacilityPath: `stage_costs` must be the name of a cost, such as "sqeuclidean" or '

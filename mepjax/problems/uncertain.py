@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._core import arrays, checks
-from .legs import FreeLegs, Legs, SquaredLegs
+from .legs import FreeLegs, Legs, is_squared
 
 
 class Samples(eqx.Module):
@@ -124,7 +124,7 @@ def check_known_enough(
     """Raise `ValueError` where a covariance does not determine an expected cost."""
     if spread is None or spread.offsets is not None:
         return
-    if not all(isinstance(leg, SquaredLegs | FreeLegs) for leg in legs):
+    if not all(isinstance(leg, FreeLegs) or is_squared(leg) for leg in legs):
         raise ValueError(
             f"{owner}: `{name}` given as Covariance determines expected squared distances only; "
             "give Samples for other `stage_costs`."
@@ -156,7 +156,7 @@ def expected_costs(
     """Expected costs of all legs between independent places, +inf where not permitted."""
     if spreads == (None, None) or isinstance(legs, FreeLegs):
         return legs.pairwise(start, end, permitted, origin)
-    if isinstance(legs, SquaredLegs):
+    if is_squared(legs):
         costs = legs.pairwise(start, end, permitted, origin)
         first, second = (0.0 if spread is None else spread.variance for spread in spreads)
         return costs + jnp.reshape(first, (-1, 1)) + second

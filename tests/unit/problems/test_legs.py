@@ -136,3 +136,11 @@ def test_degrees_need_two_columns_and_their_range():
         mj.FacilityPath(np.ones((2, 3)), np.ones(3), 1, stage_costs="great_circle")
     with pytest.raises(ValueError, match=r"latitude x\[:, 1\]` must be in"):
         mj.FacilityPath(np.ones((2, 2)), np.array([0.0, 95.0]), 1, stage_costs="great_circle")
+
+
+@pytest.mark.parametrize("x", [X, np.array([[0.0, 0.0]]), np.array([[-1.0, 0], [0, 0], [1, 0]])])
+def test_a_function_with_a_kink_still_has_a_scale_of_beta(x):
+    distance = lambda a, b: jnp.sqrt(jnp.sum((a - b) ** 2))  # noqa: E731
+    problem = mj.FacilityPath(x, np.array([4.0, 0.0]), 2, stage_costs=distance)
+    squared = mj.FacilityPath(x, np.array([4.0, 0.0]), 2)
+    assert 1e-2 < float(problem.beta_scale() / squared.beta_scale()) < 1e2
