@@ -57,7 +57,7 @@ def _clusters(figure: Any, result: Result, points: Points) -> None:
     axes = clusters(
         result.problem, result.best.solution, ax=figure.add_subplot(), units=_units(result, points)
     )
-    name_axes(axes, points)
+    name_axes(axes, points, result.scaling)
     used = f"{result.best.n_used} of {result.problem.k} clusters used"
     axes.set_title(f"{used}\n{describe_autonomy(result)}", fontsize=10)
 
@@ -68,7 +68,7 @@ def _map(figure: Any, result: Result, points: Points) -> None:
     axes = assignment_map(
         result.problem, result.best.solution, ax=figure.add_subplot(), units=_units(result, points)
     )
-    name_axes(axes, points)
+    name_axes(axes, points, result.scaling)
 
 
 def _sure(figure: Any, result: Result) -> None:

@@ -35,7 +35,8 @@ Lonlat = Annotated[
     typer.Option(
         "--lonlat",
         help="The coordinates are degrees of longitude and latitude, in columns of such names "
-        "or the two --columns in this order. Results are written as GeoJSON too.",
+        "or the two --columns in this order. Distances are in km on a flat "
+        "map, and results are written as GeoJSON too.",
     ),
 ]
 ArrayName = Annotated[

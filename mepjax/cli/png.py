@@ -1,12 +1,10 @@
 """Figures as PNG files, and the names of their axes."""
 
 import io
-import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from .._core.scaling import Scaling
 from .points import Points
 
 _DPI = 150
@@ -25,14 +23,13 @@ def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
     return stream.getvalue()
 
 
-def name_axes(axes: Any, points: Points) -> None:
+def name_axes(axes: Any, points: Points, scaling: Scaling) -> None:
     """Write the names of the columns at the axes that show them as they are."""
     # Not mathematics, whatever dollars a name has.
     if points.x.shape[1] <= 2:
         axes.set_xlabel(points.names[0], parse_math=False)
     if points.x.shape[1] == 2:
         axes.set_ylabel(points.names[1], parse_math=False)
-    if points.lonlat is not None and axes.get_aspect() != "auto":
-        # A degree of longitude is shorter than one of latitude.
-        narrow = max(math.cos(math.radians(float(np.mean(points.x[:, points.lonlat[1]])))), 1e-3)
-        axes.set_aspect(1 / narrow if points.lonlat == (0, 1) else narrow, adjustable="datalim")
+        if axes.get_aspect() != "auto":
+            # A degree of longitude is shorter than one of latitude.
+            axes.set_aspect(scaling.lengths[1] / scaling.lengths[0], adjustable="datalim")

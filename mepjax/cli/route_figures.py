@@ -29,7 +29,7 @@ def _routes(figure: Any, result: Result, points: Points) -> None:
     # Principal components are those of the scaled nodes.
     units = result.scaling.invert if points.x.shape[1] <= 2 else None
     axes = routes(result.problem, result.best.solution, ax=figure.add_subplot(), units=units)
-    name_axes(axes, points)
+    name_axes(axes, points, result.scaling)
 
 
 def _usage(figure: Any, result: Result) -> None:
