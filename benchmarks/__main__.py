@@ -5,7 +5,15 @@ import sys
 
 from .measure import environment, save, table
 
-NAMES = ("compile", "autonomy_step", "em_step", "supply_network", "p_median", "scale_routes")
+NAMES = (
+    "compile",
+    "autonomy_step",
+    "em_step",
+    "k_means",
+    "supply_network",
+    "p_median",
+    "scale_routes",
+)
 
 
 def main(names: list[str]) -> int:

@@ -21,9 +21,11 @@ from .engine.detector import (
     sensitivity,
 )
 from .engine.distinct import n_distinct
+from .engine.growth import Growth
 from .engine.monitor import Progress, print_progress
 from .engine.problem import Problem, Terms
 from .engine.record import Record
+from .engine.repair import Repair
 from .engine.schedules import (
     AbstractSchedule,
     CriticalJump,
@@ -32,6 +34,7 @@ from .engine.schedules import (
     Linear,
     Stage,
 )
+from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
 from .exec.in_memory import InMemory
 from .problems import autonomy, costs, paths
@@ -83,6 +86,7 @@ __all__ = [
     "FacilityPath",
     "FixedPoint",
     "Geometric",
+    "Growth",
     "HardClustering",
     "HardPaths",
     "Implicit",
@@ -98,7 +102,9 @@ __all__ = [
     "Problem",
     "Progress",
     "Record",
+    "Repair",
     "Sensitivities",
+    "SlotSpectrum",
     "Solution",
     "SolveError",
     "Stage",

@@ -47,6 +47,8 @@ class Solution(eqx.Module):
     - `n_stages`: stages run.
     - `transitions`: critical betas met on the way, one place per slot, padded with inf.
     - `n_transitions`: how many were met, including those without a place.
+    - `sampling_gap`: how much the free energy of all data fell from the solution on a sample, with
+        `Growth`; 0 without.
     - `input_report`: which check a traced input failed.
     """
 
@@ -60,6 +62,7 @@ class Solution(eqx.Module):
     n_stages: Int[Array, ""]
     transitions: Float[Array, " slots"]
     n_transitions: Int[Array, ""]
+    sampling_gap: Float[Array, ""]
     input_report: InputReport
 
     def summary(self) -> str:

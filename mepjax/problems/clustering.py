@@ -11,15 +11,21 @@ from jaxtyping import Array, Float, Int
 from .._core import arrays, checks, gibbs, trees
 from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
+from ..engine.slot_spectrum import SlotSpectrum
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
 from .autonomy.base import AbstractAutonomy, NoAutonomy
+from .autonomy.fixed import Uniform
 from .autonomy.function import as_autonomy
 from .costs.base import AbstractCost, live
 from .costs.names import as_cost
+from .costs.quadratic import SquaredEuclidean
+from .soft_means import free_energy_and_distortion, masses_and_sums, slot_spectrum
 
 _STATIONARITY = ("exact", "frozen")
+# Up to this many pairs of entity and centre the plain form compiles faster.
+_SMALL = 65_536
 
 
 class HardClustering(eqx.Module):
@@ -266,15 +272,44 @@ class Clustering(Problem):
 
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
+        if self._in_blocks:
+            return free_energy_and_distortion(*self._pass_arguments(params, beta))[0]
         return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
 
     def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """Equations (1) and (2); a preconditioned gradient step where p moves with the centres."""
         if self._follows_centres:
             return super().update(params, beta)
+        if self._in_blocks:
+            masses, sums = masses_and_sums(*self._pass_arguments(params, beta))
+            received = live(masses)[:, None]
+            means = sums / jnp.where(received, masses[:, None], 1.0)
+            stays = jax.lax.stop_gradient(params)
+            return jnp.where(received, means + jax.lax.stop_gradient(self.origin), stays)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
         weights, x, y = self._weighted(params, beta)
         return self.cost.step(weights, x, y) + jax.lax.stop_gradient(self.origin)
+
+    @property
+    def _in_one_pass(self) -> bool:
+        """Whether the policy is a softmax of squared distances."""
+        simple = isinstance(self.autonomy, NoAutonomy | Uniform)
+        return simple and isinstance(self.cost, SquaredEuclidean)
+
+    @property
+    def _in_blocks(self) -> bool:
+        """Whether sums over the data go block by block."""
+        return self._in_one_pass and self.x.shape[0] * self.k > _SMALL
+
+    def _pass_arguments(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
+        """Arguments of `soft_means`, centres relative to the origin."""
+        n = self.x.shape[0]
+        firmness, floor = jnp.ones((n,), self.x.dtype), jnp.zeros((n,), self.x.dtype)
+        if isinstance(self.autonomy, Uniform) and self.k > 1:
+            floor = jnp.broadcast_to(self.autonomy.kappa / (self.k - 1), (n,))
+            firmness = 1 - self.k * floor
+        origin = jax.lax.stop_gradient(self.origin)
+        return self.x, self._shares(), firmness, floor, params - origin, beta, origin
 
     def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""
@@ -313,6 +348,9 @@ class Clustering(Problem):
 
     def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
+        if self._in_blocks:
+            energy, distortion = free_energy_and_distortion(*self._pass_arguments(params, beta))
+            return Terms(distortion, beta * (distortion - energy))
         costs = self.average_distances(params)
         return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
 
@@ -340,6 +378,32 @@ class Clustering(Problem):
         if self._follows_centres:
             return Armijo()
         return FixedPoint()
+
+    # Growth.
+
+    def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum | None:
+        """For squared Euclidean cost without autonomy or with uniform one, else `None`."""
+        if not self._in_one_pass:
+            return None
+        return slot_spectrum(*self._pass_arguments(params, beta))
+
+    def subsample(self, key: Any, n: int) -> "Clustering":
+        """`n` entities of equal weight, drawn in proportion to theirs; itself if it has no more.
+
+        Systematic sampling: one draw from each of n strips of equal weight, in their order.
+        """
+        count = self.x.shape[0]
+        if count <= n:
+            return self
+        weights = jnp.cumsum(self.weights)
+        draws = jnp.arange(n) + jax.random.uniform(key, (n,), weights.dtype)
+        places = jnp.searchsorted(weights, draws / n * weights[-1], side="right")
+        places = jnp.minimum(places, count - 1)
+        return eqx.tree_at(
+            lambda p: (p.x, p.weights, p.autonomy),
+            self,
+            (self.x[places], jnp.ones((n,), self.x.dtype), self.autonomy.of_entities(places)),
+        )
 
     # Beyond the contract.
 

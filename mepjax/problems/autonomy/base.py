@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..._core import checks
 from ..costs import AbstractCost
@@ -60,6 +60,10 @@ class AbstractAutonomy(eqx.Module):
         """Conditions on the model's own arrays for `n` entities and `k` clusters."""
         return ()
 
+    def of_entities(self, places: Int[Array, " m"]) -> "AbstractAutonomy":
+        """The model of the entities at `places`; models with numbers for each select theirs."""
+        return self
+
     @property
     def relaxation_stages(self) -> int:
         """Stages of the continuation `relaxed`."""
@@ -108,6 +112,11 @@ class NoAutonomy(AbstractAutonomy):
 def row_kappa(kappa: Array) -> Array:
     """kappa as something that multiplies an (N, K) matrix row by row."""
     return kappa[:, None] if kappa.ndim == 1 else kappa
+
+
+def kappa_of(kappa: Float[Array, "*n"], places: Int[Array, " m"]) -> Float[Array, "*m"]:
+    """kappa of the entities at `places`."""
+    return kappa[places] if kappa.ndim == 1 else kappa
 
 
 def check_kappa(owner: str, kappa: Array, n: int | None = None) -> tuple[checks.Check, ...]:

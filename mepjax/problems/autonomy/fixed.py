@@ -2,14 +2,15 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, check_kappa, row_kappa
+from .base import AbstractAutonomy, check_kappa, kappa_of, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -49,6 +50,10 @@ class Uniform(AbstractAutonomy):
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """kappa a probability."""
         return check_kappa("Uniform", self.kappa, n)
+
+    def of_entities(self, places: Int[Array, " m"]) -> "Uniform":
+        """Their kappa."""
+        return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
         """kappa."""
@@ -153,6 +158,10 @@ class Dense(AbstractAutonomy):
                 f"got {self.p.shape}."
             )
         return _check_stochastic("Dense", self.p)
+
+    def of_entities(self, places: Int[Array, " m"]) -> "Dense":
+        """Their matrices."""
+        return eqx.tree_at(lambda a: a.p, self, self.p[places])
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
         """p."""

@@ -5,12 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, check_kappa, row_kappa
+from .base import AbstractAutonomy, check_kappa, kappa_of, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _RELAXATION_STAGES = 48
@@ -134,6 +134,10 @@ class Softmax(AbstractAutonomy):
     def convex_at_zero(self) -> bool:
         """True where gamma is known to be zero."""
         return not self.reaches_entity
+
+    def of_entities(self, places: Int[Array, " m"]) -> "Softmax":
+        """Their kappa."""
+        return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
 
     def kernel(
         self,

@@ -1,0 +1,247 @@
+"""Growth by tied slots: the number of distinct slots rises at transitions, all shapes stay."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import trees
+from .._core.distances import squared_euclidean
+from ..solvers.base import AbstractSolver
+from ..solvers.loop import solve_stage
+from .detector import Detector, NoDetector
+from .problem import Problem
+from .slot_spectrum import SlotSpectrum
+
+
+class Growth(eqx.Module):
+    """Split groups of tied slots where they become unstable, the most profitable first.
+
+    Slots at one place are tied into groups, all into one at the start. As beta passes the critical
+    beta of a group it is separated into the two that serve its share best, as long as there are
+    slots; groups that come together again are merged. Slots that are not needed yet double the
+    groups in proportion to the weight these carry. Early stages are solved roughly and on a
+    sample of the data; the last one is solved on all data, without ties, like any other stage. So
+    growth only chooses where that solve starts.
+
+    For problems whose slots are exchangeable and that have `slot_spectrum` (clustering by squared
+    distance, without autonomy or with uniform one); elsewhere `detector` does all.
+
+    **Arguments:**
+
+    - `sample`: data used before the last stage; `None`: all.
+    - `separation`: groups closer than this times the temperature's length sqrt(b / beta), in
+        units of the data's size, with b the first transition, are merged.
+    - `rtol`: error allowed in early stages, in the same unit.
+    - `max_steps`: steps of the solver in an early stage.
+    - `detector`: watches the last stage; `NoDetector(noise=0.0)` saves its eigenvalue problem.
+
+    **Raises:** `ValueError` for numbers out of range.
+
+    **Example:**
+
+    ```python
+    >>> import jax, mepjax as mj
+    >>> from mepjax.datasets import four_square
+    >>> problem = mj.Clustering(four_square(40)[0], 4)
+    >>> sol = mj.anneal(problem, key=jax.random.key(0), detector=mj.Growth())
+    >>> print(f"{problem.harden(sol.params).cost:.4f}", sol.n_stages < 60)
+    0.0047 True
+
+    ```
+    """
+
+    sample: int | None = eqx.field(static=True, default=10_000)
+    separation: float = eqx.field(static=True, default=0.05)
+    rtol: float = eqx.field(static=True, default=1e-2)
+    max_steps: int = eqx.field(static=True, default=5)
+    detector: Detector | NoDetector = Detector()
+
+    def __check_init__(self) -> None:
+        if self.sample is not None and not self.sample >= 1:
+            raise ValueError(f"Growth: `sample` must be at least 1 or None; got {self.sample}.")
+        for name in ("separation", "rtol"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Growth: `{name}` must be > 0; got {getattr(self, name)}.")
+        if self.max_steps < 1:
+            raise ValueError(f"Growth: `max_steps` must be at least 1; got {self.max_steps}.")
+        if not isinstance(self.detector, Detector | NoDetector):
+            raise TypeError(
+                "Growth: `detector` must be a Detector or NoDetector instance; "
+                f"got {type(self.detector).__name__}."
+            )
+
+
+class Groups(eqx.Module):
+    """Which slots are tied: `leader[s]` is the first slot of the group of s; and their spectrum."""
+
+    leader: Int[Array, " slots"]
+    spectrum: SlotSpectrum
+
+    @property
+    def first(self) -> Bool[Array, " slots"]:
+        """Whether a slot is the first of its group."""
+        return self.leader == jnp.arange(self.leader.shape[0])
+
+    @property
+    def room(self) -> Int[Array, ""]:
+        """How many more groups there could be."""
+        return self.leader.shape[0] - jnp.sum(self.first)
+
+    def total(self, amounts: Float[Array, " slots"]) -> Float[Array, " slots"]:
+        """Sum over each group, at its first slot."""
+        return jnp.zeros_like(amounts).at[self.leader].add(amounts)
+
+    @property
+    def next_split(self) -> Float[Array, ""]:
+        """The lowest critical beta of a group; inf where no slot is left for one to split."""
+        lowest = jnp.min(jnp.where(self.first, self.spectrum.critical_beta, jnp.inf))
+        return jnp.where(self.room > 0, lowest, jnp.inf)
+
+    def curvature(self, beta: Float[Array, ""]) -> Float[Array, ""]:
+        """Lowest curvature along separations of tied slots; NaN where none are tied."""
+        return jnp.where(self.room > 0, 1 - beta / self.next_split, jnp.nan).astype(beta.dtype)
+
+
+def supports_growth(problem: Problem) -> bool:
+    """Whether slots can be told apart by their spectrum and be moved between groups."""
+    if not (problem.exchangeable and problem.convex_at_zero):
+        return False
+    params = eqx.filter_eval_shape(problem.init, jax.random.key(0))
+    beta = jnp.ones((), trees.dtype_of(params))
+    return eqx.filter_eval_shape(problem.slot_spectrum, params, beta) is not None
+
+
+def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
+    """All slots tied to the first."""
+    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
+    leader = jnp.zeros((count,), jnp.int32)
+    params = moved(problem, params, jax.tree.map(lambda s: s[leader], problem.slots(params)))
+    return params, Groups(leader, problem.slot_spectrum(params, beta))
+
+
+def moved(problem: Problem, params: Any, slots: Any) -> Any:
+    """Params with other slots and the same prices."""
+    return problem.join_params(slots, problem.split_params(params)[1])
+
+
+def _per_slot(mask: Array, like: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
+
+
+def _split(
+    problem: Problem, params: Any, groups: Groups, beta: Float[Array, ""]
+) -> tuple[Any, Int[Array, " slots"], Bool[Array, " slots"]]:
+    """Separate the groups that are unstable at `beta`, and deal the slots left over.
+
+    Returns params, leaders, and which groups were split.
+    """
+    count = groups.leader.shape[0]
+    numbers, spectrum = jnp.arange(count), groups.spectrum
+    wanting = groups.first & (spectrum.critical_beta <= beta)
+    gain = groups.total(spectrum.gain)
+    rank = _ranks(jnp.where(wanting, gain, -1.0))
+    split = wanting & (rank < groups.room)
+
+    def both(own: Array, first: Array, second: Array) -> Array:
+        return jnp.concatenate([jnp.where(_per_slot(split, own), first, own), second])
+
+    pool = jax.tree.map(both, problem.slots(params), spectrum.first, spectrum.second)
+    mass = groups.total(spectrum.mass)
+    masses = jnp.concatenate(
+        [jnp.where(split, spectrum.share, 1) * mass, (1 - spectrum.share) * mass]
+    )
+    exists = jnp.concatenate([groups.first, split])
+    # Existing groups first, in their order.
+    chosen = jnp.argsort(~exists, stable=True)[:count]
+    number = jnp.sum(exists)
+    sizes = _deal(jnp.where(numbers < number, masses[chosen], 0.0), numbers < number)
+    ends = jnp.cumsum(sizes)
+    source = jnp.searchsorted(ends, numbers, side="right")
+    slots = jax.tree.map(lambda leaf: leaf[chosen][source], pool)
+    leader = (ends - sizes)[source].astype(jnp.int32)
+    return moved(problem, params, slots), leader, split
+
+
+def _ranks(values: Float[Array, " n"]) -> Int[Array, " n"]:
+    """0 for the largest."""
+    order = jnp.argsort(-values, stable=True)
+    return jnp.argsort(order).astype(jnp.int32)
+
+
+def _deal(masses: Float[Array, " n"], exists: Bool[Array, " n"]) -> Int[Array, " n"]:
+    """n slots to the groups that exist: one each, the rest in proportion to the masses."""
+    spare = masses.shape[0] - jnp.sum(exists)
+    quota = spare * masses / jnp.sum(masses)
+    whole = jnp.floor(quota)
+    left = spare - jnp.sum(whole)
+    more = _ranks(jnp.where(exists, quota - whole, -1.0)) < left
+    return jnp.where(exists, 1 + whole + more, 0).astype(jnp.int32)
+
+
+def _merge(
+    problem: Problem, params: Any, leader: Int[Array, " slots"], distance: Float[Array, ""]
+) -> tuple[Any, Int[Array, " slots"]]:
+    """Tie groups that are closer than `distance`, in units of the params' scale."""
+    count = leader.shape[0]
+    numbers = jnp.arange(count)
+    slots = jax.tree.map(lambda leaf: leaf[leader], problem.slots(params))
+    scale = problem.split_params(problem.params_scale(params))[0]
+    leaves = jax.tree.leaves(jax.tree.map(jnp.divide, slots, scale))
+    flat = jnp.concatenate([leaf.reshape(count, -1) for leaf in leaves], axis=1)
+    flat = flat - jnp.mean(flat, axis=0)
+    first = leader == numbers
+    near = (squared_euclidean(flat, flat) < distance**2) & first[:, None] & first[None, :]
+    # The first group near each, itself included; followed to the end of a chain.
+    near = near | (numbers[:, None] == numbers[None, :])
+    target = jnp.argmax(near, axis=1).astype(jnp.int32)
+    for _ in range(max(count - 1, 1).bit_length()):
+        target = target[target]
+    leader = target[leader]
+    return moved(problem, params, jax.tree.map(lambda leaf: leaf[leader], slots)), leader
+
+
+class GrownStage(eqx.Module):
+    """What one stage of growth ends with; `critical[s]` counts where `split[s]`."""
+
+    params: Any
+    groups: Groups
+    code: Int[Array, ""]
+    steps: Int[Array, ""]
+    split: Bool[Array, " slots"]
+    critical: Float[Array, " slots"]
+
+
+def solve_with_splits(
+    problem: Problem,
+    params: Any,
+    groups: Groups,
+    beta: Float[Array, ""],
+    solver: AbstractSolver,
+    growth: Growth,
+    unit: Float[Array, ""],
+) -> GrownStage:
+    """Split what is unstable at `beta`, solve, and merge what has not separated.
+
+    `unit` is the problem's first transition, from which lengths are measured.
+    """
+    critical = groups.spectrum.critical_beta
+    params, leader, split = _split(problem, params, groups, beta)
+    length = jnp.sqrt(unit / beta).astype(beta.dtype)
+    result = solve_stage(
+        problem,
+        params,
+        beta,
+        solver,
+        rtol=growth.rtol * length,
+        max_steps=jnp.asarray(growth.max_steps),
+    )
+    params, leader = _merge(problem, result.params, leader, growth.separation * length)
+    # With no slot left the spectrum is not looked at any more.
+    left = jnp.any(leader != jnp.arange(leader.shape[0]))
+    spectrum = jax.lax.cond(
+        left, lambda: problem.slot_spectrum(params, beta), lambda: groups.spectrum
+    )
+    return GrownStage(params, Groups(leader, spectrum), result.code, result.steps, split, critical)

@@ -1,0 +1,146 @@
+"""Repair: move slots from where they save little to where they would save more."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import trees
+from ..solvers.base import AbstractSolver
+from ..solvers.loop import solve_stage
+from .growth import moved
+from .problem import Problem
+from .slot_spectrum import SlotSpectrum
+
+
+class Repair(eqx.Module):
+    """Take away the slot that is missed least, split the one that gains most, keep what is better.
+
+    After each move a few steps are solved at the last beta, and the move is undone unless the free
+    energy has fallen. For problems that have `slot_spectrum`; elsewhere nothing is done.
+
+    **Arguments:**
+
+    - `max_refusals`: moves in a row that may fail before it stops.
+    - `steps`: steps of the solver by which a move is judged.
+    - `rtol`: relative fall of the free energy that is worth a move.
+    - `max_moves`: moves tried in all.
+
+    **Raises:** `ValueError` for numbers out of range.
+
+    **Example:** three centres in one of two groups find the other.
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> x = jnp.array([[-1.1], [-0.9], [0.8], [1.2], [9.0], [9.5]])
+    >>> problem = mj.Clustering(x, 3)
+    >>> stuck = jnp.array([[0.0], [9.0], [9.5]])
+    >>> schedule, options = mj.Explicit([100.0]), {"key": jax.random.key(0), "init": stuck}
+    >>> sol = mj.anneal(problem, schedule, repair=mj.Repair(), **options)
+    >>> print(jnp.sort(sol.params[:, 0]))
+    [-1.    1.    9.25]
+
+    ```
+    """
+
+    max_refusals: int = eqx.field(static=True, default=8)
+    steps: int = eqx.field(static=True, default=5)
+    rtol: float = eqx.field(static=True, default=1e-5)
+    max_moves: int = eqx.field(static=True, default=1000)
+
+    def __check_init__(self) -> None:
+        for name in ("max_refusals", "steps", "max_moves"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Repair: `{name}` must be at least 1; got {getattr(self, name)}.")
+        if not self.rtol >= 0:
+            raise ValueError(f"Repair: `rtol` must be >= 0; got {self.rtol}.")
+
+
+# A slot is worth moving only if what it gains is not far below what is lost.
+_LEAST_RATIO = 0.5
+
+
+class _Search(eqx.Module):
+    params: Any
+    energy: Float[Array, ""]
+    spectrum: SlotSpectrum
+    refused: Bool[Array, " slots"]
+    refusals: Int[Array, ""]
+    moves: Int[Array, ""]
+    steps: Int[Array, ""]
+
+
+def repaired(
+    problem: Problem, params: Any, beta: Float[Array, ""], solver: AbstractSolver, repair: Repair
+) -> tuple[Any, Int[Array, ""]]:
+    """Params after repair at `beta`, and the solver's steps it took."""
+    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
+    numbers = jnp.arange(count)
+    none = jnp.zeros((), jnp.int32)
+    spectrum = problem.slot_spectrum(params, beta)
+    if spectrum is None or count < 2:
+        return params, none
+    tolerance = jnp.asarray(1e-4, trees.dtype_of(params))
+
+    def objective(params: Any) -> Array:
+        return problem.free_energy(params, beta)
+
+    def choose(search: _Search) -> tuple[Array, Array, Array]:
+        """Which slot to split, which to take for it, and whether that may be worth it."""
+        gain = jnp.where(search.refused, -jnp.inf, search.spectrum.gain)
+        split = jnp.argmax(gain)
+        removal = jnp.where(numbers == split, jnp.inf, search.spectrum.removal)
+        taken = jnp.argmin(removal)
+        worth = (gain[split] > 0) & (gain[split] >= _LEAST_RATIO * removal[taken])
+        return split, taken, worth
+
+    def proceed(search: _Search) -> Array:
+        within = (search.refusals < repair.max_refusals) & (search.moves < repair.max_moves)
+        return within & choose(search)[2]
+
+    def body(search: _Search) -> _Search:
+        split, taken, _ = choose(search)
+
+        def put(own: Array, first: Array, second: Array) -> Array:
+            return own.at[split].set(first[split]).at[taken].set(second[split])
+
+        slots = jax.tree.map(
+            put, problem.slots(search.params), search.spectrum.first, search.spectrum.second
+        )
+        result = solve_stage(
+            problem,
+            moved(problem, search.params, slots),
+            beta,
+            solver,
+            rtol=tolerance,
+            max_steps=jnp.asarray(repair.steps),
+        )
+        energy = objective(result.params)
+        better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
+        return _Search(
+            params=trees.where(better, result.params, search.params),
+            energy=jnp.where(better, energy, search.energy),
+            spectrum=jax.lax.cond(
+                better,
+                lambda: problem.slot_spectrum(result.params, beta),
+                lambda: search.spectrum,
+            ),
+            refused=jnp.where(better, False, search.refused.at[split].set(True)),
+            refusals=jnp.where(better, 0, search.refusals + 1).astype(jnp.int32),
+            moves=search.moves + 1,
+            steps=search.steps + result.steps,
+        )
+
+    start = _Search(
+        params=params,
+        energy=objective(params),
+        spectrum=spectrum,
+        refused=jnp.zeros((count,), bool),
+        refusals=none,
+        moves=none,
+        steps=none,
+    )
+    end = jax.lax.while_loop(proceed, body, start)
+    return end.params, end.steps

@@ -1,0 +1,29 @@
+"""What each slot (centre, facility) would gain by splitting and cost by its removal."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+
+class SlotSpectrum(eqx.Module):
+    """One entry per slot, at given params and beta; what `Problem.slot_spectrum` returns.
+
+    **Fields:**
+
+    - `mass`: the weight a slot carries.
+    - `critical_beta`: where the slot and a twin of it at the same place would separate, with the
+        policy held; inf where they never would.
+    - `gain`: how much the cost falls, about, when the slot's share is served by two.
+    - `removal`: how much the cost rises, about, when the slot is taken away.
+    - `first`, `second`: where the two would stand, shaped like `problem.slots(params)`.
+    - `share`: the first one's share of the mass.
+    """
+
+    mass: Float[Array, " slots"]
+    critical_beta: Float[Array, " slots"]
+    gain: Float[Array, " slots"]
+    removal: Float[Array, " slots"]
+    first: Any
+    second: Any
+    share: Float[Array, " slots"]
