@@ -36,6 +36,7 @@ from .engine.schedules import (
 )
 from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
+from .engine.sweep import LaneDone, Sweep, sweep
 from .exec.in_memory import InMemory
 from .problems import autonomy, costs, paths
 from .problems.capacities import Equal, PathParams, Prices
@@ -91,6 +92,7 @@ __all__ = [
     "HardPaths",
     "Implicit",
     "InMemory",
+    "LaneDone",
     "Linear",
     "LinearSolve",
     "LocateThenRoute",
@@ -109,6 +111,7 @@ __all__ = [
     "SolveError",
     "Stage",
     "StepInfo",
+    "Sweep",
     "Terms",
     "Trace",
     "Unroll",
@@ -126,4 +129,5 @@ __all__ = [
     "plot",
     "print_progress",
     "sensitivity",
+    "sweep",
 ]
