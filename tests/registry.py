@@ -67,7 +67,7 @@ class Row:
     project: Callable[[str, np.ndarray], np.ndarray] = lambda name, change: change
     # The alternation provably never raises F.
     monotone: bool = True
-    # Relabelling slots is a symmetry of the problem.
+    # Relabelling slots is a symmetry of the problem, and params are an array of slots.
     permutes_slots: bool = True
     # Step of unrolled updates that otherwise overshoot.
     damping: float = 1.0
@@ -418,6 +418,7 @@ ROWS = [
         facility_path(capacities=bounded_visits),
         PLACES | {"facility_capacity": lambda q: q.capacities.facility.limit},
         entities="nodes",
+        permutes_slots=False,
         rests=False,
         capacities=True,
     ),

@@ -105,13 +105,16 @@ class Groups(eqx.Module):
         return jnp.where(self.room > 0, 1 - beta / self.next_split, jnp.nan).astype(beta.dtype)
 
 
-def supports_growth(problem: Problem) -> bool:
-    """Whether slots can be told apart by their spectrum and be moved between groups."""
-    if not (problem.exchangeable and problem.convex_at_zero):
-        return False
+def has_spectrum(problem: Problem) -> bool:
+    """Whether the problem tells what its slots gain by splitting."""
     params = eqx.filter_eval_shape(problem.init, jax.random.key(0))
     beta = jnp.ones((), trees.dtype_of(params))
     return eqx.filter_eval_shape(problem.slot_spectrum, params, beta) is not None
+
+
+def supports_growth(problem: Problem) -> bool:
+    """Whether slots can start as one group and be moved between groups."""
+    return problem.exchangeable and problem.convex_at_zero and has_spectrum(problem)
 
 
 def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:

@@ -58,7 +58,9 @@ class AutonomyAwareClustering(
     polished by an exact solve are both done, and the lower cost is kept.
 
     All computation is in float64, whatever the precision of the session, which stays as it is.
-    Every start is the weighted mean, kicked by a ten-thousandth of the data's size, and all data
+    For squared Euclidean cost without autonomy or with uniform one the first start grows its
+    clusters by splitting (`mepjax.Growth`), and every result is repaired (`mepjax.Repair`). Other
+    starts are the weighted mean, kicked by a ten-thousandth of the data's size. Always all data
     are used, so that integer weights are the same as repetitions.
 
     **Arguments:**
@@ -83,7 +85,8 @@ class AutonomyAwareClustering(
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
         cost; default 0.5 and 10^4 times the first transition without autonomy.
     - `factor`: growth of beta from stage to stage, > 1.
-    - `random_state`: an int, a NumPy `RandomState` or `None`, for the kicks' directions.
+    - `random_state`: an int, a NumPy `RandomState` or `None`, for the kicks' directions; growth
+        has no chance in it.
 
     **Attributes** (costs are squares of input units for a quadratic `cost` with `scale` `"none"`
     or `"unit"`, else scaled ones):

@@ -16,9 +16,11 @@ import jax
 
 from .._core.codes import Code
 from ..engine.anneal import anneal
+from ..engine.growth import Growth, supports_growth
 from ..engine.monitor import Progress
 from ..engine.problem import Problem
 from ..engine.record import Record
+from ..engine.repair import Repair
 from ..engine.schedules import Geometric
 from ..engine.solution import Solution
 from ..problems.autonomy.base import NoAutonomy
@@ -234,8 +236,10 @@ class _Solver:
     def _run(self, name: str, restart: int, problem: Clustering) -> Run:
         if self.watch is not None:
             self.watch.run(name, restart)
-        # A continuation in the autonomy belongs to the default start; see `_polish` for the other.
-        centres = None if problem.relaxation_stages else kicked_start(problem, self.keys[restart])
+        # A continuation in the autonomy belongs to the default start, see `_polish` for the other;
+        # so does growth, which has no chance in it and is done once.
+        default = problem.relaxation_stages or (restart == 0 and supports_growth(problem))
+        centres = None if default else kicked_start(problem, self.keys[restart])
         return self._record(name, restart, problem, self.schedule, centres, None)
 
     def _polish(self, name: str, start: Run) -> Run:
@@ -261,6 +265,8 @@ class _Solver:
             schedule,
             key=self.keys[restart],
             init=centres,
+            detector=Growth(sample=None) if centres is None else None,
+            repair=Repair(),
             adjoint=NoGrad(),
             record=self.record,
             monitor=None if self.watch is None else self.watch.stage,

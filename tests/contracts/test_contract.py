@@ -380,7 +380,9 @@ def test_small_beta_gives_the_known_minimiser(row):
 @anneals
 def test_large_beta_gives_a_fixed_point_of_the_hard_update(row):
     problem = problem_of(row)
-    solution = solve(problem, schedule=geometric(0.2, 4e4, 1.5))
+    # Prices of what is scarce balance differences of 1 / beta, which rounding hides at larger ones.
+    beta_max = 4e3 if row.capacities else 4e4
+    solution = solve(problem, schedule=geometric(0.2, beta_max, 1.5))
     assert int(solution.code) in (row.code, Code.NEAR_CRITICAL)
     if row.capacities:
         # Hard decisions leave capacities out, and soft ones share what is scarce at any beta.
@@ -526,6 +528,9 @@ def test_odd_input_gives_finite_answers(row, kind):
     if kind == "outlier" and "softmax" in row.name:
         # Temperature 1e-12 of the data's scale: no line search resolves such an override.
         allowed |= {Code.STALLED, Code.MAX_STEPS}
+    if kind == "more clusters than entities" and row.name == "paths-bounds":
+        # Two nodes do not fit the masks and bounds, as a linear program over the paths confirms.
+        allowed = {Code.INFEASIBLE}
     assert int(solution.code) in allowed
     assert np.isfinite(problem.harden(solution.params).cost)
 
