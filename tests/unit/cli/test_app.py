@@ -164,9 +164,9 @@ def test_a_failed_solve_says_why_and_writes_nothing(points, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-def _no_anneal(problem, schedule, *, key, init, adjoint, record, monitor):
+def _no_anneal(problem, schedule, *, key, init, **options):
     class Solution:
-        params = init
+        params = problem.init(key) if init is None else init
 
     return Solution()
 
