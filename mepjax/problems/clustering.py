@@ -270,6 +270,16 @@ class Clustering(Problem):
         uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
         return self.cost.minimise(self._weights_for(kernel, uniform), x) + self.origin
 
+    def scatter(self, key: Any) -> Float[Array, "k d"]:
+        """Centres on K entities drawn by weight, all different where there are as many.
+
+        The start where nothing is annealed: `anneal(problem, Explicit([beta]),
+        init=problem.scatter(key), repair=Repair(), ...)`.
+        """
+        n = self.x.shape[0]
+        rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=self._shares())
+        return self.x[rows]
+
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
         if self._in_blocks:
