@@ -27,7 +27,8 @@ _QUIET = mj.NoDetector(noise=0.0)
 
 
 @jax.jit
-def _grown(problem: mj.Clustering, key: Any) -> mj.Solution:
+def grown(problem: mj.Clustering, key: Any) -> mj.Solution:
+    """Growth on a sample, repair, and Lloyd's iteration on all data."""
     return mj.anneal(
         problem,
         key=key,
@@ -100,7 +101,7 @@ def _rows(
     problem = mj.Clustering(x.astype(np.float32), k)
     last = 1e4 * problem.beta_scale()
     ways: dict[str, tuple[Callable[[Any], Any], int]] = {
-        "growth + repair": (lambda key: _grown(problem, key), starts[0]),
+        "growth + repair": (lambda key: grown(problem, key), starts[0]),
         "random + repair": (lambda key: _control(problem, last, key), starts[1]),
     }
     found: dict[str, tuple[list[float], float]] = {}
@@ -113,9 +114,9 @@ def _rows(
         failed = sum(mj.Code(int(solution.code)).is_failing for solution, _ in runs)
         more = {"starts": number, "first call": first, "failed": failed}
         yield head | _describe(what, each, seconds, peer_seconds) | more
-    (grown, once), (scattered, each) = found.values()
+    (split, once), (scattered, each) = found.values()
     # Growth has no chance in it on small data; other starts are the control's.
-    both, seconds = [min(grown[0], *scattered[:-1])], once + (len(scattered) - 1) * each
+    both, seconds = [min(split[0], *scattered[:-1])], once + (len(scattered) - 1) * each
     yield head | _describe(f"best of {len(scattered)}", both, seconds, peer_seconds)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import mepjax as mj
 
-from .k_means import _control, _grown, cost
+from .k_means import cost, grown
 from .measure import clocked, peak_megabytes
 
 # N, d, K.
@@ -29,27 +29,21 @@ def run() -> list[dict[str, Any]]:
         x = truth[rng.integers(k, size=n)]
         x += 3 * rng.standard_normal(size=x.shape, dtype=np.float32)
         problem = mj.Clustering(x, k)
-        last = 1e4 * problem.beta_scale()
-        ways = {
-            "growth + repair": lambda key, p=problem: _grown(p, key),
-            "random + repair": lambda key, p=problem, beta=last: _control(p, beta, key),
-        }
-        for what, solve in ways.items():
-            _, first = clocked(solve, jax.random.key(1))
-            solution, seconds = clocked(solve, jax.random.key(0))
-            passes = int(solution.trace.steps[int(solution.n_stages) - 1])
-            rows.append(
-                {
-                    "n": n,
-                    "d": d,
-                    "k": k,
-                    "what": what,
-                    "seconds": seconds,
-                    "first call": first,
-                    "steps of the last stage": passes,
-                    "cost over truth %": 100 * (cost(x, solution.params) / cost(x, truth) - 1),
-                    "code": mj.Code(int(solution.code)).name,
-                    "peak MB so far": peak_megabytes(),
-                }
-            )
+        _, first = clocked(grown, problem, jax.random.key(1))
+        solution, seconds = clocked(grown, problem, jax.random.key(0))
+        last = int(solution.trace.steps[int(solution.n_stages) - 1])
+        rows.append(
+            {
+                "n": n,
+                "d": d,
+                "k": k,
+                "seconds": seconds,
+                "first call": first,
+                "steps of the last stage": last,
+                "cost over truth %": 100 * (cost(x, solution.params) / cost(x, truth) - 1),
+                "code": mj.Code(int(solution.code)).name,
+                "peak MB so far": peak_megabytes(),
+            }
+        )
+        print(rows[-1], flush=True)
     return rows

@@ -50,6 +50,7 @@ from .solvers.armijo import Armijo
 from .solvers.base import AbstractSolver, StepInfo
 from .solvers.fixed_point import FixedPoint
 from .solvers.implicit import LinearSolve
+from .solvers.newton_krylov import NewtonKrylov
 
 if TYPE_CHECKING:
     from . import datasets, estimators, plot
@@ -96,6 +97,7 @@ __all__ = [
     "Linear",
     "LinearSolve",
     "LocateThenRoute",
+    "NewtonKrylov",
     "NoDetector",
     "NoGrad",
     "PathParams",

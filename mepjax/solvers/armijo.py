@@ -61,6 +61,15 @@ class Armijo(AbstractSolver):
         """The first trial step."""
         return jnp.ones((), trees.dtype_of(params))
 
+    def direction(self, problem: Any, params: Any, beta: Float[Array, ""], gradient: Any) -> Any:
+        """Where to search, shaped like params."""
+        del gradient
+        return trees.subtract(problem.update(params, beta), params)
+
+    def following(self, suggested: Float[Array, ""]) -> Float[Array, ""]:
+        """The next trial step, from the one that the search along this direction suggests."""
+        return suggested
+
     def step(
         self, problem: Any, params: Any, beta: Float[Array, ""], state: Float[Array, ""]
     ) -> tuple[Any, Float[Array, ""], StepInfo]:
@@ -79,7 +88,7 @@ class Armijo(AbstractSolver):
 
         dtype = state.dtype
         params, energy, gradient = evaluate(params)
-        move = primal_part(trees.subtract(problem.update(params, beta), params))
+        move = primal_part(self.direction(problem, params, beta, gradient))
         slope = trees.dot(gradient, move)
         size = jnp.sqrt(trees.dot(gradient, gradient) * trees.dot(move, move))
         descends = slope < -1e-10 * size
@@ -118,4 +127,4 @@ class Armijo(AbstractSolver):
         )
         next_step = jnp.clip(jnp.minimum(suggested, 4 * trial.step), 1e-4, 1e4)
         next_step = jnp.where(trial.accepted, next_step, 1.0).astype(dtype)
-        return new, next_step, StepInfo(move, stalled)
+        return new, self.following(next_step), StepInfo(move, stalled)

@@ -31,24 +31,27 @@ def reference():
         return mj.anneal(problem(), SCHEDULE, key=KEY).raise_if_failed()
 
 
-@pytest.mark.parametrize("solver", [mj.Anderson(), mj.Armijo(), mj.FixedPoint(damping=0.7)])
+@pytest.mark.parametrize(
+    "solver", [mj.Anderson(), mj.Armijo(), mj.FixedPoint(damping=0.7), mj.NewtonKrylov()]
+)
 def test_solvers_agree_at_the_last_beta(solver, reference):
     solution = mj.anneal(problem(), SCHEDULE, key=KEY, solver=solver).raise_if_failed()
     np.testing.assert_allclose(solution.free_energy, reference.free_energy, rtol=1e-9)
 
 
 @pytest.mark.slow
-def test_anderson_needs_fewer_steps_near_a_transition():
+def test_anderson_and_newton_need_fewer_steps_near_a_transition():
     critical = float(mj.critical_beta(problem(), problem().init(KEY), 0.1))
     above = mj.anneal(problem(), mj.Geometric(0.5 * critical, 1.1 * critical, 1.2), key=KEY)
     schedule = mj.Explicit([1.02 * critical])
     steps = {}
-    for solver in (mj.FixedPoint(), mj.Anderson()):
+    for solver in (mj.FixedPoint(), mj.Anderson(), mj.NewtonKrylov()):
         solution = mj.anneal(problem(), schedule, key=KEY, solver=solver, init=above)
         solution.raise_if_failed()
         assert 0 < float(solution.trace.curvature[0]) < 0.2
         steps[type(solver).__name__] = int(solution.trace.steps[0])
     assert steps["Anderson"] < 0.5 * steps["FixedPoint"]
+    assert steps["NewtonKrylov"] <= 8
 
 
 def test_linear_and_explicit_schedules_follow_their_betas(reference):
