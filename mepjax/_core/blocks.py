@@ -21,8 +21,9 @@ def block_sum(
 ) -> Any:
     """Sum of `function(shares, *arrays)` over blocks of at most `rows` rows, a pytree of arrays.
 
-    `function` must be linear in the shares. The last block overlaps the one before, with shares
-    of zero where it does, so that nothing is padded or copied. Derivatives compute blocks again.
+    `function` must be linear in the shares; scalars among `arrays` are handed on as they are. The
+    last block overlaps the one before, with shares of zero where it does, so that nothing is padded
+    or copied. Derivatives compute blocks again.
     """
     n = shares.shape[0]
     if n <= rows:
@@ -31,7 +32,10 @@ def block_sum(
 
     def one(index: Any) -> Any:
         start = jnp.minimum(index * rows, n - rows)
-        block = [jax.lax.dynamic_slice_in_dim(a, start, rows) for a in (shares, *arrays)]
+        block = [
+            jax.lax.dynamic_slice_in_dim(a, start, rows) if jnp.ndim(a) else a
+            for a in (shares, *arrays)
+        ]
         new = start + jnp.arange(rows) >= index * rows
         return function(jnp.where(new, block[0], 0), *block[1:])
 

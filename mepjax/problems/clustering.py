@@ -313,13 +313,11 @@ class Clustering(Problem):
 
     def _pass_arguments(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
         """Arguments of `soft_means`, centres relative to the origin."""
-        n = self.x.shape[0]
-        firmness, floor = jnp.ones((n,), self.x.dtype), jnp.zeros((n,), self.x.dtype)
+        floor = jnp.zeros((), self.x.dtype)
         if isinstance(self.autonomy, Uniform) and self.k > 1:
-            floor = jnp.broadcast_to(self.autonomy.kappa / (self.k - 1), (n,))
-            firmness = 1 - self.k * floor
+            floor = self.autonomy.kappa / (self.k - 1)
         origin = jax.lax.stop_gradient(self.origin)
-        return self.x, self._shares(), firmness, floor, params - origin, beta, origin
+        return self.x, self.weights, 1 - self.k * floor, floor, params - origin, beta, origin
 
     def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""

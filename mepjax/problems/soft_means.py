@@ -47,11 +47,17 @@ def _with_ones(x: Float[Array, "n d"]) -> Float[Array, "n d+1"]:
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
 
 
+def _mean(function: Any, weights: Float[Array, " n"], *arrays: Array, rows: int) -> Any:
+    """Sum over the data by shares of weight, without an array of shares."""
+    total = jnp.sum(weights)
+    return jax.tree.map(lambda a: a / total, block_sum(function, weights, *arrays, rows=rows))
+
+
 def masses_and_sums(
     x: Float[Array, "n d"],
-    shares: Float[Array, " n"],
-    firmness: Float[Array, " n"],
-    floor: Float[Array, " n"],
+    weights: Float[Array, " n"],
+    firmness: Float[Array, "*n"],
+    floor: Float[Array, "*n"],
     y: Float[Array, "k d"],
     beta: Scalar,
     origin: Float[Array, " d"],
@@ -64,15 +70,15 @@ def masses_and_sums(
         return _product((a * shares) * policy + f * shares, _with_ones(x))
 
     rows = block_rows(y.shape[0])
-    sums = block_sum(part, shares, x, firmness, floor, rows=rows)
+    sums = _mean(part, weights, x, firmness, floor, rows=rows)
     return sums[:, -1], sums[:, :-1]
 
 
 def free_energy_and_distortion(
     x: Float[Array, "n d"],
-    shares: Float[Array, " n"],
-    firmness: Float[Array, " n"],
-    floor: Float[Array, " n"],
+    weights: Float[Array, " n"],
+    firmness: Float[Array, "*n"],
+    floor: Float[Array, "*n"],
     y: Float[Array, "k d"],
     beta: Scalar,
     origin: Float[Array, " d"],
@@ -95,14 +101,14 @@ def free_energy_and_distortion(
         distortion = everywhere + a * jnp.sum(weights * costs, axis=0) / total
         return jnp.sum(shares * energy), jnp.sum(shares * distortion)
 
-    return block_sum(part, shares, x, firmness, floor, rows=block_rows(y.shape[0]))
+    return _mean(part, weights, x, firmness, floor, rows=block_rows(y.shape[0]))
 
 
 def slot_spectrum(
     x: Float[Array, "n d"],
-    shares: Float[Array, " n"],
-    firmness: Float[Array, " n"],
-    floor: Float[Array, " n"],
+    weights: Float[Array, " n"],
+    firmness: Float[Array, "*n"],
+    floor: Float[Array, "*n"],
     y: Float[Array, "k d"],
     beta: Scalar,
     origin: Float[Array, " d"],
@@ -131,7 +137,7 @@ def slot_spectrum(
         both = _with_ones(x)
         return spread, removal, _product(told * a, both), jnp.sum((shares * f)[:, None] * both, 0)
 
-    spread, removal, told, every = block_sum(moments, shares, x, firmness, floor, rows=rows)
+    spread, removal, told, every = _mean(moments, weights, x, firmness, floor, rows=rows)
     mass = told[:, -1] + every[-1]
     alive = mass > float(jnp.finfo(y.dtype).tiny) ** 0.5
     safe = jnp.where(alive, mass, 1.0)
@@ -146,7 +152,7 @@ def slot_spectrum(
             side = jax.nn.sigmoid(_product(normal, x.T) - offset[:, None])
             return _product((shares * a) * policy * side, _with_ones(x))
 
-        first = block_sum(part, shares, x, firmness, rows=block_rows(k))
+        first = _mean(part, weights, x, firmness, rows=block_rows(k))
         return first, told - first
 
     def centre(sums: Array) -> Array:
