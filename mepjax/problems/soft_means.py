@@ -117,8 +117,8 @@ def slot_spectrum(
 
     Two tied slots separate where 2 beta times the largest eigenvalue of
     sum_i shares_i a_i^2 policy_ij (x_i - y_j) (x_i - y_j)^T over the mass they receive is one. The
-    pair is then found by a soft two-means of what they are told to take, from the means of the
-    two halves along the eigenvector.
+    pair is then found by a soft two-means of what they are told to take, from the two halves along
+    the eigenvector, or from the centre and the entities farthest from it if that gains more.
     """
     k, d = y.shape
     rows = block_rows(max(k, d * d))
@@ -135,9 +135,12 @@ def slot_spectrum(
         lost = jnp.where(alone & jnp.isfinite(second), second - lowest, 0.0)
         removal = jnp.sum(jnp.where(nearest, shares * a * lost, 0.0), axis=1)
         both = _with_ones(x)
-        return spread, removal, _product(told * a, both), jnp.sum((shares * f)[:, None] * both, 0)
+        everywhere = jnp.sum((shares * f)[:, None] * both, axis=0)
+        squares = costs if d <= _DIFFERENCE_FORM_LIMIT else costs + jnp.sum(x * x, axis=1)
+        distant = _product(told * squares**2, both)
+        return spread, removal, _product(told * a, both), everywhere, distant
 
-    spread, removal, told, every = _mean(moments, weights, x, firmness, floor, rows=rows)
+    spread, removal, told, every, distant = _mean(moments, weights, x, firmness, floor, rows=rows)
     mass = told[:, -1] + every[-1]
     alive = mass > float(jnp.finfo(y.dtype).tiny) ** 0.5
     safe = jnp.where(alive, mass, 1.0)
@@ -168,17 +171,28 @@ def slot_spectrum(
         offset = beta * (jnp.sum(a * a, axis=1) - jnp.sum(b * b, axis=1))
         return normal, offset, one, other
 
+    def pair(normal: Array, offset: Array) -> tuple[Array, Array, Array, Array]:
+        """What two would gain that start from the two sides of a hyperplane; and the two."""
+        state = (normal, offset, told, told)
+        _, _, one, other = jax.lax.fori_loop(0, _PASSES, refined, state)
+        a, b = centre(one), centre(other)
+        received = jnp.where(alive & (told[:, -1] > 0), told[:, -1], 1.0)
+        between = one[:, -1] * other[:, -1] / received * jnp.sum((a - b) ** 2, axis=1)
+        share = jnp.where(alive, one[:, -1] / received, 0.5)
+        return jnp.where(alive, between, 0.0), share, a, b
+
     # So steep that a half-space remains.
     steep = 1e3 * jnp.sqrt(jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1.0), 0.0))
     normal = steep[:, None] * vectors[:, :, -1]
-    offset = jnp.sum(normal * y, axis=1)
-    state = (normal, offset, told, told)
-    _, _, one, other = jax.lax.fori_loop(0, _PASSES, refined, state)
-    a, b = centre(one), centre(other)
-    pair = one[:, -1] * other[:, -1] / jnp.where(alive, told[:, -1], 1.0)
-    gain = jnp.where(alive, pair * jnp.sum((a - b) ** 2, axis=1), 0.0)
-    told_mass = jnp.where(told[:, -1] > 0, told[:, -1], 1.0)
-    share = jnp.where(alive, one[:, -1] / told_mass, 0.5)
+    halved = pair(normal, jnp.sum(normal * y, axis=1))
+    # A few entities far away count little in the eigenvector; the mean that they dominate does not.
+    seen = distant[:, -1:] > 0
+    far = jnp.where(seen, distant[:, :-1] / jnp.where(seen, distant[:, -1:], 1.0), y)
+    offset = beta * (jnp.sum(far * far, axis=1) - jnp.sum(y * y, axis=1))
+    apart = pair(2 * beta * (far - y), offset)
+    better = apart[0] > halved[0]
+    gain, share = (jnp.where(better, v, u) for u, v in zip(halved[:2], apart[:2], strict=True))
+    a, b = (jnp.where(better[:, None], v, u) for u, v in zip(halved[2:], apart[2:], strict=True))
     return SlotSpectrum(mass, critical, gain, removal, a + origin, b + origin, share)
 
 

@@ -146,6 +146,18 @@ def test_a_pair_stands_on_the_two_halves_and_gains_what_they_save():
     assert spectrum.critical_beta[1] == np.inf
 
 
+def test_a_few_entities_far_away_get_a_centre_of_their_own():
+    # The leading eigenvector is that of the many, though a centre for the few gains more.
+    rng = np.random.default_rng(0)
+    many = rng.normal(size=(400, 3)) * [3.0, 1.0, 0.1]
+    few = rng.normal(size=(4, 3)) * 0.1 + [0.0, 0.0, 25.0]
+    problem = mj.Clustering(np.concatenate([many, few]), 2)
+    y = jnp.broadcast_to(jnp.mean(problem.x, axis=0), (2, 3))
+    spectrum = spectrum_of(problem, y, 0.5)
+    heights = np.array([spectrum.first[0, 2], spectrum.second[0, 2]])
+    np.testing.assert_allclose(np.sort(heights), [0.0, 25.0], atol=0.2)
+
+
 def test_a_slot_without_mass_wants_nothing():
     problem = mj.Clustering(np.array([[-1.0], [1.0]]), 3)
     spectrum = spectrum_of(problem, jnp.array([[-1.0], [1.0], [1e6]]), 10.0)
