@@ -101,7 +101,7 @@ class Groups(eqx.Module):
         return jnp.where(self.room > 0, lowest, jnp.inf)
 
     def curvature(self, beta: Float[Array, ""]) -> Float[Array, ""]:
-        """Lowest curvature along separations of tied slots; NaN where none are tied."""
+        """Lowest curvature along the separation of a group in two; NaN where no slot is left."""
         return jnp.where(self.room > 0, 1 - beta / self.next_split, jnp.nan).astype(beta.dtype)
 
 
@@ -110,6 +110,13 @@ def has_spectrum(problem: Problem) -> bool:
     params = eqx.filter_eval_shape(problem.init, jax.random.key(0))
     beta = jnp.ones((), trees.dtype_of(params))
     return eqx.filter_eval_shape(problem.slot_spectrum, params, beta) is not None
+
+
+def spectrum_of(problem: Problem, params: Any, beta: Float[Array, ""]) -> SlotSpectrum:
+    """The spectrum of a problem that has one."""
+    spectrum = problem.slot_spectrum(params, beta)
+    assert spectrum is not None
+    return spectrum
 
 
 def supports_growth(problem: Problem) -> bool:
@@ -121,8 +128,8 @@ def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[An
     """All slots tied to the first."""
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
     leader = jnp.zeros((count,), jnp.int32)
-    params = moved(problem, params, jax.tree.map(lambda s: s[leader], problem.slots(params)))
-    return params, Groups(leader, problem.slot_spectrum(params, beta))
+    params = problem.take(params, leader)
+    return params, Groups(leader, spectrum_of(problem, params, beta))
 
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:
@@ -203,7 +210,7 @@ def _merge(
     for _ in range(max(count - 1, 1).bit_length()):
         target = target[target]
     leader = target[leader]
-    return moved(problem, params, jax.tree.map(lambda leaf: leaf[leader], slots)), leader
+    return problem.take(params, leader), leader
 
 
 class GrownStage(eqx.Module):
@@ -245,6 +252,6 @@ def solve_with_splits(
     # With no slot left the spectrum is not looked at any more.
     left = jnp.any(leader != jnp.arange(leader.shape[0]))
     spectrum = jax.lax.cond(
-        left, lambda: problem.slot_spectrum(params, beta), lambda: groups.spectrum
+        left, lambda: spectrum_of(problem, params, beta), lambda: groups.spectrum
     )
     return GrownStage(params, Groups(leader, spectrum), result.code, result.steps, split, critical)

@@ -15,6 +15,7 @@ from .._core.linear import solve_symmetric
 from .._core.types import Scalar
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
+from .slot_spectrum import SlotSpectrum
 
 
 class Terms(eqx.Module):
@@ -181,11 +182,12 @@ class Problem(eqx.Module):
         return self.values(params)
 
     def take(self, params: Any, parent: Any) -> Any:
-        """Params whose slot s has the values of slot parent[s]."""
-        return jax.tree.map(lambda leaf: leaf[parent], params)
+        """Params whose slot s has the values of slot parent[s], at the same prices."""
+        primal, dual = self.split_params(params)
+        return self.join_params(jax.tree.map(lambda leaf: leaf[parent], primal), dual)
 
-    def slot_spectrum(self, params: Any, beta: Scalar) -> Any:
-        """Per slot: critical beta, direction, split gain, removal cost; `None`: no growth."""
+    def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum | None:
+        """Per slot, what splitting it gains and removing it costs; `None`: no growth, no repair."""
         return None
 
     def subsample(self, key: Any, n: int) -> "Problem":

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import trees
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
-from .growth import moved
+from .growth import moved, spectrum_of
 from .problem import Problem
 from .slot_spectrum import SlotSpectrum
 
@@ -79,7 +79,7 @@ def repaired(
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
     numbers = jnp.arange(count)
     none = jnp.zeros((), jnp.int32)
-    spectrum = problem.slot_spectrum(params, beta)
+    spectrum = spectrum_of(problem, params, beta)
     if count < 2:
         return params, none
     tolerance = jnp.asarray(1e-4, trees.dtype_of(params))
@@ -124,7 +124,7 @@ def repaired(
             energy=jnp.where(better, energy, search.energy),
             spectrum=jax.lax.cond(
                 better,
-                lambda: problem.slot_spectrum(result.params, beta),
+                lambda: spectrum_of(problem, result.params, beta),
                 lambda: search.spectrum,
             ),
             refused=jnp.where(better, False, search.refused.at[split].set(True)),
