@@ -46,6 +46,11 @@ def table(**columns) -> bytes:
         (gzip.compress(b"a,b,c\n1,2.5,3\n") + gzip.compress(b"3,-4e1,0\n"), "abc"),
         (b"\xef\xbb\xbfa;b;c\r\n1;2.5;3\r\n3;-4e1;0\r\n", "abc"),
     ],
+    # What a content is compressed to tells the time, and workers must agree on the names.
+    ids=[
+        "npy", "npy-columns", "npy-big-endian", "npy-float16", "npz", "npz-longdouble",
+        "parquet", "parquet-types", "parquet-index", "gzip", "gzip-members", "csv-marked",
+    ],
 )  # fmt: skip
 def test_the_content_tells_the_kind(tmp_path, content, names):
     path = tmp_path / "points.bin"  # whatever it is called
