@@ -13,7 +13,7 @@ from ..exec.in_memory import InMemory
 from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, random_start
-from .growth import Growth, has_spectrum, supports_growth
+from .growth import Growth, supports_growth
 from .monitor import Monitor
 from .problem import Problem
 from .record import Record
@@ -102,7 +102,7 @@ def anneal(
         # A start that was given has its own groups.
         growth = detector if init is None and supports_growth(problem) else None
         detector = detector.detector
-    if repair is not None and not has_spectrum(problem):
+    if repair is not None and not problem.has_slot_spectrum:
         repair = None
     asks = growth is None and schedule is not None and schedule.needs_detector
     if asks and isinstance(detector, NoDetector):

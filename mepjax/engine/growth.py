@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import trees
 from .._core.distances import squared_euclidean
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
@@ -75,10 +74,14 @@ class Growth(eqx.Module):
 
 
 class Groups(eqx.Module):
-    """Which slots are tied: `leader[s]` is the first slot of the group of s; and their spectrum."""
+    """Which slots are tied: `leader[s]` is the first slot of the group of s.
+
+    `spectrum` is theirs, and `most` the largest number of groups so far.
+    """
 
     leader: Int[Array, " slots"]
     spectrum: SlotSpectrum
+    most: Int[Array, ""]
 
     @property
     def first(self) -> Bool[Array, " slots"]:
@@ -105,23 +108,9 @@ class Groups(eqx.Module):
         return jnp.where(self.room > 0, 1 - beta / self.next_split, jnp.nan).astype(beta.dtype)
 
 
-def has_spectrum(problem: Problem) -> bool:
-    """Whether the problem tells what its slots gain by splitting."""
-    params = eqx.filter_eval_shape(problem.init, jax.random.key(0))
-    beta = jnp.ones((), trees.dtype_of(params))
-    return eqx.filter_eval_shape(problem.slot_spectrum, params, beta) is not None
-
-
-def spectrum_of(problem: Problem, params: Any, beta: Float[Array, ""]) -> SlotSpectrum:
-    """The spectrum of a problem that has one."""
-    spectrum = problem.slot_spectrum(params, beta)
-    assert spectrum is not None
-    return spectrum
-
-
 def supports_growth(problem: Problem) -> bool:
     """Whether slots can start as one group and be moved between groups."""
-    return problem.exchangeable and problem.convex_at_zero and has_spectrum(problem)
+    return problem.exchangeable and problem.convex_at_zero and problem.has_slot_spectrum
 
 
 def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
@@ -129,7 +118,8 @@ def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[An
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
     leader = jnp.zeros((count,), jnp.int32)
     params = problem.take(params, leader)
-    return params, Groups(leader, spectrum_of(problem, params, beta))
+    one = jnp.ones((), jnp.int32)
+    return params, Groups(leader, problem.slot_spectrum(params, beta), one)
 
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:
@@ -214,13 +204,13 @@ def _merge(
 
 
 class GrownStage(eqx.Module):
-    """What one stage of growth ends with; `critical[s]` counts where `split[s]`."""
+    """What one stage of growth ends with; `critical[s]` counts where `crossed[s]`."""
 
     params: Any
     groups: Groups
     code: Int[Array, ""]
     steps: Int[Array, ""]
-    split: Bool[Array, " slots"]
+    crossed: Bool[Array, " slots"]
     critical: Float[Array, " slots"]
 
 
@@ -252,6 +242,11 @@ def solve_with_splits(
     # With no slot left the spectrum is not looked at any more.
     left = jnp.any(leader != jnp.arange(leader.shape[0]))
     spectrum = jax.lax.cond(
-        left, lambda: spectrum_of(problem, params, beta), lambda: groups.spectrum
+        left, lambda: problem.slot_spectrum(params, beta), lambda: groups.spectrum
     )
-    return GrownStage(params, Groups(leader, spectrum), result.code, result.steps, split, critical)
+    # Pairs that do not stay apart are split again: only a new number of groups is a transition.
+    number = jnp.sum(leader == jnp.arange(leader.shape[0])).astype(jnp.int32)
+    earliest = _ranks(jnp.where(split, -critical, -jnp.inf))
+    crossed = split & (earliest < number - groups.most)
+    after = Groups(leader, spectrum, jnp.maximum(groups.most, number))
+    return GrownStage(params, after, result.code, result.steps, crossed, critical)

@@ -186,9 +186,14 @@ class Problem(eqx.Module):
         primal, dual = self.split_params(params)
         return self.join_params(jax.tree.map(lambda leaf: leaf[parent], primal), dual)
 
-    def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum | None:
-        """Per slot, what splitting it gains and removing it costs; `None`: no growth, no repair."""
-        return None
+    @property
+    def has_slot_spectrum(self) -> bool:
+        """Whether `slot_spectrum` is given; without it there is no growth and no repair."""
+        return False
+
+    def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum:
+        """Per slot, where it splits, what that gains, and what removing it costs."""
+        raise NotImplementedError(f"{type(self).__name__} has no `slot_spectrum`.")
 
     def subsample(self, key: Any, n: int) -> "Problem":
         """A problem on `n` of the data for early stages; default: all of them."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import trees
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
-from .growth import moved, spectrum_of
+from .growth import moved
 from .problem import Problem
 from .slot_spectrum import SlotSpectrum
 
@@ -60,6 +60,8 @@ class Repair(eqx.Module):
 
 # A slot is worth moving only if what it gains is not far below what is lost.
 _LEAST_RATIO = 0.5
+# A trial this well solved needs no more of its steps.
+_TRIAL_RTOL = 1e-4
 
 
 class _Search(eqx.Module):
@@ -79,13 +81,10 @@ def repaired(
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
     numbers = jnp.arange(count)
     none = jnp.zeros((), jnp.int32)
-    spectrum = spectrum_of(problem, params, beta)
+    spectrum = problem.slot_spectrum(params, beta)
     if count < 2:
         return params, none
-    tolerance = jnp.asarray(1e-4, trees.dtype_of(params))
-
-    def objective(params: Any) -> Array:
-        return problem.free_energy(params, beta)
+    tolerance = jnp.asarray(_TRIAL_RTOL, trees.dtype_of(params))
 
     def choose(search: _Search) -> tuple[Array, Array, Array]:
         """Which slot to split, which to take for it, and whether that may be worth it."""
@@ -117,14 +116,14 @@ def repaired(
             rtol=tolerance,
             max_steps=jnp.asarray(repair.steps),
         )
-        energy = objective(result.params)
+        energy = problem.free_energy(result.params, beta)
         better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
         return _Search(
             params=trees.where(better, result.params, search.params),
             energy=jnp.where(better, energy, search.energy),
             spectrum=jax.lax.cond(
                 better,
-                lambda: spectrum_of(problem, result.params, beta),
+                lambda: problem.slot_spectrum(result.params, beta),
                 lambda: search.spectrum,
             ),
             refused=jnp.where(better, False, search.refused.at[split].set(True)),
@@ -135,7 +134,7 @@ def repaired(
 
     start = _Search(
         params=params,
-        energy=objective(params),
+        energy=problem.free_energy(params, beta),
         spectrum=spectrum,
         refused=jnp.zeros((count,), bool),
         refusals=none,

@@ -228,7 +228,7 @@ class Run(eqx.Module):
             groups=grown.groups,
             code=grown.code,
             steps=grown.steps,
-            crossed=grown.split,
+            crossed=grown.crossed,
             critical=grown.critical,
         )
 

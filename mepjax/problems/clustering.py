@@ -21,7 +21,7 @@ from .autonomy.function import as_autonomy
 from .costs.base import AbstractCost, live
 from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
-from .soft_means import free_energy_and_distortion, masses_and_sums, slot_spectrum
+from .soft_means import SoftMeans
 
 _STATIONARITY = ("exact", "frozen")
 # Up to this many pairs of entity and centre the plain form compiles faster.
@@ -283,7 +283,7 @@ class Clustering(Problem):
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
         if self._in_blocks:
-            return free_energy_and_distortion(*self._pass_arguments(params, beta))[0]
+            return self._soft_means.free_energy(params, beta)
         return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
 
     def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
@@ -291,33 +291,30 @@ class Clustering(Problem):
         if self._follows_centres:
             return super().update(params, beta)
         if self._in_blocks:
-            masses, sums = masses_and_sums(*self._pass_arguments(params, beta))
-            received = live(masses)[:, None]
-            means = sums / jnp.where(received, masses[:, None], 1.0)
-            stays = jax.lax.stop_gradient(params)
-            return jnp.where(received, means + jax.lax.stop_gradient(self.origin), stays)
+            return self._soft_means.update(params, beta)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
         weights, x, y = self._weighted(params, beta)
         return self.cost.step(weights, x, y) + jax.lax.stop_gradient(self.origin)
 
     @property
-    def _in_one_pass(self) -> bool:
-        """Whether the policy is a softmax of squared distances."""
+    def has_slot_spectrum(self) -> bool:
+        """For squared Euclidean cost without autonomy or with uniform one."""
         simple = isinstance(self.autonomy, NoAutonomy | Uniform)
         return simple and isinstance(self.cost, SquaredEuclidean)
 
     @property
     def _in_blocks(self) -> bool:
         """Whether sums over the data go block by block."""
-        return self._in_one_pass and self.x.shape[0] * self.k > _SMALL
+        return self.has_slot_spectrum and self.x.shape[0] * self.k > _SMALL
 
-    def _pass_arguments(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
-        """Arguments of `soft_means`, centres relative to the origin."""
+    @property
+    def _soft_means(self) -> SoftMeans:
+        """This problem where its policy is a softmax of squared distances."""
         floor = jnp.zeros((), self.x.dtype)
         if isinstance(self.autonomy, Uniform) and self.k > 1:
             floor = self.autonomy.kappa / (self.k - 1)
         origin = jax.lax.stop_gradient(self.origin)
-        return self.x, self.weights, 1 - self.k * floor, floor, params - origin, beta, origin
+        return SoftMeans(self.x, self.weights, 1 - self.k * floor, floor, origin)
 
     def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""
@@ -357,8 +354,7 @@ class Clustering(Problem):
     def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
         if self._in_blocks:
-            energy, distortion = free_energy_and_distortion(*self._pass_arguments(params, beta))
-            return Terms(distortion, beta * (distortion - energy))
+            return Terms(*self._soft_means.distortion_and_entropy(params, beta))
         costs = self.average_distances(params)
         return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
 
@@ -389,11 +385,9 @@ class Clustering(Problem):
 
     # Growth.
 
-    def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum | None:
-        """For squared Euclidean cost without autonomy or with uniform one, else `None`."""
-        if not self._in_one_pass:
-            return None
-        return slot_spectrum(*self._pass_arguments(params, beta))
+    def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
+        """Where `has_slot_spectrum`."""
+        return self._soft_means.slot_spectrum(params, beta)
 
     def subsample(self, key: Any, n: int) -> "Clustering":
         """`n` entities of equal weight, drawn in proportion to theirs; itself if it has no more.

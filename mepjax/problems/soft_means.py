@@ -1,24 +1,30 @@
-"""One pass over the data of clusterings by squared distance, centres by entities, in blocks.
+"""Clustering by squared distance in passes over the data, block by block, centres by entities.
 
-For no autonomy and for uniform autonomy alike: the policy is softmax_j(-beta a_i |x_i - y_j|^2)
-and cluster j receives the share a_i policy_ij + f_i of entity i, with a = 1 and f = 0 without
-autonomy, a = 1 - kappa K / (K - 1) and f = kappa / (K - 1) with uniform.
+For no autonomy and for uniform autonomy alike: entity i told to join cluster j costs
+a_i |x_i - y_j|^2 + f_i sum_k |x_i - y_k|^2, and cluster j receives the share a_i policy_ij + f_i
+of it. Without autonomy a = 1 and f = 0, with uniform autonomy a = 1 - kappa K / (K - 1) and
+f = kappa / (K - 1).
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._core import gibbs
 from .._core.blocks import block_rows, block_sum
+from .._core.distances import squared_euclidean
 from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
+from .costs.base import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Up to this many features differences are exact and faster than products.
-_DIFFERENCE_FORM_LIMIT = 4
-# The half-space means, and one refinement.
+# Up to this many features sums of differences are exact and faster than products.
+_FEW_FEATURES = 4
+# The means of the two sides, and one refinement.
 _PASSES = 2
 
 
@@ -26,174 +32,191 @@ def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=_HIGHEST)
 
 
-def _distances(x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "k n"]:
-    """|x_i - y_k|^2 up to a number for each entity; centres first, which vectorises."""
-    features = x.shape[1]
-    if features <= _DIFFERENCE_FORM_LIMIT:
-        return sum(
-            ((y[:, f, None] - x[None, :, f]) ** 2 for f in range(1, features)),
-            (y[:, 0, None] - x[None, :, 0]) ** 2,
-        )
-    return jnp.sum(y * y, axis=1)[:, None] - 2 * _product(y, x.T)
-
-
-def _policy(costs: Float[Array, "k n"], slope: Array) -> Float[Array, "k n"]:
-    exponents = slope * costs
-    weights = jnp.exp(exponents - jax.lax.stop_gradient(jnp.max(exponents, axis=0)))
-    return weights / jnp.sum(weights, axis=0)
-
-
 def _with_ones(x: Float[Array, "n d"]) -> Float[Array, "n d+1"]:
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
 
 
-def _mean(function: Any, weights: Float[Array, " n"], *arrays: Array, rows: int) -> Any:
-    """Sum over the data by shares of weight, without an array of shares."""
-    total = jnp.sum(weights)
-    return jax.tree.map(lambda a: a / total, block_sum(function, weights, *arrays, rows=rows))
+class _Pair(eqx.Module):
+    """Two centres in the place of one: what they gain, the first one's share, and where."""
+
+    gain: Float[Array, " k"]
+    share: Float[Array, " k"]
+    first: Float[Array, "k d"]
+    second: Float[Array, "k d"]
 
 
-def masses_and_sums(
-    x: Float[Array, "n d"],
-    weights: Float[Array, " n"],
-    firmness: Float[Array, "*n"],
-    floor: Float[Array, "*n"],
-    y: Float[Array, "k d"],
-    beta: Scalar,
-    origin: Float[Array, " d"],
-) -> tuple[Float[Array, " k"], Float[Array, "k d"]]:
-    """What each cluster receives: its mass, and the sum of shares times x - origin."""
+class SoftMeans(eqx.Module):
+    """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
 
-    def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-        x = x - origin
-        policy = _policy(_distances(x, y), -beta * a)
-        return _product((a * shares) * policy + f * shares, _with_ones(x))
-
-    rows = block_rows(y.shape[0])
-    sums = _mean(part, weights, x, firmness, floor, rows=rows)
-    return sums[:, -1], sums[:, :-1]
-
-
-def free_energy_and_distortion(
-    x: Float[Array, "n d"],
-    weights: Float[Array, " n"],
-    firmness: Float[Array, "*n"],
-    floor: Float[Array, "*n"],
-    y: Float[Array, "k d"],
-    beta: Scalar,
-    origin: Float[Array, " d"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """F and D; the entropy is beta (D - F)."""
-
-    def part(shares: Array, x: Array, a: Array, f: Array) -> tuple[Array, Array]:
-        x = x - origin
-        costs = _distances(x, y)
-        if x.shape[1] > _DIFFERENCE_FORM_LIMIT:
-            squares = costs + jnp.sum(x * x, axis=1)
-            # Clipped in value only, to keep the Hessian of coincident pairs.
-            costs = squares + jax.lax.stop_gradient(jnp.maximum(squares, 0.0) - squares)
-        exponents = -beta * a * costs
-        highest = jax.lax.stop_gradient(jnp.max(exponents, axis=0))
-        weights = jnp.exp(exponents - highest)
-        total = jnp.sum(weights, axis=0)
-        everywhere = f * jnp.sum(costs, axis=0)
-        energy = everywhere - (highest + jnp.log(total)) / beta
-        distortion = everywhere + a * jnp.sum(weights * costs, axis=0) / total
-        return jnp.sum(shares * energy), jnp.sum(shares * distortion)
-
-    return _mean(part, weights, x, firmness, floor, rows=block_rows(y.shape[0]))
-
-
-def slot_spectrum(
-    x: Float[Array, "n d"],
-    weights: Float[Array, " n"],
-    firmness: Float[Array, "*n"],
-    floor: Float[Array, "*n"],
-    y: Float[Array, "k d"],
-    beta: Scalar,
-    origin: Float[Array, " d"],
-) -> SlotSpectrum:
-    """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.
-
-    Two tied slots separate where 2 beta times the largest eigenvalue of
-    sum_i shares_i a_i^2 policy_ij (x_i - y_j) (x_i - y_j)^T over the mass they receive is one. The
-    pair is then found by a soft two-means of what they are told to take, from the two halves along
-    the eigenvector, or from the centre and the entities farthest from it if that gains more.
+    Centres are in the units of `x`; distances are computed relative to `origin`.
     """
-    k, d = y.shape
-    rows = block_rows(max(k, d * d))
 
-    def moments(shares: Array, x: Array, a: Array, f: Array) -> Any:
-        x = x - origin
-        costs = _distances(x, y)
-        told = shares * _policy(costs, -beta * a)
-        spread = _second_moments(told * a * a, x, y)
-        lowest = jnp.min(costs, axis=0)
-        nearest = costs == lowest
-        second = jnp.min(jnp.where(nearest, jnp.inf, costs), axis=0)
-        alone = jnp.sum(nearest, axis=0) == 1
-        lost = jnp.where(alone & jnp.isfinite(second), second - lowest, 0.0)
-        removal = jnp.sum(jnp.where(nearest, shares * a * lost, 0.0), axis=1)
-        both = _with_ones(x)
-        everywhere = jnp.sum((shares * f)[:, None] * both, axis=0)
-        squares = costs if d <= _DIFFERENCE_FORM_LIMIT else costs + jnp.sum(x * x, axis=1)
-        distant = _product(told * squares**2, both)
-        return spread, removal, _product(told * a, both), everywhere, distant
+    x: Float[Array, "n d"]
+    weights: Float[Array, " n"]
+    firmness: Float[Array, "*n"]
+    floor: Float[Array, "*n"]
+    origin: Float[Array, " d"]
 
-    spread, removal, told, every, distant = _mean(moments, weights, x, firmness, floor, rows=rows)
-    mass = told[:, -1] + every[-1]
-    alive = mass > float(jnp.finfo(y.dtype).tiny) ** 0.5
-    safe = jnp.where(alive, mass, 1.0)
-    values, vectors = jnp.linalg.eigh(spread / safe[:, None, None])
-    largest = jnp.where(alive, values[:, -1], 0.0)
-    critical = jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), jnp.inf)
+    def _sum(self, part: Callable[..., Any], columns: int) -> Any:
+        """Sum of part(shares, x, a, f) over the data, by shares of weight."""
+        total = jnp.sum(self.weights)
 
-    def halves(normal: Array, offset: Array) -> tuple[Array, Array]:
-        def part(shares: Array, x: Array, a: Array) -> Array:
-            x = x - origin
-            policy = _policy(_distances(x, y), -beta * a)
-            side = jax.nn.sigmoid(_product(normal, x.T) - offset[:, None])
-            return _product((shares * a) * policy * side, _with_ones(x))
+        def centred(weights: Array, x: Array, a: Array, f: Array) -> Any:
+            return part(weights, x - self.origin, a, f)
 
-        first = _mean(part, weights, x, firmness, rows=block_rows(k))
-        return first, told - first
+        data = (self.weights, self.x, self.firmness, self.floor)
+        sums = block_sum(centred, *data, rows=block_rows(columns))
+        return jax.tree.map(lambda a: a / total, sums)
 
-    def centre(sums: Array) -> Array:
-        total = sums + every
-        some = total[:, -1:] > 0
-        return jnp.where(some, total[:, :-1] / jnp.where(some, total[:, -1:], 1.0), y)
+    def _average(self, y: Float[Array, "k d"], x: Array, a: Array, f: Array) -> Array:
+        costs = squared_euclidean(y, x)
+        return a * costs + f * jnp.sum(costs, axis=0)
 
-    def refined(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        normal, offset = state[:2]
-        one, other = halves(normal, offset)
-        a, b = centre(one), centre(other)
-        normal = 2 * beta * (a - b)
-        offset = beta * (jnp.sum(a * a, axis=1) - jnp.sum(b * b, axis=1))
-        return normal, offset, one, other
+    def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
+        """F."""
+        y = y - self.origin
 
-    def pair(normal: Array, offset: Array) -> tuple[Array, Array, Array, Array]:
-        """What two would gain that start from the two sides of a hyperplane; and the two."""
+        def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
+            return gibbs.free_energy(self._average(y, x, a, f), shares, beta, axis=0)
+
+        return self._sum(part, y.shape[0])
+
+    def distortion_and_entropy(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """D and H."""
+        y = y - self.origin
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> tuple[Array, Array]:
+            return gibbs.distortion_and_entropy(self._average(y, x, a, f), shares, beta, axis=0)
+
+        return self._sum(part, y.shape[0])
+
+    def update(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
+        """The mean of what each cluster receives; without mass a centre stays."""
+        y = y - self.origin
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
+            policy = gibbs.policy(a * squared_euclidean(y, x), beta, axis=0)
+            return _product((a * shares) * policy + f * shares, _with_ones(x))
+
+        received = self._sum(part, y.shape[0])
+        return means_of(received[:, :-1], received[:, -1], y) + self.origin
+
+    def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
+        """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.
+
+        Two tied slots separate where 2 beta times the largest eigenvalue of
+        sum_i shares_i a_i^2 policy_ij (x_i - y_j) (x_i - y_j)^T over the mass they receive is one.
+        The pair is then found by a soft two-means of what they are told to take, from the two
+        halves along the eigenvector, or from the centre and the entities farthest from it if that
+        gains more.
+        """
+        y = y - self.origin
+        k, d = y.shape
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> Any:
+            costs = squared_euclidean(y, x)
+            told = shares * gibbs.policy(a * costs, beta, axis=0)
+            both = _with_ones(x)
+            everywhere = jnp.sum((shares * f)[:, None] * both, axis=0)
+            return (
+                _second_moments(told * a * a, x, y),
+                _removal_costs(shares * a, costs),
+                _product(told * a, both),
+                everywhere,
+                _product(told * costs**2, both),
+            )
+
+        spread, removal, told, every, distant = self._sum(part, max(k, d * d))
+        mass = told[:, -1] + every[-1]
+        alive = live(mass)
+        values, vectors = jnp.linalg.eigh(spread / jnp.where(alive, mass, 1.0)[:, None, None])
+        largest = jnp.where(alive, values[:, -1], 0.0)
+        safe = jnp.where(largest > 0, largest, 1.0)
+        critical = jnp.where(largest > 0, 0.5 / safe, jnp.inf)
+
+        # So steep that a half-space remains.
+        normal = jnp.where(largest > 0, 1e3 / jnp.sqrt(safe), 0.0)[:, None] * vectors[:, :, -1]
+        halved = self._pair(y, beta, told, every, normal, jnp.sum(normal * y, axis=1))
+        # A few entities far away hardly turn the eigenvector, but they dominate this mean.
+        far = means_of(distant[:, :-1], distant[:, -1], y)
+        apart = self._pair(y, beta, told, every, *_bisector(far, y, beta))
+        better = apart.gain > halved.gain
+
+        def best(other: Array, own: Array) -> Array:
+            return jnp.where(better.reshape(-1, *[1] * (own.ndim - 1)), other, own)
+
+        pair = jax.tree.map(best, apart, halved)
+        return SlotSpectrum(
+            mass=mass,
+            critical_beta=critical,
+            gain=pair.gain,
+            removal=removal,
+            first=pair.first + self.origin,
+            second=pair.second + self.origin,
+            share=pair.share,
+        )
+
+    def _pair(
+        self,
+        y: Float[Array, "k d"],
+        beta: Scalar,
+        told: Float[Array, "k d+1"],
+        every: Float[Array, " d+1"],
+        normal: Float[Array, "k d"],
+        offset: Float[Array, " k"],
+    ) -> _Pair:
+        """Two for each centre, from the two sides of a hyperplane."""
+
+        def sides(normal: Array, offset: Array) -> tuple[Array, Array]:
+            def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
+                del f
+                policy = gibbs.policy(a * squared_euclidean(y, x), beta, axis=0)
+                side = jax.nn.sigmoid(_product(normal, x.T) - offset[:, None])
+                return _product((shares * a) * policy * side, _with_ones(x))
+
+            first = self._sum(part, y.shape[0])
+            return first, told - first
+
+        def centre(sums: Array) -> Array:
+            total = sums + every
+            return means_of(total[:, :-1], total[:, -1], y)
+
+        def refined(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
+            one, other = sides(*state[:2])
+            return *_bisector(centre(one), centre(other), beta), one, other
+
         state = (normal, offset, told, told)
         _, _, one, other = jax.lax.fori_loop(0, _PASSES, refined, state)
-        a, b = centre(one), centre(other)
-        received = jnp.where(alive & (told[:, -1] > 0), told[:, -1], 1.0)
-        between = one[:, -1] * other[:, -1] / received * jnp.sum((a - b) ** 2, axis=1)
-        share = jnp.where(alive, one[:, -1] / received, 0.5)
-        return jnp.where(alive, between, 0.0), share, a, b
+        first, second = centre(one), centre(other)
+        alive = live(told[:, -1])
+        mass = jnp.where(alive, told[:, -1], 1.0)
+        gain = one[:, -1] * other[:, -1] / mass * jnp.sum((first - second) ** 2, axis=1)
+        return _Pair(
+            gain=jnp.where(alive, gain, 0.0),
+            share=jnp.where(alive, one[:, -1] / mass, 0.5),
+            first=first,
+            second=second,
+        )
 
-    # So steep that a half-space remains.
-    steep = 1e3 * jnp.sqrt(jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1.0), 0.0))
-    normal = steep[:, None] * vectors[:, :, -1]
-    halved = pair(normal, jnp.sum(normal * y, axis=1))
-    # A few entities far away count little in the eigenvector; the mean that they dominate does not.
-    seen = distant[:, -1:] > 0
-    far = jnp.where(seen, distant[:, :-1] / jnp.where(seen, distant[:, -1:], 1.0), y)
-    offset = beta * (jnp.sum(far * far, axis=1) - jnp.sum(y * y, axis=1))
-    apart = pair(2 * beta * (far - y), offset)
-    better = apart[0] > halved[0]
-    gain, share = (jnp.where(better, v, u) for u, v in zip(halved[:2], apart[:2], strict=True))
-    a, b = (jnp.where(better[:, None], v, u) for u, v in zip(halved[2:], apart[2:], strict=True))
-    return SlotSpectrum(mass, critical, gain, removal, a + origin, b + origin, share)
+
+def _bisector(
+    first: Float[Array, "k d"], second: Float[Array, "k d"], beta: Scalar
+) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
+    """beta (|x - second|^2 - |x - first|^2) as normal x - offset."""
+    squares = jnp.sum(first * first, axis=1) - jnp.sum(second * second, axis=1)
+    return 2 * beta * (first - second), beta * squares
+
+
+def _removal_costs(shares: Float[Array, " n"], costs: Float[Array, "k n"]) -> Float[Array, " k"]:
+    """What those nearest to a centre lose if they have to go to the second nearest."""
+    lowest = jnp.min(costs, axis=0)
+    nearest = costs == lowest
+    second = jnp.min(jnp.where(nearest, jnp.inf, costs), axis=0)
+    alone = jnp.sum(nearest, axis=0) == 1
+    lost = jnp.where(alone & jnp.isfinite(second), second - lowest, 0.0)
+    return jnp.sum(jnp.where(nearest, shares * lost, 0.0), axis=1)
 
 
 def _second_moments(
@@ -201,7 +224,7 @@ def _second_moments(
 ) -> Float[Array, "k d d"]:
     """sum_i weights_ki (x_i - y_k) (x_i - y_k)^T."""
     d = x.shape[1]
-    if d <= _DIFFERENCE_FORM_LIMIT:
+    if d <= _FEW_FEATURES:
         offsets = [x[None, :, f] - y[:, f, None] for f in range(d)]
         rows = [
             [jnp.sum(weights * offsets[min(f, g)] * offsets[max(f, g)], axis=1) for g in range(d)]

@@ -154,9 +154,15 @@ def weighted_means(
     weights: Float[Array, "n k"], x: Float[Array, "n d"], previous: Float[Array, "k d"]
 ) -> Float[Array, "k d"]:
     """sum_i weights_ik x_i / sum_i weights_ik; clusters without mass stay where they are."""
-    masses = jnp.sum(weights, axis=0)
-    alive = live(masses)[:, None]
     sums = jnp.matmul(weights.T, x, precision=_HIGHEST)
+    return means_of(sums, jnp.sum(weights, axis=0), previous)
+
+
+def means_of(
+    sums: Float[Array, "k d"], masses: Float[Array, " k"], previous: Float[Array, "k d"]
+) -> Float[Array, "k d"]:
+    """sums_k / masses_k; without mass what was there before."""
+    alive = live(masses)[:, None]
     means = sums / jnp.where(alive, masses[:, None], 1.0)
     return jnp.where(alive, means, jax.lax.stop_gradient(previous))
 

@@ -43,6 +43,9 @@ def test_the_last_stage_is_solved_on_all_data_without_ties():
     solution = mj.anneal(
         problem, key=KEY, detector=mj.Growth(sample=100), repair=mj.Repair()
     ).raise_if_failed()
+    # One for every number of groups, however often pairs that fall back are split again.
+    assert int(solution.n_transitions) == 15
+    assert np.all(np.isfinite(np.asarray(solution.transitions)[:15]))
     residual = problem.residual(solution.params, solution.beta)
     assert np.max(np.abs(residual)) < 1e-9
     assert solution.sampling_gap > 0
@@ -151,7 +154,8 @@ def test_uniform_autonomy_is_no_worse_than_without_growth():
 
 
 def groups_of(problem, params, beta, leader):
-    return Groups(jnp.asarray(leader, jnp.int32), problem.slot_spectrum(params, beta))
+    spectrum = problem.slot_spectrum(params, beta)
+    return Groups(jnp.asarray(leader, jnp.int32), spectrum, jnp.asarray(len(set(leader))))
 
 
 def test_slots_left_over_are_dealt_by_mass():

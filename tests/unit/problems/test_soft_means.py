@@ -18,12 +18,6 @@ AUTONOMY = {
 }
 
 
-def spectrum_of(problem, params, beta) -> mj.SlotSpectrum:
-    spectrum = problem.slot_spectrum(params, beta)
-    assert spectrum is not None
-    return spectrum
-
-
 def large(autonomy, d, n=2700, k=30):
     """More pairs than the plain form is used for, in several blocks."""
     x, weights = RNG.normal(size=(n, d)) + 3, RNG.uniform(0.1, 1.0, size=n)
@@ -81,8 +75,12 @@ def test_float32_agrees():
             autonomy=mj.autonomy.Uniform(0.3),
         )
         low = [single.free_energy(y.astype(np.float32), b) for b in (0.1, 100.0)]
+        entropies = [single.terms(y.astype(np.float32), b).entropy for b in (0.1, 100.0, 1e4)]
     high = [problem.free_energy(y, b) for b in (0.1, 100.0)]
     np.testing.assert_allclose(low, high, rtol=1e-4)
+    # In nats, and small where beta is large: no difference of F and D would show it.
+    expected = [problem.terms(y, b).entropy for b in (0.1, 100.0, 1e4)]
+    np.testing.assert_allclose(entropies, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.3])
@@ -95,9 +93,10 @@ def test_critical_betas_of_tied_pairs_are_those_of_the_hessian(kappa):
     problem = mj.Clustering(x, 4, autonomy=mj.autonomy.Uniform(kappa))
     tied = jnp.repeat(apart, 2, axis=0)
     # The fixed point under this autonomy.
-    for _ in range(2000):
-        tied = problem.update(tied, beta)
-    spectrum = spectrum_of(problem, tied, beta)
+    tied = jax.jit(lambda y: jax.lax.fori_loop(0, 2000, lambda _, y: problem.update(y, beta), y))(
+        tied
+    )
+    spectrum = problem.slot_spectrum(tied, beta)
     np.testing.assert_allclose(spectrum.critical_beta[::2], spectrum.critical_beta[1::2])
     expected = 1 - beta / float(jnp.min(spectrum.critical_beta))
     np.testing.assert_allclose(mj.curvature(problem, tied, beta), expected, rtol=1e-8)
@@ -108,7 +107,7 @@ def test_first_critical_beta_is_the_closed_form(kappa):
     x = RNG.normal(size=(60, 2)) * [3.0, 1.0]
     problem = mj.Clustering(x, 4, autonomy=mj.autonomy.Uniform(kappa))
     start = problem.init(KEY)
-    spectrum = spectrum_of(problem, start, 1.0)
+    spectrum = problem.slot_spectrum(start, 1.0)
     largest = np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]
     firmness = 1 - kappa * 4 / 3
     np.testing.assert_allclose(spectrum.critical_beta, 0.5 / (firmness**2 * largest), rtol=1e-10)
@@ -119,12 +118,12 @@ def test_removal_is_what_the_hard_cost_rises_by():
     x = RNG.normal(size=(50, 3))
     problem, y = mj.Clustering(x, 5), jnp.asarray(x[:5])
     twins = y.at[4].set(y[0])
-    removal = spectrum_of(problem, y, 1e6).removal
+    removal = problem.slot_spectrum(y, 1e6).removal
     hard = problem.harden(y).cost
     for slot in range(5):
         fewer = mj.Clustering(x, 4).harden(jnp.delete(y, slot, axis=0)).cost
         np.testing.assert_allclose(removal[slot], fewer - hard, rtol=1e-9)
-    assert spectrum_of(problem, twins, 1e6).removal[0] == 0
+    assert problem.slot_spectrum(twins, 1e6).removal[0] == 0
 
 
 def test_a_pair_stands_on_the_two_halves_and_gains_what_they_save():
@@ -132,7 +131,7 @@ def test_a_pair_stands_on_the_two_halves_and_gains_what_they_save():
     weights = np.array([1.0, 1, 1, 1, 2])
     problem = mj.Clustering(x, 2, weights=weights)
     y = jnp.array([[0.0, 0.1], [9.0, 9.0]])
-    spectrum = spectrum_of(problem, y, 1e3)
+    spectrum = problem.slot_spectrum(y, 1e3)
     pair = np.array([spectrum.first[0], spectrum.second[0]])
     np.testing.assert_allclose(pair[np.argsort(pair[:, 0])], [[-1, 0.1], [1, 0.1]], atol=1e-9)
     saved = (
@@ -153,14 +152,14 @@ def test_a_few_entities_far_away_get_a_centre_of_their_own():
     few = rng.normal(size=(4, 3)) * 0.1 + [0.0, 0.0, 25.0]
     problem = mj.Clustering(np.concatenate([many, few]), 2)
     y = jnp.broadcast_to(jnp.mean(problem.x, axis=0), (2, 3))
-    spectrum = spectrum_of(problem, y, 0.5)
+    spectrum = problem.slot_spectrum(y, 0.5)
     heights = np.array([spectrum.first[0, 2], spectrum.second[0, 2]])
     np.testing.assert_allclose(np.sort(heights), [0.0, 25.0], atol=0.2)
 
 
 def test_a_slot_without_mass_wants_nothing():
     problem = mj.Clustering(np.array([[-1.0], [1.0]]), 3)
-    spectrum = spectrum_of(problem, jnp.array([[-1.0], [1.0], [1e6]]), 10.0)
+    spectrum = problem.slot_spectrum(jnp.array([[-1.0], [1.0], [1e6]]), 10.0)
     assert spectrum.mass[2] == 0
     assert spectrum.critical_beta[2] == np.inf
     assert spectrum.gain[2] == 0
