@@ -38,6 +38,8 @@ from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
 from .engine.sweep import LaneDone, Sweep, sweep
 from .exec.in_memory import InMemory
+from .exec.sharded import Sharded
+from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
 from .problems.capacities import Equal, PathParams, Prices
 from .problems.clustering import Clustering, Evaluation, HardClustering
@@ -108,11 +110,13 @@ __all__ = [
     "Record",
     "Repair",
     "Sensitivities",
+    "Sharded",
     "SlotSpectrum",
     "Solution",
     "SolveError",
     "Stage",
     "StepInfo",
+    "Streaming",
     "Sweep",
     "Terms",
     "Trace",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .._core import arrays, checks, trees
 from .._core.codes import Code, as_code, is_failing
 from .._core.keys import check_key
-from ..exec.in_memory import InMemory
+from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, random_start
@@ -40,7 +40,7 @@ def anneal(
     adjoint: AbstractAdjoint | None = None,
     record: Record | None = None,
     init: Any = None,
-    executor: InMemory | None = None,
+    executor: AbstractExecutor | None = None,
     monitor: Monitor | None = None,
 ) -> Solution:
     """Minimise the free energy F = D - H / beta at a rising sequence of beta.
@@ -62,7 +62,8 @@ def anneal(
     - `adjoint`: how the solution is differentiated; default `Implicit()`.
     - `record`: what the trace keeps besides scalars; default `Record()`.
     - `init`: params or a `Solution` to continue from; default `problem.init`.
-    - `executor`: where sums over data are computed; `InMemory()` is the only one so far.
+    - `executor`: where sums over data are computed: `InMemory()` (default), `Streaming()` with
+        memory of one block, or `Sharded()` on several devices.
     - `monitor`: a function called on the host after each stage, such as `print_progress`.
 
     **Returns:** a `Solution`. It never raises for what happens during the solve: look at
@@ -95,7 +96,9 @@ def anneal(
     _check_kind("repair", repair, Repair)
     _check_kind("adjoint", adjoint, AbstractAdjoint)
     _check_kind("record", record, Record)
-    _check_kind("executor", executor, InMemory)
+    _check_kind("executor", executor, AbstractExecutor)
+    if executor is not None:
+        problem = problem.on(executor)
     detector = detector or Detector()
     growth = None
     if isinstance(detector, Growth):

@@ -13,6 +13,7 @@ from .._core import checks, trees
 from .._core.codes import Code, as_code
 from .._core.linear import solve_symmetric
 from .._core.types import Scalar
+from ..exec.base import AbstractExecutor
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from .slot_spectrum import SlotSpectrum
@@ -167,6 +168,19 @@ class Problem(eqx.Module):
         del s
         return self
 
+    def on(self, executor: AbstractExecutor) -> "Problem":
+        """This problem with its sums over data computed by `executor`.
+
+        **Raises:** `TypeError` if it is computed in memory only, `ValueError` if its data do not
+        fit the executor.
+        """
+        if executor.in_blocks:
+            raise TypeError(
+                f"{type(self).__name__} is computed in memory only; `executor` must be "
+                f"InMemory(), got {type(executor).__name__}."
+            )
+        return self
+
     def checks(self) -> tuple[checks.Check, ...]:
         """Conditions on the data: they raise on concrete values and become codes on traced."""
         leaves = [leaf for leaf in jax.tree.leaves(self) if eqx.is_inexact_array(leaf)]
@@ -199,7 +213,3 @@ class Problem(eqx.Module):
         """A problem on `n` of the data for early stages; default: all of them."""
         del key, n
         return self
-
-    def chunk_stats(self, params: Any, beta: Scalar, chunk: Any) -> Any:
-        """Sums over a chunk of data from which F, residual and metric follow; `None`: none."""
-        return None

@@ -1,7 +1,38 @@
-"""The executor that holds all data and the N x K policy in memory."""
+"""The executor that holds all data on one device."""
 
-import equinox as eqx
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from .base import AbstractExecutor
 
 
-class InMemory(eqx.Module):
-    """Sums over data are computed in one piece on one device (default)."""
+class InMemory(AbstractExecutor):
+    """All data on one device (default); in blocks only where that is faster.
+
+    **Example:**
+
+    ```python
+    >>> import mepjax as mj
+    >>> mj.InMemory().in_blocks
+    False
+
+    ```
+    """
+
+    @property
+    def in_blocks(self) -> bool:
+        """Arrays with a row for every entity are welcome."""
+        return False
+
+    def sum(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        shares: Float[Array, " n"],
+        *data: Any,
+        columns: int,
+    ) -> Any:
+        """Block by block."""
+        return self.local_sum(function, args, shares, *data, columns=columns)

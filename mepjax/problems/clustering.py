@@ -12,15 +12,19 @@ from .._core import arrays, checks, gibbs, trees
 from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
 from ..engine.slot_spectrum import SlotSpectrum
+from ..exec.base import AbstractExecutor
+from ..exec.in_memory import InMemory
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
 from .autonomy.base import AbstractAutonomy, NoAutonomy
 from .autonomy.fixed import Uniform
 from .autonomy.function import as_autonomy
-from .costs.base import AbstractCost, live
+from .costs.base import AbstractCost, live, safe_masses
+from .costs.mean import MeanCost
 from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
+from .entity_sums import EntitySums
 from .soft_means import SoftMeans
 
 _STATIONARITY = ("exact", "frozen")
@@ -95,6 +99,7 @@ class Clustering(Problem):
     # A constant near the data, subtracted inside every computation; zero where the cost needs
     # to know where the origin is.
     origin: Float[Array, " d"]
+    executor: AbstractExecutor
     k: int = eqx.field(static=True)
     stationarity: str = eqx.field(static=True)
 
@@ -119,6 +124,7 @@ class Clustering(Problem):
             )
         self.k = int(k)
         self.stationarity = stationarity
+        self.executor = InMemory()
         self.x = arrays.as_float_array("x", x)
         if self.x.ndim != 2:
             raise ValueError(
@@ -241,16 +247,24 @@ class Clustering(Problem):
         kernel, distances = self._parts(params)
         return self.autonomy.probabilities(kernel, *distances.shape, dtype=distances.dtype)
 
-    def _weights_for(self, kernel: Any, policy: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        """w_ik = weights_i sum_j policy_ij p(k|j,i): the transpose of the average."""
+    def _weights_for(
+        self, kernel: Any, policy: Float[Array, "n k"], shares: Float[Array, " n"]
+    ) -> Float[Array, "n k"]:
+        """w_ik = shares_i sum_j policy_ij p(k|j,i): the transpose of the average."""
         _, transpose = jax.vjp(lambda d: self.autonomy.average(kernel, d), policy)
-        return transpose(self._shares()[:, None] * policy)[0]
+        return transpose(shares[:, None] * policy)[0]
 
     def association_weights(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
         """Share of entity i's weight that ends in cluster k, after overrides; sums to one."""
+        return self.received_weights(params, beta, self._shares())
+
+    def received_weights(
+        self, params: Float[Array, "k d"], beta: Scalar, shares: Float[Array, " n"]
+    ) -> Float[Array, "n k"]:
+        """What of the share of entity i ends in cluster k, after overrides."""
         kernel, distances = self._parts(params)
         policy = gibbs.policy(self.autonomy.average(kernel, distances), beta)
-        return self._weights_for(kernel, policy)
+        return self._weights_for(kernel, policy, shares)
 
     @property
     def _follows_centres(self) -> bool:
@@ -266,9 +280,12 @@ class Clustering(Problem):
         coincident = jnp.broadcast_to(point, (self.k, self.x.shape[1])) + self.origin
         if self.autonomy.exchangeable:
             return coincident
+        if self._in_blocks:
+            # The Gibbs policy at beta = 0 is the uniform one.
+            return self._sums.update(coincident, 0.0)
         kernel, _ = self._parts(coincident)
         uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
-        return self.cost.minimise(self._weights_for(kernel, uniform), x) + self.origin
+        return self.cost.minimise(self._weights_for(kernel, uniform, shares), x) + self.origin
 
     def scatter(self, key: Any) -> Float[Array, "k d"]:
         """Centres on K entities drawn by weight, all different where there are as many.
@@ -283,7 +300,7 @@ class Clustering(Problem):
     def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
         if self._in_blocks:
-            return self._soft_means.free_energy(params, beta)
+            return self._sums.free_energy(params, beta)
         return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
 
     def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
@@ -291,7 +308,7 @@ class Clustering(Problem):
         if self._follows_centres:
             return super().update(params, beta)
         if self._in_blocks:
-            return self._soft_means.update(params, beta)
+            return self._sums.update(params, beta)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
         weights, x, y = self._weighted(params, beta)
         return self.cost.step(weights, x, y) + jax.lax.stop_gradient(self.origin)
@@ -305,7 +322,15 @@ class Clustering(Problem):
     @property
     def _in_blocks(self) -> bool:
         """Whether sums over the data go block by block."""
-        return self.has_slot_spectrum and self.x.shape[0] * self.k > _SMALL
+        large = self.has_slot_spectrum and self.x.shape[0] * self.k > _SMALL
+        return large or self.executor.in_blocks
+
+    @property
+    def _sums(self) -> SoftMeans | EntitySums:
+        """What computes sums over the data block by block."""
+        if self.has_slot_spectrum:
+            return self._soft_means
+        return EntitySums(self.on(InMemory()), self.executor)
 
     @property
     def _soft_means(self) -> SoftMeans:
@@ -314,15 +339,36 @@ class Clustering(Problem):
         if isinstance(self.autonomy, Uniform) and self.k > 1:
             floor = self.autonomy.kappa / (self.k - 1)
         origin = jax.lax.stop_gradient(self.origin)
-        return SoftMeans(self.x, self.weights, 1 - self.k * floor, floor, origin)
+        return SoftMeans(self.x, self.weights, 1 - self.k * floor, floor, origin, self.executor)
 
     def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""
         origin = jax.lax.stop_gradient(self.origin)
         return self.association_weights(params, beta), self.x - origin, params - origin
 
+    def _relative(self, params: Float[Array, "k d"]) -> Float[Array, "k d"]:
+        return params - jax.lax.stop_gradient(self.origin)
+
+    @property
+    def _mean_cost(self) -> MeanCost:
+        """The cost where sums go block by block."""
+        assert isinstance(self.cost, MeanCost)
+        return self.cost
+
+    def _masses(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, " k"]:
+        return safe_masses(self._sums.received(params, beta)[1])
+
     def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """grad F, or the fixed-point equation for frozen stationarity and costs with kinks."""
+        # A cluster without mass is undetermined: it stays, and carries no derivative.
+        stays = params - jax.lax.stop_gradient(params)
+        if self._in_blocks:
+            slope, masses = self._sums.slope_and_masses(params, beta)
+            if not self.variational:
+                slope = self._mean_cost.metric_of(safe_masses(masses), self._relative(params)).mv(
+                    params - self.update(params, beta)
+                )
+            return jnp.where(live(masses)[:, None], slope, stays)
         weights, x, y = self._weighted(params, beta)
         if not self.smooth:
             equation = params - self.update(params, beta)
@@ -333,18 +379,21 @@ class Clustering(Problem):
         gauge = self.cost.gauge_equation(weights, x, y)
         if gauge is not None:
             equation = equation + gauge
-        # A cluster without mass is undetermined: it stays, and carries no derivative.
-        stays = params - jax.lax.stop_gradient(params)
         return jnp.where(live(jnp.sum(weights, axis=0))[:, None], equation, stays)
 
     def metric(self, params: Float[Array, "k d"], beta: Scalar) -> Any:
         """blockdiag(sum_i w_ik Hess_y d(x_i, y_k)), positive definite; see the cost."""
+        if self._in_blocks:
+            return self._mean_cost.metric_of(self._masses(params, beta), self._relative(params))
         return self.cost.metric(*self._weighted(params, beta))
 
     def precondition(
         self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`, cluster by cluster."""
+        if self._in_blocks:
+            masses = self._masses(params, beta)
+            return self._mean_cost.solve_metric(masses, self._relative(params), vector)
         return self.cost.precondition(*self._weighted(params, beta), vector)
 
     def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
@@ -354,12 +403,16 @@ class Clustering(Problem):
     def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
         if self._in_blocks:
-            return Terms(*self._soft_means.distortion_and_entropy(params, beta))
+            return Terms(*self._sums.distortion_and_entropy(params, beta))
         costs = self.average_distances(params)
         return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
 
     def harden(self, params: Float[Array, "k d"]) -> HardClustering:
         """The best prescription of each entity, argmin_j d_avg(i, j), and what it costs."""
+        if self._in_blocks:
+            sums = EntitySums(self.on(InMemory()), self.executor)
+            assignments, costs = sums.harden(params)
+            return HardClustering(assignments, jnp.sum(self._shares() * costs))
         costs = self.average_distances(params)
         assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
         return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
@@ -383,6 +436,30 @@ class Clustering(Problem):
             return Armijo()
         return FixedPoint()
 
+    def on(self, executor: AbstractExecutor) -> "Clustering":
+        """This problem with its sums over entities computed by `executor`.
+
+        **Raises:** `TypeError` for `Streaming` and `Sharded` unless centres are weighted means,
+        `ValueError` if the number of entities does not fit the executor.
+        """
+        if executor == self.executor:
+            return self
+        if executor.in_blocks and not isinstance(self.cost, MeanCost):
+            raise TypeError(
+                f"Clustering: with `executor` {type(executor).__name__}, `cost` must be one whose "
+                "centres are weighted means, such as SquaredEuclidean, Mahalanobis or a Bregman "
+                f"divergence; got {type(self.cost).__name__}, which is computed in memory only."
+            )
+        executor.check(self.x.shape[0])
+        moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
+        return moved._placed() if executor.in_blocks else moved
+
+    def _placed(self) -> "Clustering":
+        """With its arrays where its executor wants them."""
+        rows, rest = eqx.partition(self, EntitySums(self, self.executor).by_entity())
+        shared, static = eqx.partition(rest, eqx.is_array)
+        return eqx.combine(*self.executor.place(rows, shared), static)
+
     # Growth.
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
@@ -397,6 +474,8 @@ class Clustering(Problem):
         count = self.x.shape[0]
         if count <= n:
             return self
+        if self.executor.in_blocks:
+            return self.on(InMemory()).subsample(key, n)
         weights = jnp.cumsum(self.weights)
         draws = jnp.arange(n) + jax.random.uniform(key, (n,), weights.dtype)
         places = jnp.searchsorted(weights, draws / n * weights[-1], side="right")

@@ -15,15 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._core import gibbs
-from .._core.blocks import block_rows, block_sum
-from .._core.distances import squared_euclidean
+from .._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
 from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
+from ..exec.base import AbstractExecutor
 from .costs.base import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Up to this many features sums of differences are exact and faster than products.
-_FEW_FEATURES = 4
 # The means of the two sides, and one refinement.
 _PASSES = 2
 
@@ -45,6 +43,45 @@ class _Pair(eqx.Module):
     second: Float[Array, "k d"]
 
 
+class _Block(eqx.Module):
+    """Some of the data and all centres, both relative to the origin."""
+
+    y: Float[Array, "k d"]
+    beta: Scalar
+    shares: Float[Array, " n"]
+    x: Float[Array, "n d"]
+    firmness: Float[Array, "*n"]
+    floor: Float[Array, "*n"]
+
+    def average(self) -> tuple[Float[Array, "k n"], Float[Array, "*n"]]:
+        """d_avg of entity i told to join j, and what to add to it for each entity."""
+        costs, offset = relative_squared_euclidean(self.y, self.x)
+        everywhere = jnp.sum(costs, axis=0) + self.y.shape[0] * offset
+        return self.firmness * costs, self.firmness * offset + self.floor * everywhere
+
+    def policy(self) -> Float[Array, "k n"]:
+        """Gibbs policy."""
+        costs, _ = relative_squared_euclidean(self.y, self.x)
+        return gibbs.policy(self.firmness * costs, self.beta, axis=0)
+
+    def energy(self) -> Float[Array, ""]:
+        """Share of F."""
+        costs, offset = self.average()
+        offset = jnp.sum(self.shares * offset)
+        return gibbs.free_energy(costs, self.shares, self.beta, axis=0) + offset
+
+    def distortion_and_entropy(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Shares of D and H."""
+        costs, offset = self.average()
+        distortion, entropy = gibbs.distortion_and_entropy(costs, self.shares, self.beta, axis=0)
+        return distortion + jnp.sum(self.shares * offset), entropy
+
+    def received(self) -> Float[Array, "k d+1"]:
+        """Sums of x and of 1, by what each cluster receives."""
+        given = (self.firmness * self.shares) * self.policy() + self.floor * self.shares
+        return _product(given, _with_ones(self.x))
+
+
 class SoftMeans(eqx.Module):
     """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
 
@@ -56,52 +93,76 @@ class SoftMeans(eqx.Module):
     firmness: Float[Array, "*n"]
     floor: Float[Array, "*n"]
     origin: Float[Array, " d"]
+    executor: AbstractExecutor
 
-    def _sum(self, part: Callable[..., Any], columns: int) -> Any:
-        """Sum of part(shares, x, a, f) over the data, by shares of weight."""
+    def _sum(
+        self, part: Callable[..., Any], y: Float[Array, "k d"], beta: Scalar, *, columns: int = 0
+    ) -> Any:
+        """Sum of part(block) over the data, by shares of weight; centres relative to the origin."""
+        return self._sum_with(lambda block, extra: part(block), y, beta, None, columns=columns)
+
+    def _sum_with(
+        self,
+        part: Callable[..., Any],
+        y: Float[Array, "k d"],
+        beta: Scalar,
+        extra: Any,
+        *,
+        columns: int = 0,
+    ) -> Any:
+        """Sum of part(block, extra)."""
+
+        def of_block(args: Any, shares: Array, x: Array, a: Array, f: Array) -> Any:
+            y, beta, origin, extra = args
+            return part(_Block(y, beta, shares, x - origin, a, f), extra)
+
+        sums = self.executor.sum(
+            of_block,
+            (y, jnp.asarray(beta, y.dtype), self.origin, extra),
+            self.weights,
+            self.x,
+            self.firmness,
+            self.floor,
+            columns=max(columns, y.shape[0]),
+        )
         total = jnp.sum(self.weights)
-
-        def centred(weights: Array, x: Array, a: Array, f: Array) -> Any:
-            return part(weights, x - self.origin, a, f)
-
-        data = (self.weights, self.x, self.firmness, self.floor)
-        sums = block_sum(centred, *data, rows=block_rows(columns))
         return jax.tree.map(lambda a: a / total, sums)
 
-    def _average(self, y: Float[Array, "k d"], x: Array, a: Array, f: Array) -> Array:
-        costs = squared_euclidean(y, x)
-        return a * costs + f * jnp.sum(costs, axis=0)
-
     def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-        """F."""
-        y = y - self.origin
-
-        def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-            return gibbs.free_energy(self._average(y, x, a, f), shares, beta, axis=0)
-
-        return self._sum(part, y.shape[0])
+        """F, whose slope in the centres comes out of the same pass."""
+        return _free_energy(self, y, jnp.asarray(beta, y.dtype))
 
     def distortion_and_entropy(
         self, y: Float[Array, "k d"], beta: Scalar
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """D and H."""
-        y = y - self.origin
+        return self._sum(_Block.distortion_and_entropy, y - self.origin, beta)
 
-        def part(shares: Array, x: Array, a: Array, f: Array) -> tuple[Array, Array]:
-            return gibbs.distortion_and_entropy(self._average(y, x, a, f), shares, beta, axis=0)
-
-        return self._sum(part, y.shape[0])
+    def received(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
+        """What each cluster receives: sum of x - origin, and mass."""
+        sums = self._sum(_Block.received, y - self.origin, beta)
+        return sums[:, :-1], sums[:, -1]
 
     def update(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         """The mean of what each cluster receives; without mass a centre stays."""
+        return means_of(*self.received(y, beta), y - self.origin) + self.origin
+
+    def slope_and_masses(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
+        """dF / dy = 2 (m y - s), and m."""
+        sums, masses = self.received(y, beta)
+        return 2 * (masses[:, None] * (y - self.origin) - sums), masses
+
+    def energy_and_slope(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, ""], Float[Array, "k d"]]:
+        """F and dF / dy in one pass."""
         y = y - self.origin
-
-        def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-            policy = gibbs.policy(a * squared_euclidean(y, x), beta, axis=0)
-            return _product((a * shares) * policy + f * shares, _with_ones(x))
-
-        received = self._sum(part, y.shape[0])
-        return means_of(received[:, :-1], received[:, -1], y) + self.origin
+        energy, sums = self._sum(lambda block: (block.energy(), block.received()), y, beta)
+        return energy, 2 * (sums[:, -1:] * y - sums[:, :-1])
 
     def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.
@@ -113,22 +174,23 @@ class SoftMeans(eqx.Module):
         gains more.
         """
         y = y - self.origin
-        k, d = y.shape
+        d = y.shape[1]
 
-        def part(shares: Array, x: Array, a: Array, f: Array) -> Any:
-            costs = squared_euclidean(y, x)
-            told = shares * gibbs.policy(a * costs, beta, axis=0)
+        def part(block: _Block) -> Any:
+            x, a = block.x, block.firmness
+            costs, offset = relative_squared_euclidean(block.y, x)
+            told = block.shares * gibbs.policy(a * costs, block.beta, axis=0)
             both = _with_ones(x)
-            everywhere = jnp.sum((shares * f)[:, None] * both, axis=0)
+            everywhere = jnp.sum((block.shares * block.floor)[:, None] * both, axis=0)
             return (
-                _second_moments(told * a * a, x, y),
-                _removal_costs(shares * a, costs),
+                _second_moments(told * a * a, x, block.y),
+                _removal_costs(block.shares * a, costs),
                 _product(told * a, both),
                 everywhere,
-                _product(told * costs**2, both),
+                _product(told * (costs + offset) ** 2, both),
             )
 
-        spread, removal, told, every, distant = self._sum(part, max(k, d * d))
+        spread, removal, told, every, distant = self._sum(part, y, beta, columns=d * d)
         mass = told[:, -1] + every[-1]
         alive = live(mass)
         values, vectors = jnp.linalg.eigh(spread / jnp.where(alive, mass, 1.0)[:, None, None])
@@ -170,13 +232,13 @@ class SoftMeans(eqx.Module):
         """Two for each centre, from the two sides of a hyperplane."""
 
         def sides(normal: Array, offset: Array) -> tuple[Array, Array]:
-            def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-                del f
-                policy = gibbs.policy(a * squared_euclidean(y, x), beta, axis=0)
-                side = jax.nn.sigmoid(_product(normal, x.T) - offset[:, None])
-                return _product((shares * a) * policy * side, _with_ones(x))
+            def part(block: _Block, plane: tuple[Array, Array]) -> Array:
+                normal, offset = plane
+                side = jax.nn.sigmoid(_product(normal, block.x.T) - offset[:, None])
+                firm = block.shares * block.firmness
+                return _product(firm * block.policy() * side, _with_ones(block.x))
 
-            first = self._sum(part, y.shape[0])
+            first = self._sum_with(part, y, beta, (normal, offset))
             return first, told - first
 
         def centre(sums: Array) -> Array:
@@ -199,6 +261,33 @@ class SoftMeans(eqx.Module):
             first=first,
             second=second,
         )
+
+
+@eqx.filter_custom_jvp
+def _free_energy(means: SoftMeans, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
+    return means._sum(_Block.energy, y - means.origin, beta)
+
+
+@_free_energy.def_jvp
+def _free_energy_jvp(primals: Any, tangents: Any) -> Any:
+    means, y, beta = primals
+    _, y_tangent, _ = tangents
+    if not jax.tree.leaves((tangents[0], tangents[2])):
+        energy, slope = means.energy_and_slope(y, beta)
+        return energy, jnp.sum(slope * y_tangent)
+    arrays, static = eqx.partition(primals, eqx.is_inexact_array)
+    filled = jax.tree.map(
+        lambda a, t: jnp.zeros_like(a) if t is None else t,
+        arrays,
+        tangents,
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+    def plain(arrays: Any) -> Array:
+        means, y, beta = eqx.combine(arrays, static)
+        return means._sum(_Block.energy, y - means.origin, beta)
+
+    return jax.jvp(plain, (arrays,), (filled,))
 
 
 def _bisector(
@@ -224,7 +313,7 @@ def _second_moments(
 ) -> Float[Array, "k d d"]:
     """sum_i weights_ki (x_i - y_k) (x_i - y_k)^T."""
     d = x.shape[1]
-    if d <= _FEW_FEATURES:
+    if d <= DIFFERENCE_FORM_LIMIT:
         offsets = [x[None, :, f] - y[:, f, None] for f in range(d)]
         rows = [
             [jnp.sum(weights * offsets[min(f, g)] * offsets[max(f, g)], axis=1) for g in range(d)]

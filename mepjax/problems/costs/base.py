@@ -144,9 +144,8 @@ def live(masses: Float[Array, " k"]) -> Bool[Array, " k"]:
     return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
 
 
-def safe_masses(weights: Float[Array, "n k"]) -> Float[Array, " k"]:
-    """sum_i weights_ik, with 1 in place of none."""
-    masses = jnp.sum(weights, axis=0)
+def safe_masses(masses: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Masses, with 1 in place of none."""
     return jnp.where(live(masses), masses, 1.0)
 
 

@@ -83,7 +83,9 @@ class Cosine(AbstractCost):
         """|sum_i weights_ik unit(x_i)| / |y_k|^2: the Hessian across y_k at the minimiser."""
         sums = jnp.matmul(weights.T, unit(x), precision=_HIGHEST)
         # Where unit vectors cancel the Hessian is zero, and a metric must not be.
-        floor = float(jnp.finfo(x.dtype).eps) ** 0.5 * safe_masses(weights)[:, None]
+        floor = (
+            float(jnp.finfo(x.dtype).eps) ** 0.5 * safe_masses(jnp.sum(weights, axis=0))[:, None]
+        )
         squares = jnp.sum(sums * sums, axis=1, keepdims=True)
         strong = squares > floor**2
         strength = jnp.where(strong, jnp.sqrt(jnp.where(strong, squares, 1.0)), floor)

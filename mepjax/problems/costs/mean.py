@@ -2,6 +2,7 @@
 
 import abc
 
+import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
@@ -47,7 +48,7 @@ class MeanCost(AbstractCost):
         self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """`metric_of` the masses."""
-        return self.metric_of(safe_masses(weights), y)
+        return self.metric_of(safe_masses(jnp.sum(weights, axis=0)), y)
 
     def precondition(
         self,
@@ -57,4 +58,4 @@ class MeanCost(AbstractCost):
         vector: Float[Array, "k d"],
     ) -> Float[Array, "k d"]:
         """`solve_metric` with the masses."""
-        return self.solve_metric(safe_masses(weights), y, vector)
+        return self.solve_metric(safe_masses(jnp.sum(weights, axis=0)), y, vector)

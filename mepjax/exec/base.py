@@ -1,0 +1,92 @@
+"""What an executor does: sums over data, in pieces that suit a machine."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .._core.blocks import block_map, block_rows, block_sum
+
+
+class AbstractExecutor(eqx.Module):
+    """Where sums over the data are computed, and in what pieces; a problem never sees which."""
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether arrays of N x K are to be avoided wherever that is possible."""
+        return True
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of a block; `None`: as many as stay in a cache."""
+        return None
+
+    def check(self, n: int) -> None:
+        """Raise `ValueError` if `n` entities do not fit this executor."""
+        del n
+
+    def place(self, per_entity: Any, shared: Any) -> tuple[Any, Any]:
+        """The arrays with one row for each entity, and the others, where they will be used."""
+        return per_entity, shared
+
+    @abc.abstractmethod
+    def sum(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        shares: Float[Array, " n"],
+        *data: Any,
+        columns: int,
+    ) -> Any:
+        """Sum of function(args, shares, *data) over the data, a pytree of arrays.
+
+        - `function`: linear in the shares, and without tracers of its own: they go into `args`.
+        - `data`: arrays with one row for each entity, or scalars.
+        - `columns`: numbers that `function` holds for an entity.
+        """
+
+    def map(self, function: Callable[..., Any], args: Any, *data: Any, columns: int) -> Any:
+        """function(args, *data), a pytree of arrays with one row for each entity."""
+        return self.local_map(function, args, *data, columns=columns)
+
+    def local_map(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        *data: Any,
+        columns: int,
+        varying: tuple[str, ...] = (),
+    ) -> Any:
+        """`map` over what one device has."""
+        rows = self.rows or block_rows(columns)
+        part = lambda *data: function(args, *data)  # noqa: E731
+        return block_map(part, *data, rows=rows, varying=varying)
+
+    def local_sum(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        shares: Float[Array, " n"],
+        *data: Any,
+        columns: int,
+        varying: tuple[str, ...] = (),
+    ) -> Any:
+        """`sum` over what one device has."""
+
+        def part(shares: Array, *data: Any) -> Any:
+            return function(args, shares, *data)
+
+        rows = self.rows or block_rows(columns)
+        return block_sum(part, shares, *data, rows=rows, varying=varying)
+
+
+def check_block(owner: str, block: Any) -> None:
+    """Raise unless `block` is `None` or a positive int."""
+    if block is None:
+        return
+    if isinstance(block, bool) or not isinstance(block, int):
+        raise TypeError(f"{owner}: `block` must be an int or None; got {block!r}.")
+    if block < 1:
+        raise ValueError(f"{owner}: `block` must be at least 1 row; got {block}.")

@@ -1,0 +1,115 @@
+"""The executor for several devices, each of which holds a part of the data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as Spec
+from jaxtyping import Array, Float
+
+from .._core.checks import is_concrete
+from .base import AbstractExecutor, check_block
+
+
+class Sharded(AbstractExecutor):
+    """Data divided among devices; every device sums its part in blocks, then all add up.
+
+    On a CPU, `XLA_FLAGS=--xla_force_host_platform_device_count=2` in the environment makes two
+    devices of one, which uses both cores. On several hosts call `jax.distributed.initialize`
+    first; the mesh then spans all of them.
+
+    **Arguments:**
+
+    - `mesh`: a `jax.sharding.Mesh`; the data are divided along all of its axes. Default: all
+        devices. The number of entities must be a multiple of the number of devices (entities of
+        weight zero change nothing).
+    - `block`: rows of a block; default as many as stay in a cache.
+
+    **Raises:** `TypeError`, `ValueError` for a mesh or a block of the wrong kind; `ValueError` when
+    the number of entities does not divide.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    >>> problem = mj.Clustering(jnp.array([[-1.1], [-0.9], [0.9], [1.1]]), k=2)
+    >>> sol = mj.anneal(problem, key=jax.random.key(0), executor=mj.Sharded(mesh))
+    >>> print(f"{problem.harden(sol.params).cost:.3f}")
+    0.010
+
+    ```
+    """
+
+    mesh: Mesh = eqx.field(static=True)
+    block: int | None = eqx.field(static=True)
+
+    def __init__(self, mesh: Mesh | None = None, block: int | None = None) -> None:
+        check_block("Sharded", block)
+        if mesh is None:
+            mesh = Mesh(np.array(jax.devices()), ("data",))
+        if not isinstance(mesh, Mesh):
+            raise TypeError(
+                f"Sharded: `mesh` must be a jax.sharding.Mesh; got {type(mesh).__name__} {mesh!r}."
+            )
+        # `jax.make_mesh` makes explicit axes, along which an array has one fixed sharding.
+        self.mesh = Mesh(mesh.devices, mesh.axis_names)
+        self.block = block
+
+    @property
+    def rows(self) -> int | None:
+        """`block`."""
+        return self.block
+
+    def check(self, n: int) -> None:
+        """Whether the devices divide the number of entities."""
+        devices = self.mesh.size
+        if n % devices:
+            raise ValueError(
+                f"Sharded: the number of entities must be a multiple of the {devices} devices of "
+                f"`mesh`; got {n}. Add {-n % devices} entities of weight 0, or use fewer devices."
+            )
+
+    def place(self, per_entity: Any, shared: Any) -> tuple[Any, Any]:
+        """Rows divided among the devices; everything else on all of them. Tracers stay."""
+        if not is_concrete(per_entity, shared):
+            return per_entity, shared
+        rows = NamedSharding(self.mesh, Spec(self.mesh.axis_names))
+        everywhere = NamedSharding(self.mesh, Spec())
+        return jax.device_put(per_entity, rows), jax.device_put(shared, everywhere)
+
+    def sum(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        shares: Float[Array, " n"],
+        *data: Any,
+        columns: int,
+    ) -> Any:
+        """Every device over its own rows, then over the devices."""
+        names = self.mesh.axis_names
+
+        def local(args: Any, shares: Array, *data: Any) -> Any:
+            total = self.local_sum(function, args, shares, *data, columns=columns, varying=names)
+            return jax.lax.psum(total, names)
+
+        specs = [Spec(names) if jnp.ndim(a) else Spec() for a in (shares, *data)]
+        mapped = jax.shard_map(local, mesh=self.mesh, in_specs=(Spec(), *specs), out_specs=Spec())
+        return mapped(args, shares, *data)
+
+    def map(self, function: Callable[..., Any], args: Any, *data: Any, columns: int) -> Any:
+        """Every device its own rows."""
+        names = self.mesh.axis_names
+
+        def local(args: Any, *data: Any) -> Any:
+            return self.local_map(function, args, *data, columns=columns, varying=names)
+
+        specs = [Spec(names) if jnp.ndim(a) else Spec() for a in data]
+        mapped = jax.shard_map(
+            local, mesh=self.mesh, in_specs=(Spec(), *specs), out_specs=Spec(names)
+        )
+        return mapped(args, *data)

@@ -1,0 +1,54 @@
+"""The executor whose memory does not grow with the data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .base import AbstractExecutor, check_block
+
+
+class Streaming(AbstractExecutor):
+    """Sums over the data block by block on one device, computed again for derivatives.
+
+    Beside the data themselves, memory is that of one block, in value and in gradient, for every
+    autonomy and every cost whose centres are weighted means.
+
+    **Arguments:** `block`: rows of a block; default as many as stay in a cache.
+
+    **Raises:** `TypeError`, `ValueError` unless `block` is `None` or at least 1.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> x = jnp.array([[-1.1], [-0.9], [0.9], [1.1]])
+    >>> problem = mj.Clustering(x, k=2, autonomy=mj.autonomy.Uniform(0.1))
+    >>> sol = mj.anneal(problem, key=jax.random.key(0), executor=mj.Streaming(block=2))
+    >>> print(f"{problem.harden(sol.params).cost:.3f}")
+    0.370
+
+    ```
+    """
+
+    block: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_block("Streaming", self.block)
+
+    @property
+    def rows(self) -> int | None:
+        """`block`."""
+        return self.block
+
+    def sum(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        shares: Float[Array, " n"],
+        *data: Any,
+        columns: int,
+    ) -> Any:
+        """Block by block."""
+        return self.local_sum(function, args, shares, *data, columns=columns)

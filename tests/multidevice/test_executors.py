@@ -1,0 +1,175 @@
+"""Contract item 9: streaming and sharded sums are those in memory, on however many devices."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mepjax as mj
+from mepjax.problems.costs.mean import MeanCost
+
+from ..registry import ROWS, D, K, N, points
+
+KEY = jax.random.key(0)
+BETA = 3.0
+# Blocks that do not divide the entities, and several on each of eight devices.
+EXECUTORS = {
+    "streaming": lambda: mj.Streaming(block=5),
+    "sharded": lambda: mj.Sharded(block=2),
+}
+DEFAULT = {"uniform", "matrix", "softmax-frozen"}
+
+
+def in_sums(row) -> bool:
+    with jax.enable_x64(True):
+        problem = row.build(*points())
+    return isinstance(problem, mj.Clustering) and isinstance(problem.cost, MeanCost)
+
+
+ENTITIES = [row for row in ROWS if in_sums(row)]
+OTHERS = [row for row in ROWS if not in_sums(row)]
+
+
+def somewhere(problem) -> jax.Array:
+    rng = np.random.default_rng(5)
+    return problem.x[:K] + jnp.asarray(0.1 * rng.uniform(size=(K, D)))
+
+
+@eqx.filter_jit
+def everything(problem, y, v):
+    """All that the engine asks of a problem, and derivatives in all its arrays."""
+    energy = lambda problem, y: problem.free_energy(y, BETA)  # noqa: E731
+    slope = jax.grad(lambda y: energy(problem, y))
+    residual = lambda problem: jnp.vdot(v, problem.residual(y, BETA))  # noqa: E731
+    terms = problem.terms(y, BETA)
+    hard = problem.harden(y)
+    return {
+        "init": problem.init(KEY),
+        "free energy": energy(problem, y),
+        "slope": slope(y),
+        "Hessian product": jax.jvp(slope, (y,), (v,))[1],
+        "update": problem.update(y, BETA),
+        "residual": problem.residual(y, BETA),
+        "metric": problem.metric(y, BETA).mv(v),
+        "precondition": problem.precondition(y, BETA, v),
+        "terms": (terms.distortion, terms.entropy),
+        "hard": (hard.assignments, hard.cost),
+        "d free energy": eqx.filter_grad(energy)(problem, y),
+        "d residual": eqx.filter_grad(residual)(problem),
+        "d beta": jax.grad(lambda b: problem.free_energy(y, b))(BETA),
+    }
+
+
+def assert_same(got, expected, **tolerance):
+    for name, value in expected.items():
+        for a, b in zip(jax.tree.leaves(got[name]), jax.tree.leaves(value), strict=True):
+            np.testing.assert_allclose(a, b, err_msg=name, **tolerance)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=[] if row.name in DEFAULT else pytest.mark.slow, id=row.name)
+        for row in ENTITIES
+    ],
+)
+def test_every_sum_is_that_in_memory(row, executor):
+    problem = row.build(*points())
+    y = somewhere(problem)
+    v = jnp.asarray(np.random.default_rng(6).normal(size=y.shape))
+    moved = problem.on(EXECUTORS[executor]())
+    assert_same(everything(moved, y, v), everything(problem, y, v), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    "name", ["uniform", pytest.param("softmax-entity", marks=pytest.mark.slow)]
+)
+def test_an_anneal_and_its_gradient_are_those_in_memory(name, executor):
+    row = next(row for row in ROWS if row.name == name)
+    problem = row.build(*points())
+    schedule = mj.Geometric(0.3, 4.0, 1.3)
+
+    def solve(problem, executor):
+        return mj.anneal(problem, schedule, key=KEY, executor=executor)
+
+    def cost(problem, executor):
+        return jnp.sum(jnp.cos(solve(problem, executor).params))
+
+    got, expected = solve(problem, EXECUTORS[executor]()), solve(problem, None)
+    assert int(got.code) == int(expected.code) == mj.Code.OK
+    np.testing.assert_allclose(got.params, expected.params, rtol=1e-7)
+    gradients = [
+        eqx.filter_grad(cost)(problem, executor) for executor in (EXECUTORS[executor](), None)
+    ]
+    for name, get in row.arrays.items():
+        np.testing.assert_allclose(
+            get(gradients[0]), get(gradients[1]), rtol=1e-5, atol=1e-8, err_msg=name
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_growth_samples_and_repairs_on_any_executor(executor):
+    x, _ = mj.datasets.nested_groups(320)
+    problem = mj.Clustering(x, 16)
+    options = dict(detector=mj.Growth(sample=64), repair=mj.Repair(), key=KEY)
+    expected = mj.anneal(problem, **options).raise_if_failed()
+    got = mj.anneal(problem, executor=EXECUTORS[executor](), **options).raise_if_failed()
+    np.testing.assert_allclose(got.free_energy, expected.free_energy, rtol=1e-9)
+
+
+def test_lanes_share_a_sharded_executor():
+    x, _ = points()
+    data = jnp.stack([x, x + 1.0, 2 * x])
+
+    def energy(x):
+        problem = mj.Clustering(x, K).on(mj.Sharded(block=2))
+        return problem.free_energy(x[:K], BETA)
+
+    np.testing.assert_allclose(
+        jax.vmap(energy)(data), [mj.Clustering(x, K).free_energy(x[:K], BETA) for x in data]
+    )
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=lambda row: row.name)
+def test_what_is_computed_in_memory_only_says_so(row):
+    problem = row.build(*points())
+    for executor in (mj.Streaming(), mj.Sharded()):
+        with pytest.raises(TypeError, match="in memory only"):
+            problem.on(executor)
+    assert problem.on(mj.InMemory()) is problem
+
+
+def test_a_sharded_mesh_of_explicit_axes_will_do():
+    mesh = jax.make_mesh((jax.device_count(),), ("anything",))
+    problem = mj.Clustering(points()[0], K)
+    moved = problem.on(mj.Sharded(mesh))
+    y = somewhere(problem)
+    np.testing.assert_allclose(moved.free_energy(y, BETA), problem.free_energy(y, BETA))
+
+
+@pytest.mark.skipif(jax.device_count() == 1, reason="one device divides everything")
+def test_entities_that_sharded_devices_do_not_divide_are_refused():
+    problem = mj.Clustering(points()[0][: N - 1], K)
+    with pytest.raises(ValueError, match="multiple of the 8 devices of `mesh`; got 23. Add 1"):
+        problem.on(mj.Sharded())
+
+
+def test_memory_is_that_of_a_block():
+    x, y = jnp.zeros((40_000, 8)), jnp.zeros((32, 8))
+
+    def bytes_of(function):
+        return jax.jit(function).lower(x, y).compile().memory_analysis().temp_size_in_bytes
+
+    def problem(x):
+        return mj.Clustering(x, 32, autonomy=mj.autonomy.Matrix(jnp.eye(32))).on(
+            mj.Streaming(block=100)
+        )
+
+    energy = lambda x, y: problem(x).free_energy(y, 1.0)  # noqa: E731
+    for function in (energy, jax.grad(energy, 1), lambda x, y: problem(x).update(y, 1.0)):
+        # A hundredth of an N x K array.
+        assert bytes_of(function) < x.shape[0] * y.shape[0] * 8 / 20
