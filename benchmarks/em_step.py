@@ -1,6 +1,14 @@
-"""One soft E/M step in memory, and the derivatives of F, beside one Lloyd iteration."""
+"""One soft E/M step and the derivatives of F, beside one Lloyd iteration.
 
+The executor `Sharded` needs two host devices, which a process has from its start: it is run in one
+of its own.
+"""
+
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,44 +41,78 @@ def lloyd(x: np.ndarray, centres: np.ndarray, threads: int) -> dict[str, float]:
     return {"best_s": max(long["best_s"] - short["best_s"], 0.0) / 5}
 
 
+# 4.1 GFLOP, 64 million exponentials and one pass over the data of blobs16, on the machine on which
+# the design was measured.
+FLOOR_S = 0.05
+DATA = (("blobs2", 10**5, 2, 16, 1.0), ("blobs16", 10**6, 16, 64, 3.0))
+FLAG = "--xla_force_host_platform_device_count=2"
+
+
+def of_executor(name: str) -> list[dict[str, Any]]:
+    """Times and memory of every form on one executor."""
+    executor = {"memory": mj.InMemory, "streaming": mj.Streaming, "sharded": mj.Sharded}[name]()
+    rows = []
+    for data_name, n, d, k, spread in DATA:
+        data, centres = blobs(n, d, k, spread)
+        problem = mj.Clustering(data.astype(np.float32), k).on(executor)
+        _, start = executor.place(problem.x, jnp.asarray(centres + 0.1, jnp.float32))
+        beta = 2 * float(problem.beta_scale())
+
+        def value(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
+            return mj.Clustering(x, k).on(executor).free_energy(y, beta)
+
+        def update(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
+            return mj.Clustering(x, k).on(executor).update(y, beta)
+
+        forms = {
+            "E/M update": update,
+            "value": value,
+            "value and gradient to params": jax.value_and_grad(value, argnums=1),
+            "gradient to x": jax.grad(value, argnums=0),
+        }
+        for form, function in forms.items():
+            compiled = jax.jit(function)
+            rows.append(
+                {
+                    "data": data_name,
+                    "what": form,
+                    "executor": f"{name} ({jax.device_count()} devices)",
+                    **timed(lambda f=compiled, x=problem.x, y=start: f(x, y)),
+                    "temporary_MB": temporary_bytes(function, problem.x, start) / 1e6,
+                }
+            )
+    return rows
+
+
+def in_a_process_of_two_devices(name: str) -> list[dict[str, Any]]:
+    """`of_executor` there."""
+    code = f"import json, benchmarks.em_step as e; print(json.dumps(e.of_executor({name!r})))"
+    flags = os.environ.get("XLA_FLAGS", "") + " " + FLAG
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def run() -> list[dict[str, Any]]:
     """blobs2 and blobs16 in float32."""
     import warnings
 
     warnings.filterwarnings("ignore", category=UserWarning)
-    rows = []
-    for name, n, d, k, spread in (("blobs2", 10**5, 2, 16, 1.0), ("blobs16", 10**6, 16, 64, 3.0)):
-        data, centres = blobs(n, d, k, spread)
-        data, centres = data.astype(np.float32), centres.astype(np.float32)
-        problem = mj.Clustering(data, k)
-        start = jnp.asarray(centres + 0.1)
-        beta = 2 * float(problem.beta_scale())
-
-        def value(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
-            return mj.Clustering(x, k).free_energy(y, beta)
-
-        def update(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
-            return mj.Clustering(x, k).update(y, beta)
-
-        threads = sorted({1, os.cpu_count() or 1})
+    rows = of_executor("memory") + of_executor("streaming") + in_a_process_of_two_devices("sharded")
+    threads = sorted({1, os.cpu_count() or 1})
+    for name, n, d, k, spread in DATA:
+        data, centres = (a.astype(np.float32) for a in blobs(n, d, k, spread))
         peer = min(lloyd(data, centres, t)["best_s"] for t in threads)
-        forms = {
-            "E/M update": update,
-            "value": value,
-            "gradient to params": jax.grad(value, argnums=1),
-            "gradient to x": jax.grad(value, argnums=0),
-        }
-        for form, function in forms.items():
-            compiled = jax.jit(function)
-            seconds = timed(lambda f=compiled, x=problem.x, y=start: f(x, y))
-            rows.append(
-                {
-                    "data": name,
-                    "what": form,
-                    **seconds,
-                    "over one Lloyd iteration": seconds["best_s"] / max(peer, 1e-9),
-                    "temporary_MB": temporary_bytes(function, problem.x, start) / 1e6,
-                }
-            )
+        for row in rows:
+            if row["data"] == name:
+                row["over one Lloyd iteration"] = row["best_s"] / max(peer, 1e-9)
+            if row["data"] == name == "blobs16":
+                row["over the floor"] = row["best_s"] / FLOOR_S
         rows.append({"data": name, "what": f"Lloyd, best of {threads} threads", "best_s": peer})
-    return rows
+    return sorted(rows, key=lambda row: row["data"])

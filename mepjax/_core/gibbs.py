@@ -73,6 +73,17 @@ def free_energy(
     return jnp.sum(weights * (lowest - jnp.log(jnp.sum(jnp.exp(exponents), axis=axis)) / beta))
 
 
+def free_energies_and_partition(
+    costs: Float[Array, "rows columns"], beta: Scalar, axis: int = -1
+) -> tuple[Float[Array, " n"], Float[Array, "rows columns"], Float[Array, " n"]]:
+    """For every entity its free energy, and its policy as exponentials and their sum."""
+    exponents, lowest = _shifted(costs, beta, axis)
+    # Else XLA on a CPU computes them once for every use.
+    exponentials = jax.lax.optimization_barrier(jnp.exp(exponents))
+    totals = jnp.sum(exponentials, axis=axis)
+    return lowest - jnp.log(totals) / beta, exponentials, totals
+
+
 def distortion_and_entropy(
     costs: Float[Array, "rows columns"], weights: Float[Array, " n"], beta: Scalar, axis: int = -1
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:

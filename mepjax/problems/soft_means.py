@@ -81,6 +81,15 @@ class _Block(eqx.Module):
         given = (self.firmness * self.shares) * self.policy() + self.floor * self.shares
         return _product(given, _with_ones(self.x))
 
+    def energy_and_received(self) -> tuple[Float[Array, ""], Float[Array, "k d+1"]]:
+        """`energy` and `received` at the price of one."""
+        costs, offset = self.average()
+        energies, policy, totals = gibbs.free_energies_and_partition(costs, self.beta, axis=0)
+        both = _with_ones(self.x)
+        firm = _product(policy, (self.firmness * self.shares / totals)[:, None] * both)
+        everywhere = jnp.sum((self.floor * self.shares)[:, None] * both, axis=0)
+        return jnp.sum(self.shares * (energies + offset)), firm + everywhere
+
 
 class SoftMeans(eqx.Module):
     """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
@@ -161,7 +170,7 @@ class SoftMeans(eqx.Module):
     ) -> tuple[Float[Array, ""], Float[Array, "k d"]]:
         """F and dF / dy in one pass."""
         y = y - self.origin
-        energy, sums = self._sum(lambda block: (block.energy(), block.received()), y, beta)
+        energy, sums = self._sum(_Block.energy_and_received, y, beta)
         return energy, 2 * (sums[:, -1:] * y - sums[:, :-1])
 
     def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:

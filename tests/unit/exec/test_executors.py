@@ -40,10 +40,11 @@ def test_what_is_no_executor_is_refused():
 @pytest.mark.slow
 def test_eight_devices_agree_with_memory():
     folder = "tests/multidevice"
+    chosen = "sharded and not (kullback or generalised or itakura or bregman or dense)"
     root = Path(__file__).parents[3]
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "", "-k", "sharded", folder],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "", "-k", chosen, folder],
         cwd=root,
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
