@@ -26,6 +26,7 @@ from .engine.monitor import Progress, print_progress
 from .engine.problem import Problem, Terms
 from .engine.record import Record
 from .engine.repair import Repair
+from .engine.resumable import AnnealState, advance, begin, finish
 from .engine.schedules import (
     AbstractSchedule,
     CriticalJump,
@@ -76,6 +77,7 @@ __all__ = [
     "AbstractSchedule",
     "AbstractSolver",
     "Anderson",
+    "AnnealState",
     "Armijo",
     "Clustering",
     "Code",
@@ -117,14 +119,17 @@ __all__ = [
     "Terms",
     "Trace",
     "Unroll",
+    "advance",
     "anneal",
     "autonomy",
+    "begin",
     "citation",
     "costs",
     "critical_beta",
     "curvature",
     "datasets",
     "estimators",
+    "finish",
     "gradients",
     "n_distinct",
     "paths",
