@@ -12,6 +12,7 @@ from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
 from .citation import citation
 from .engine.anneal import anneal
+from .engine.checkpoint import CheckpointWarning, load, save
 from .engine.detector import (
     Detector,
     NoDetector,
@@ -79,6 +80,7 @@ __all__ = [
     "Anderson",
     "AnnealState",
     "Armijo",
+    "CheckpointWarning",
     "Clustering",
     "Code",
     "CriticalJump",
@@ -131,10 +133,12 @@ __all__ = [
     "estimators",
     "finish",
     "gradients",
+    "load",
     "n_distinct",
     "paths",
     "plot",
     "print_progress",
+    "save",
     "sensitivity",
     "sweep",
 ]

@@ -230,7 +230,7 @@ def begin(
     )
     # Concrete values are checked on the host, so that nothing is compiled for it.
     report = _report(problem, schedule) if checks.is_concrete(problem, schedule) else None
-    scale, start, carry, rows, report = _begin(problem, options, init, report)
+    scale, start, carry, rows, report = _anneal_begin(problem, options, init, report)
     return AnnealState(
         options=options,
         repair=repair,
@@ -278,7 +278,7 @@ def advance(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
     check_problem(problem)
     check_state(problem, state)
     stages = _check_stages(stages)
-    carry, rows = _advance(_sample(problem, state), state.options, *_moving(state), stages)
+    carry, rows = _anneal_advance(_sample(problem, state), state.options, *_moving(state), stages)
     return _at(state, carry, rows)
 
 
@@ -318,8 +318,8 @@ def completed(problem: Problem, state: AnnealState) -> Solution:
     """`finish` without checks."""
     sample = _sample(problem, state)
     stages = np.asarray(state.rows.beta.shape[-1], np.int32)
-    carry, rows = _advance(sample, state.options, *_moving(state), stages)
-    return _finish(None if sample is problem else sample, problem, _at(state, carry, rows))
+    carry, rows = _anneal_advance(sample, state.options, *_moving(state), stages)
+    return _anneal_finish(None if sample is problem else sample, problem, _at(state, carry, rows))
 
 
 def check_problem(problem: Any) -> None:
@@ -338,18 +338,18 @@ def check_state(problem: Problem, state: Any) -> None:
             f"got {type(state).__name__} {state!r:.60}."
         )
     expected = eqx.filter_eval_shape(problem.init, state.options.key)
-    if not _same_shapes(state.params, expected):
-        got, want = _shapes(state.params), _shapes(expected)
+    same = _same_shapes(state.params, expected)
+    if not same or trees.dtype_of(state.params) != trees.dtype_of(expected):
+        got, want = (f"{trees.dtype_of(p)} {_shapes(p)}" for p in (state.params, expected))
         raise ValueError(
-            f"`state` belongs to another problem: its params have shape {got}, those of "
-            f"`problem` {want}."
+            f"`state` belongs to another problem: its params are {got}, those of `problem` {want}."
         )
 
 
 def _check_stages(stages: Any) -> Any:
     if isinstance(stages, Tracer):
         if stages.ndim != 0 or not jnp.issubdtype(stages.dtype, jnp.integer):
-            raise TypeError(f"advance: `stages` must be an integer; got {stages.aval}.")
+            raise TypeError(f"advance: `stages` must be an integer; got dtype {stages.dtype}.")
         return jnp.maximum(stages, 0).astype(jnp.int32)
     try:
         number = operator.index(stages)
@@ -389,9 +389,7 @@ def _shapes(tree: Any) -> Any:
 def _same_shapes(tree: Any, expected: Any) -> bool:
     if jax.tree.structure(tree) != jax.tree.structure(expected):
         return False
-    return all(
-        jax.tree.leaves(jax.tree.map(lambda a, b: jnp.shape(a) == b.shape, tree, expected))
-    )
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.shape(a) == b.shape, tree, expected)))
 
 
 def _moving(state: AnnealState) -> tuple[Any, Any, Carry, Trace]:
@@ -407,14 +405,14 @@ def _sample(problem: Problem, state: AnnealState) -> Problem:
     growth = state.options.growth
     if growth is None or growth.sample is None:
         return problem
-    return _drawn(problem, state.options.key, growth.sample)
+    return _anneal_sample(problem, state.options.key, growth.sample)
 
 
 # --- The programs, which every anneal runs in this order. --------------------------------------
 
 
 @eqx.filter_jit
-def _begin(
+def _anneal_begin(
     problem: Problem, options: Options, init: Any, report: checks.InputReport | None
 ) -> tuple[Any, Any, Carry, Trace, checks.InputReport]:
     if report is None:
@@ -430,27 +428,28 @@ def _begin(
 
 
 @eqx.filter_jit
-def _drawn(problem: Problem, key: Any, size: int) -> Problem:
+def _anneal_sample(problem: Problem, key: Any, size: int) -> Problem:
     sample_key = jax.random.fold_in(jax.random.split(key)[1], jnp.uint32(2**32 - 1))
     return trees.stop_gradient(problem).subsample(sample_key, size)
 
 
 @eqx.filter_jit
-def _advance(
+def _anneal_advance(
     problem: Problem,
     options: Options,
     scale: Float[Array, ""],
     start: Float[Array, " primal"],
     carry: Carry,
     rows: Trace,
-    stages: Int[Array, ""],
+    stages: Int[Array | np.ndarray, ""],
 ) -> tuple[Carry, Trace]:
     carry, rows = trees.stop_gradient((carry, rows))
-    return options.run(scale, start)(trees.stop_gradient(problem), carry, rows, stages)
+    run = options.run(scale, start)
+    return run(trees.stop_gradient(problem), carry, rows, jnp.asarray(stages))
 
 
 @eqx.filter_jit
-def _finish(sample: Problem | None, problem: Problem, state: AnnealState) -> Solution:
+def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState) -> Solution:
     """`sample` is that of the early stages, `None` where it is the problem."""
     still = trees.stop_gradient(problem)
     carry, trace = trees.stop_gradient((state.carry, state.trace))
