@@ -122,8 +122,12 @@ def test_stages_of_the_continuation_count_and_leave_no_trace():
     assert not np.array_equal(paused.params, state.params)
 
 
+def _quiet() -> Any:
+    return {"detector": mj.NoDetector()}
+
+
 def test_a_schedule_without_enough_stages_is_done_and_says_so():
-    problem, options = clustering(), {"detector": mj.NoDetector()}
+    problem, options = clustering(), _quiet()
     schedule = mj.Geometric(0.1, 4.0, 1.7, max_stages=4)
     state = mj.advance(problem, mj.begin(problem, schedule, key=KEY, **options), 100)
     assert bool(state.done) and int(state.n_stages) == 4
@@ -136,7 +140,7 @@ def test_a_monitor_hears_of_each_stage_once():
     seen: list[Any] = []
     problem = clustering()
     schedule = mj.Explicit([0.2, 0.5, 1.0, 2.0])
-    options = {"detector": mj.NoDetector(), "monitor": seen.append}
+    options = _quiet() | {"monitor": seen.append}
     state = mj.begin(problem, schedule, key=KEY, **options)
     for heard in (1, 3, 4, 4):
         state = mj.advance(problem, state, 2 if heard > 1 else 1)
@@ -150,7 +154,7 @@ def test_a_monitor_hears_of_each_stage_once():
 def test_lanes_stop_at_their_own_stages_under_jit_and_vmap():
     problem, schedule, _ = CASES["noise"]()
     keys, stages = jax.random.split(KEY, 2), jnp.asarray([2, 4])
-    options: Any = {"detector": mj.NoDetector(noise=1e-3)}
+    options = _quiet()
 
     @jax.jit
     @jax.vmap
@@ -172,7 +176,7 @@ def test_lanes_stop_at_their_own_stages_under_jit_and_vmap():
 
 def test_the_gradient_is_that_of_the_anneal_however_the_state_was_come_by():
     problem, schedule, _ = CASES["noise"]()
-    options: Any = {"detector": mj.NoDetector()}
+    options = _quiet()
     state = mj.advance(problem, mj.begin(problem, schedule, key=KEY, **options), 3)
 
     def at(x):
