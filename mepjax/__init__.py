@@ -12,6 +12,7 @@ from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
 from .citation import citation
 from .engine.anneal import anneal
+from .engine.checkpoint import CheckpointWarning, load, save
 from .engine.detector import (
     Detector,
     NoDetector,
@@ -26,6 +27,7 @@ from .engine.monitor import Progress, print_progress
 from .engine.problem import Problem, Terms
 from .engine.record import Record
 from .engine.repair import Repair
+from .engine.resumable import AnnealState, advance, begin, finish
 from .engine.schedules import (
     AbstractSchedule,
     CriticalJump,
@@ -78,7 +80,9 @@ __all__ = [
     "AbstractSchedule",
     "AbstractSolver",
     "Anderson",
+    "AnnealState",
     "Armijo",
+    "CheckpointWarning",
     "Clustering",
     "Code",
     "CriticalJump",
@@ -121,19 +125,24 @@ __all__ = [
     "Terms",
     "Trace",
     "Unroll",
+    "advance",
     "anneal",
     "autonomy",
+    "begin",
     "citation",
     "costs",
     "critical_beta",
     "curvature",
     "datasets",
     "estimators",
+    "finish",
     "gradients",
+    "load",
     "n_distinct",
     "paths",
     "plot",
     "print_progress",
+    "save",
     "sensitivity",
     "sweep",
 ]

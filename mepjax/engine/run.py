@@ -50,6 +50,8 @@ class Carry(eqx.Module):
     groups: Groups | None
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
+    # The next stage, counted with those of the continuation, which `n_stages` leaves out.
+    index: Int[Array, ""]
     done: Bool[Array, ""]
 
 
@@ -84,24 +86,30 @@ class Run(eqx.Module):
     scale: Float[Array, ""]
     relaxation: int = eqx.field(static=True)
 
-    def __call__(self, problem: Problem, params: Any) -> tuple[Carry, Trace]:
-        """Scan the schedule."""
-        carry = self._first(problem, params)
-        empty_row = self._empty_row(problem, params, carry.stage.beta)
+    def __call__(
+        self, problem: Problem, carry: Carry, rows: Trace, stages: Int[Array, ""]
+    ) -> tuple[Carry, Trace]:
+        """The next `stages` of the schedule, or as many as are left.
 
-        def skip(carry: Carry, index: Int[Array, ""]) -> tuple[Carry, Trace]:
+        `rows` are those of the trace, the continuation's first. Stages behind `carry` are skipped
+        like those after the end, so that an anneal in pieces runs one program.
+        """
+        stop = carry.index + jnp.minimum(stages, rows.beta.shape[0])
+
+        def skip(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
             del index
-            return carry, empty_row
+            return carry, row
 
-        def advance(carry: Carry, index: Int[Array, ""]) -> tuple[Carry, Trace]:
+        def advance(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
+            del row
             return self._advance(problem, carry, index)
 
-        def body(carry: Carry, index: Int[Array, ""]) -> tuple[Carry, Trace]:
-            return jax.lax.cond(carry.done, skip, advance, carry, index)
+        def body(carry: Carry, stage: tuple[Int[Array, ""], Trace]) -> tuple[Carry, Trace]:
+            index, row = stage
+            skipped = carry.done | (index != carry.index) | (index >= stop)
+            return jax.lax.cond(skipped, skip, advance, carry, index, row)
 
-        stages = jnp.arange(self.relaxation + self.schedule.max_stages)
-        carry, trace = jax.lax.scan(body, carry, stages)
-        return carry, jax.tree.map(lambda leaf: leaf[self.relaxation :], trace)
+        return jax.lax.scan(body, carry, (jnp.arange(rows.beta.shape[0]), rows))
 
     def finish(
         self, sample: Problem, problem: Problem, carry: Carry, trace: Trace, repair: Repair | None
@@ -134,7 +142,8 @@ class Run(eqx.Module):
         )
         return final, trace, before - row.free_energy
 
-    def _first(self, problem: Problem, params: Any) -> Carry:
+    def first(self, problem: Problem, params: Any) -> tuple[Carry, Trace]:
+        """What the first stage starts from, and a trace without stages."""
         dtype = trees.dtype_of(params)
         flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
         places = jax.tree.leaves(problem.slots(params))[0].shape[0]
@@ -142,7 +151,7 @@ class Run(eqx.Module):
         groups = None
         if self.growth is not None:
             params, groups = one_group(problem, params, stage.beta)
-        return Carry(
+        carry = Carry(
             params=params,
             stage=stage,
             curvature=jnp.zeros((), dtype),
@@ -153,8 +162,14 @@ class Run(eqx.Module):
             groups=groups,
             code=as_code(Code.OK),
             n_stages=jnp.zeros((), jnp.int32),
+            index=jnp.zeros((), jnp.int32),
             done=jnp.asarray(False),
         )
+        count = self.relaxation + self.schedule.max_stages
+        empty = self._empty_row(problem, params, stage.beta)
+        rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), empty)
+        # Weak types would be gone after a stage, and a second piece be another program.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), (carry, rows))
 
     def _advance(
         self, problem: Problem, carry: Carry, index: Int[Array, ""]
@@ -273,6 +288,7 @@ class Run(eqx.Module):
             groups=end.groups,
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
+            index=carry.index + 1,
             done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
         )
         return new, row

@@ -1,0 +1,207 @@
+"""Checkpoints: an anneal under way, on disk."""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import secrets
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from .._core import checks
+from .._core.fingerprint import describe
+from .problem import Problem
+from .resumable import AnnealState, check_problem, check_state
+
+# A file is this line, the SHA-256 of all that follows, a line of JSON, and the arrays.
+_MAGIC = b"mepjax anneal state\n"
+_FORMAT = 1
+# Parts that differ, named in an error.
+_NAMED = 3
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was written by other versions or on another kind of device."""
+
+
+def save(path: str | os.PathLike[str], problem: Problem, state: AnnealState) -> None:
+    """Write an anneal under way to a file, whole or not at all.
+
+    The data of `problem` are not written, only hashes by which `load` knows the problem again.
+
+    **Arguments:**
+
+    - `path`: the file, replaced if there is one; its folder must exist.
+    - `problem`: the problem of the anneal.
+    - `state`: what `begin` or `advance` returned.
+
+    **Raises:** `TypeError` inside `jit`, `grad` or `vmap`; `OSError` where the file cannot be
+    written, an older one then being as it was.
+
+    **Example:** a run that may be ended at any time, and started again by the same lines.
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "anneal.mepjax"
+    >>> problem = mj.Clustering(jnp.array([[-1.1], [-0.9], [0.9], [1.1]]), k=2)
+    >>> state = mj.begin(problem, mj.Geometric(0.1, 100.0, 1.2), key=jax.random.key(0))
+    >>> if path.exists():
+    ...     state = mj.load(path, problem, state)
+    >>> while not state.done:
+    ...     state = mj.advance(problem, state, 20)
+    ...     mj.save(path, problem, state)
+    >>> print(mj.finish(problem, state).n_stages, mj.load(path, problem, state).n_stages)
+    39 39
+
+    ```
+    """
+    _check(problem, state, "save")
+    header = {"format": _FORMAT, "versions": _versions(), "parts": _parts(problem, state)}
+    arrays = io.BytesIO()
+    eqx.tree_serialise_leaves(arrays, _kept(state))
+    content = json.dumps(header).encode() + b"\n" + arrays.getvalue()
+    _replace(Path(path), _MAGIC + _checksum(content) + content)
+
+
+def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> AnnealState:
+    """Read an anneal under way from a file that `save` has written.
+
+    **Arguments:**
+
+    - `path`: the file.
+    - `problem`: the problem of the anneal.
+    - `like`: what `begin` returns for the same arguments. Those on which stages depend (problem,
+        schedule, key, solver, detector, record) must be what they were; monitor, repair and
+        adjoint are those of `like`. Functions are compared by name, code and what they enclose.
+
+    **Returns:** the `AnnealState`. Going on from it gives the bits that going on at once would
+    have given, on the same machine with the same versions.
+
+    **Raises:** `ValueError` for a file that is no checkpoint, is damaged, or belongs to another
+    anneal, naming what differs; `OSError` where it cannot be read. **Warns:** `CheckpointWarning`
+    where versions or the kind of device differ.
+
+    **Example:** see `save`.
+    """
+    _check(problem, like, "load")
+    file = Path(path)
+    content = file.read_bytes()
+    if not content.startswith(_MAGIC):
+        raise ValueError(f"load: {file} is not a checkpoint of an anneal by mepjax.")
+    content = content[len(_MAGIC) :]
+    size = len(_checksum(b""))
+    if content[:size] != _checksum(content[size:]):
+        raise ValueError(f"load: {file} is damaged, so it cannot be resumed from; begin again.")
+    line, _, arrays = content[size:].partition(b"\n")
+    header = json.loads(line)
+    if header["format"] != _FORMAT:
+        raise ValueError(
+            f"load: {file} has format {header['format']}, of mepjax "
+            f"{header['versions']['mepjax']}; this version reads {_FORMAT}."
+        )
+    _compare(file, header["parts"], _parts(problem, like))
+    changed = _differences(header["versions"], _versions())
+    if changed:
+        warnings.warn(
+            f"load: {file} was written with other versions, so bits may differ: "
+            f"{'; '.join(changed)}.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+    try:
+        kept = eqx.tree_deserialise_leaves(io.BytesIO(arrays), _kept(like))
+    except (RuntimeError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"load: {file} does not hold the arrays of this anneal; it was written by mepjax "
+            f"{header['versions']['mepjax']}."
+        ) from error
+    return eqx.tree_at(_kept, like, kept)
+
+
+def _check(problem: Any, state: Any, owner: str) -> None:
+    check_problem(problem)
+    if not checks.is_concrete(problem, state):
+        raise TypeError(
+            f"`{owner}` looks at numbers, so it must be called outside `jit`, `grad` and `vmap`."
+        )
+    check_state(problem, state)
+
+
+def _kept(state: AnnealState) -> Any:
+    """What a file holds; all else of a state is the user's own."""
+    return state.scale, state.start, state.carry, state.rows
+
+
+def _parts(problem: Problem, state: AnnealState) -> dict[str, str]:
+    options = state.options
+    asked = {
+        "problem": problem,
+        "schedule": options.schedule,
+        "key": options.key,
+        "solver": options.solver,
+        "detector": options.detector,
+        "growth": options.growth,
+        "record": options.record,
+        "relaxation": options.relaxation,
+    }
+    parts: dict[str, str] = {}
+    for name, value in asked.items():
+        parts |= describe(value, name)
+    return parts
+
+
+def _compare(file: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    different = _differences(there, here)
+    if not different:
+        return
+    more = len(different) - _NAMED
+    named = "; ".join(different[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    raise ValueError(f"load: {file} belongs to another anneal: {named}.")
+
+
+def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    names = dict.fromkeys((*there, *here))
+    return [
+        f"`{name}` was {there.get(name, 'not there')}, is {here.get(name, 'not there')}"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "unknown"
+
+    return {
+        **{package: installed(package) for package in ("mepjax", "jax", "jaxlib", "equinox")},
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write beside the file and move over it, so that it is never half written."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

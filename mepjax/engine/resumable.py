@@ -1,0 +1,492 @@
+"""An anneal in pieces: begin, advance by some stages, finish. `anneal` is begin and finish."""
+
+import operator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import arrays, checks, trees
+from .._core.codes import Code, as_code, is_failing
+from .._core.keys import check_key
+from .._core.types import Tracer
+from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
+from ..solvers.base import AbstractSolver
+from .detector import Detector, NoDetector, random_start
+from .growth import Growth, supports_growth
+from .monitor import Monitor
+from .problem import Problem
+from .record import Record
+from .repair import Repair
+from .run import Carry, Run
+from .schedules import AbstractSchedule, CriticalJump, Geometric
+from .solution import Solution, Trace
+
+# Past a transition by this factor a pair separates in few steps.
+_GROWTH_FACTOR = 1.1
+
+# Perturbation of every stage where F has no curvature: kinks undo smaller ones.
+_ROUGH_NOISE = 0.1
+
+
+class Options(eqx.Module):
+    """What the stages of an anneal depend on besides its problem and its start."""
+
+    schedule: AbstractSchedule | None
+    key: Any
+    solver: AbstractSolver
+    detector: Detector | NoDetector
+    growth: Growth | None
+    record: Record
+    monitor: Monitor | None = eqx.field(static=True)
+    relaxation: int = eqx.field(static=True)
+
+    def run(self, scale: Float[Array, ""], start: Float[Array, " primal"]) -> Run:
+        """The loop over the schedule, without derivatives."""
+        schedule = self.resolved(scale)
+        return Run(
+            schedule=trees.stop_gradient(schedule),
+            key=self.run_key,
+            start=start,
+            solver=self.solver,
+            detector=self.detector,
+            growth=self.growth,
+            record=self.record,
+            monitor=self.monitor,
+            scale=scale,
+            relaxation=self.relaxation,
+        )
+
+    @property
+    def run_key(self) -> Any:
+        """For kicks and samples; the other half of `key` is for `Problem.init`."""
+        return jax.random.split(self.key)[1]
+
+    def resolved(self, scale: Float[Array, ""]) -> AbstractSchedule:
+        """The schedule in the dtype of params, the default one where none was given."""
+        schedule = self.schedule
+        if schedule is None and self.growth is not None:
+            schedule = CriticalJump(overshoot=_GROWTH_FACTOR, min_factor=_GROWTH_FACTOR)
+        if schedule is None:
+            # The default spans a fixed ratio, so its stage count is known before b is.
+            stages = Geometric(0.5, 1e4, 1.02).max_stages
+            schedule = Geometric(0.5 * scale, 1e4 * scale, 1.02, max_stages=stages)
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, scale.dtype) if eqx.is_inexact_array(leaf) else leaf,
+            schedule,
+        )
+
+
+class AnnealState(eqx.Module):
+    """An anneal that is under way: plain data, without the problem.
+
+    Made by `begin`, taken further by `advance`, turned into a `Solution` by `finish`, kept on disk
+    by `save` and `load`. A pytree of arrays, so it passes through `jit` and `vmap`.
+
+    **Fields:**
+
+    - `options`: the arguments of `begin` on which the stages depend.
+    - `repair`, `adjoint`: those that `finish` will use.
+    - `scale`: the problem's `beta_scale`; `start`: the vector from which eigenvectors are sought.
+    - `carry`: what the last stage hands to the next.
+    - `rows`: the trace so far, stages of the continuation at the first beta before all others.
+    - `input_report`: which check a traced input failed.
+    """
+
+    options: Options
+    repair: Repair | None
+    adjoint: AbstractAdjoint
+    scale: Float[Array, ""]
+    start: Float[Array, " primal"]
+    carry: Carry
+    rows: Trace
+    input_report: checks.InputReport
+
+    @property
+    def params(self) -> Any:
+        """The problem's params after the last stage."""
+        return self.carry.params
+
+    @property
+    def beta(self) -> Float[Array, ""]:
+        """beta of the last stage, NaN before the first."""
+        return self.carry.beta
+
+    @property
+    def n_stages(self) -> Int[Array, ""]:
+        """Stages of the schedule behind it."""
+        return self.carry.n_stages
+
+    @property
+    def n_advanced(self) -> Int[Array, ""]:
+        """Stages behind it, with those of the continuation at the first beta."""
+        return self.carry.index
+
+    @property
+    def done(self) -> Bool[Array, ""]:
+        """Whether no stage is left: the schedule or its `max_stages` ended, or a number failed."""
+        return self.carry.done | (self.carry.index >= self.rows.beta.shape[-1])
+
+    @property
+    def trace(self) -> Trace:
+        """The trace so far, like that of a `Solution`."""
+        # The last axis of beta is the stages', also where states are stacked.
+        axis, first = self.rows.beta.ndim - 1, self.options.relaxation
+        place = (slice(None),) * axis + (slice(first, None),)
+        return jax.tree.map(lambda leaf: leaf[place], self.rows)
+
+
+def begin(
+    problem: Problem,
+    schedule: AbstractSchedule | None = None,
+    *,
+    key: Any,
+    solver: AbstractSolver | None = None,
+    detector: Detector | NoDetector | Growth | None = None,
+    repair: Repair | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    record: Record | None = None,
+    init: Any = None,
+    monitor: Monitor | None = None,
+) -> AnnealState:
+    """The state of an anneal before its first stage, to be taken further by `advance`.
+
+    In pieces or whole, an anneal runs the same programs, so its result has the same bits: those of
+    `anneal` with the same arguments.
+
+    **Arguments:** those of `anneal`, but for the executor: hand over `problem.on(executor)`.
+
+    **Returns:** an `AnnealState`.
+
+    **Raises:** `TypeError` or `ValueError` for arguments of the wrong kind, as `anneal` does.
+
+    **Example:** stop after ten stages, look, go on.
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.1], [-0.9], [0.9], [1.1]]), k=2)
+    >>> schedule, key = mj.Geometric(0.1, 100.0, 1.2), jax.random.key(0)
+    >>> state = mj.begin(problem, schedule, key=key)
+    >>> state = mj.advance(problem, state, 10)
+    >>> print(state.n_stages, f"{state.beta:.3f}", state.done)
+    10 0.516 False
+    >>> sol = mj.finish(problem, state).raise_if_failed()
+    >>> whole = mj.anneal(problem, schedule, key=key)
+    >>> print(bool((sol.params == whole.params).all()))
+    True
+
+    ```
+    """
+    key = check_key(key)
+    check_problem(problem)
+    check_kind("schedule", schedule, AbstractSchedule)
+    check_kind("solver", solver, AbstractSolver)
+    check_kind("detector", detector, (Detector, NoDetector, Growth))
+    check_kind("repair", repair, Repair)
+    check_kind("adjoint", adjoint, AbstractAdjoint)
+    check_kind("record", record, Record)
+    detector = detector or Detector()
+    growth = None
+    if isinstance(detector, Growth):
+        # A start that was given has its own groups.
+        growth = detector if init is None and supports_growth(problem) else None
+        detector = detector.detector
+    if repair is not None and not problem.has_slot_spectrum:
+        repair = None
+    asks = growth is None and schedule is not None and schedule.needs_detector
+    if asks and isinstance(detector, NoDetector):
+        raise ValueError(
+            f"`schedule` {type(schedule).__name__} asks the detector for the next transition; "
+            "leave `detector` unset or use a `Geometric` schedule."
+        )
+    if not problem.smooth:
+        if asks:
+            raise ValueError(
+                f"`schedule` {type(schedule).__name__} asks for the next transition, which a free "
+                "energy without second derivatives does not show; use a `Geometric` schedule."
+            )
+        if isinstance(detector, Detector):
+            detector = NoDetector(noise=_ROUGH_NOISE)
+    if isinstance(init, Solution):
+        init = init.params
+    if init is not None:
+        init = _check_init(problem, init, key)
+    options = Options(
+        schedule=schedule,
+        key=key,
+        solver=solver or problem.default_solver(),
+        detector=detector,
+        growth=growth,
+        record=record or Record(),
+        monitor=monitor,
+        # A start that was given is not led through the easier problem, which would undo it.
+        relaxation=problem.relaxation_stages if init is None else 0,
+    )
+    # Concrete values are checked on the host, so that nothing is compiled for it.
+    report = _report(problem, schedule) if checks.is_concrete(problem, schedule) else None
+    scale, start, carry, rows, report = _anneal_begin(problem, options, init, report)
+    return AnnealState(
+        options=options,
+        repair=repair,
+        adjoint=adjoint or Implicit(),
+        scale=scale,
+        start=start,
+        carry=carry,
+        rows=rows,
+        input_report=report,
+    )
+
+
+def advance(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
+    """Solve the next stages of an anneal; fewer where the schedule has fewer left.
+
+    Compiled once however many stages; legal inside `jit` and `vmap`, where `stages` may be traced.
+
+    **Arguments:**
+
+    - `problem`: the problem that the anneal was begun with.
+    - `state`: an `AnnealState`.
+    - `stages`: how many, at least 0. Stages of the continuation at the first beta, which softmax
+        autonomy may need, count.
+
+    **Returns:** a new `AnnealState`; `state.done` tells whether any stages are left.
+
+    **Raises:** `TypeError` or `ValueError` for arguments of the wrong kind.
+
+    **Example:** print how many centres have separated every 20 stages.
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.1], [-0.9], [0.9], [1.1]]), k=3)
+    >>> schedule = mj.Geometric(0.1, 1000.0, 1.2)
+    >>> state = mj.begin(problem, schedule, key=jax.random.key(0))
+    >>> while not state.done:
+    ...     state = mj.advance(problem, state, 20)
+    ...     print(state.n_stages, mj.n_distinct(problem, state.params))
+    20 2
+    40 3
+    52 3
+
+    ```
+    """
+    check_problem(problem)
+    check_state(problem, state)
+    stages = _check_stages(stages)
+    carry, rows = _anneal_advance(_sample(problem, state), state.options, *_moving(state), stages)
+    return _at(state, carry, rows)
+
+
+def finish(problem: Problem, state: AnnealState) -> Solution:
+    """Solve the stages that are left, and return the solution that `anneal` would have.
+
+    Legal inside `jit`, `grad` and `vmap`: the solution has the derivative of the anneal's adjoint
+    with respect to `problem`, however the state was come by.
+
+    **Arguments:**
+
+    - `problem`: the problem that the anneal was begun with.
+    - `state`: an `AnnealState`, at any stage.
+
+    **Returns:** a `Solution`.
+
+    **Raises:** `TypeError` or `ValueError` for arguments of the wrong kind.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
+    >>> state = mj.begin(problem, mj.Explicit([0.1, 1.0, 10.0]), key=jax.random.key(0))
+    >>> sol = mj.finish(problem, mj.advance(problem, state, 2))
+    >>> print(sol.n_stages, sol.beta)
+    3 10.0
+
+    ```
+    """
+    check_problem(problem)
+    check_state(problem, state)
+    return completed(problem, state)
+
+
+def completed(problem: Problem, state: AnnealState) -> Solution:
+    """`finish` without checks."""
+    sample = _sample(problem, state)
+    stages = np.asarray(state.rows.beta.shape[-1], np.int32)
+    carry, rows = _anneal_advance(sample, state.options, *_moving(state), stages)
+    return _anneal_finish(None if sample is problem else sample, problem, _at(state, carry, rows))
+
+
+def check_problem(problem: Any) -> None:
+    """Raise `TypeError` for what is no problem."""
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"`problem` must be a mepjax.Problem; got {type(problem).__name__} {problem!r:.60}."
+        )
+
+
+def check_state(problem: Problem, state: Any) -> None:
+    """Raise unless `state` is one of an anneal of params of this shape."""
+    if not isinstance(state, AnnealState):
+        raise TypeError(
+            "`state` must be an AnnealState, such as `mepjax.begin` returns; "
+            f"got {type(state).__name__} {state!r:.60}."
+        )
+    expected = eqx.filter_eval_shape(problem.init, state.options.key)
+    same = _same_shapes(state.params, expected)
+    if not same or trees.dtype_of(state.params) != trees.dtype_of(expected):
+        got, want = (f"{trees.dtype_of(p)} {_shapes(p)}" for p in (state.params, expected))
+        raise ValueError(
+            f"`state` belongs to another problem: its params are {got}, those of `problem` {want}."
+        )
+
+
+def _check_stages(stages: Any) -> Any:
+    if isinstance(stages, Tracer):
+        if stages.ndim != 0 or not jnp.issubdtype(stages.dtype, jnp.integer):
+            raise TypeError(f"advance: `stages` must be an integer; got dtype {stages.dtype}.")
+        return jnp.maximum(stages, 0).astype(jnp.int32)
+    try:
+        number = operator.index(stages)
+    except TypeError:
+        number = -1
+    if isinstance(stages, bool) or number < 0:
+        raise ValueError(f"advance: `stages` must be an int of at least 0; got {stages!r}.")
+    return np.asarray(min(number, np.iinfo(np.int32).max), np.int32)
+
+
+def _report(problem: Problem, schedule: AbstractSchedule | None) -> checks.InputReport:
+    conditions = () if schedule is None else schedule.checks()
+    return checks.report((*problem.checks(), *conditions))
+
+
+def check_kind(name: str, value: Any, kinds: Any) -> None:
+    """Raise `TypeError` unless `value` is `None` or one of `kinds`."""
+    if value is not None and not isinstance(value, kinds):
+        classes = kinds if isinstance(kinds, tuple) else (kinds,)
+        expected = " or ".join(kind.__name__.removeprefix("Abstract") for kind in classes)
+        raise TypeError(
+            f"`{name}` must be a {expected} instance; got {type(value).__name__} {value!r:.60}."
+        )
+
+
+def _check_init(problem: Problem, init: Any, key: Any) -> Any:
+    expected = eqx.filter_eval_shape(problem.init, key)
+    if not _same_shapes(init, expected):
+        got, want = _shapes(init), _shapes(expected)
+        raise ValueError(f"`init` must have the shape of params, {want}; got {got}.")
+    return jax.tree.map(lambda a, b: arrays.as_float_array("init", a, b.dtype), init, expected)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(jnp.shape, tree)
+
+
+def _same_shapes(tree: Any, expected: Any) -> bool:
+    if jax.tree.structure(tree) != jax.tree.structure(expected):
+        return False
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.shape(a) == b.shape, tree, expected)))
+
+
+def _moving(state: AnnealState) -> tuple[Any, Any, Carry, Trace]:
+    return state.scale, state.start, state.carry, state.rows
+
+
+def _at(state: AnnealState, carry: Carry, rows: Trace) -> AnnealState:
+    return eqx.tree_at(lambda s: (s.carry, s.rows), state, (carry, rows))
+
+
+def _sample(problem: Problem, state: AnnealState) -> Problem:
+    """The problem of all stages but the last."""
+    growth = state.options.growth
+    if growth is None or growth.sample is None:
+        return problem
+    return _anneal_sample(problem, state.options.key, growth.sample)
+
+
+# --- The programs, which every anneal runs in this order. --------------------------------------
+
+
+@eqx.filter_jit
+def _anneal_begin(
+    problem: Problem, options: Options, init: Any, report: checks.InputReport | None
+) -> tuple[Any, Any, Carry, Trace, checks.InputReport]:
+    if report is None:
+        report = _report(problem, options.schedule)
+    # The forward run carries no derivative: `adjoint` puts the solution's own in its place.
+    still = trees.stop_gradient(problem)
+    init_key, run_key = jax.random.split(options.key)
+    params = still.init(init_key) if init is None else trees.stop_gradient(init)
+    scale = still.beta_scale().astype(trees.dtype_of(params))
+    start = random_start(still, params, run_key)
+    carry, rows = options.run(scale, start).first(still, params)
+    return scale, start, carry, rows, report
+
+
+@eqx.filter_jit
+def _anneal_sample(problem: Problem, key: Any, size: int) -> Problem:
+    sample_key = jax.random.fold_in(jax.random.split(key)[1], jnp.uint32(2**32 - 1))
+    return trees.stop_gradient(problem).subsample(sample_key, size)
+
+
+@eqx.filter_jit
+def _anneal_advance(
+    problem: Problem,
+    options: Options,
+    scale: Float[Array, ""],
+    start: Float[Array, " primal"],
+    carry: Carry,
+    rows: Trace,
+    stages: Int[Array | np.ndarray, ""],
+) -> tuple[Carry, Trace]:
+    carry, rows = trees.stop_gradient((carry, rows))
+    run = options.run(scale, start)
+    return run(trees.stop_gradient(problem), carry, rows, jnp.asarray(stages))
+
+
+@eqx.filter_jit
+def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState) -> Solution:
+    """`sample` is that of the early stages, `None` where it is the problem."""
+    still = trees.stop_gradient(problem)
+    carry, trace = trees.stop_gradient((state.carry, state.trace))
+    options = state.options
+    dtype = trees.dtype_of(carry.params)
+    gap = jnp.zeros((), dtype)
+    if options.growth is not None or state.repair is not None:
+        early = still if sample is None else trees.stop_gradient(sample)
+        run = options.run(state.scale, state.start)
+        carry, trace, gap = run.finish(early, still, carry, trace, state.repair)
+
+    input_code = state.input_report.code
+    finished = carry.stage.last & (carry.n_stages > 0)
+    code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
+    code = jnp.maximum(code, still.verdict(carry.params, carry.beta))
+    code = jnp.where(input_code != int(Code.OK), input_code, code)
+
+    beta = jax.lax.stop_gradient(carry.beta)
+    final = options.resolved(state.scale).final_beta()
+    if final is not None:
+        # The value is the beta that was reached; the derivative is the schedule's.
+        beta = beta + (final - jax.lax.stop_gradient(final)).astype(dtype)
+    adjoint = state.adjoint
+    if not problem.smooth:
+        code = jnp.where(code == int(Code.OK), as_code(Code.NOT_DEFINED), code)
+        adjoint = NoGrad()
+    params = adjoint.apply(carry.params, problem, beta, is_failing(code))
+    terms = problem.terms(params, beta)
+    return Solution(
+        params=params,
+        beta=beta,
+        code=code,
+        free_energy=problem.free_energy(params, beta),
+        distortion=terms.distortion,
+        entropy=terms.entropy,
+        trace=trace,
+        n_stages=carry.n_stages,
+        transitions=carry.transitions.betas,
+        n_transitions=carry.transitions.count,
+        sampling_gap=gap,
+        input_report=state.input_report,
+    )
