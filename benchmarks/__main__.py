@@ -10,6 +10,7 @@ NAMES = (
     "autonomy_step",
     "em_step",
     "k_means",
+    "autonomy",
     "plateaus",
     "sweep",
     "ten_million",

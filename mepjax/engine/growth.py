@@ -26,7 +26,9 @@ class Growth(eqx.Module):
     growth only chooses where that solve starts.
 
     For problems whose slots are exchangeable and that have `slot_spectrum` (clustering by squared
-    distance, without autonomy or with uniform one); elsewhere `detector` does all.
+    distance, without autonomy, with uniform or with softmax one of gamma = 0); elsewhere `detector`
+    does all. Under softmax autonomy the critical betas are those without overrides, so that splits
+    come early and `transitions` are estimates.
 
     **Arguments:**
 

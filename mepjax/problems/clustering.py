@@ -315,20 +315,27 @@ class Clustering(Problem):
 
     @property
     def has_slot_spectrum(self) -> bool:
-        """For squared Euclidean cost without autonomy or with uniform one."""
-        simple = isinstance(self.autonomy, NoAutonomy | Uniform)
-        return simple and isinstance(self.cost, SquaredEuclidean)
+        """For squared Euclidean cost where relabelling clusters changes nothing.
+
+        Exact without autonomy and with uniform one; with others an estimate without overrides.
+        """
+        return self.autonomy.exchangeable and isinstance(self.cost, SquaredEuclidean)
+
+    @property
+    def _is_soft_means(self) -> bool:
+        """Whether the policy is a softmax of squared distances."""
+        return self.has_slot_spectrum and isinstance(self.autonomy, NoAutonomy | Uniform)
 
     @property
     def _in_blocks(self) -> bool:
         """Whether sums over the data go block by block."""
-        large = self.has_slot_spectrum and self.x.shape[0] * self.k > _SMALL
+        large = self._is_soft_means and self.x.shape[0] * self.k > _SMALL
         return large or self.executor.in_blocks
 
     @property
     def _sums(self) -> SoftMeans | EntitySums:
         """What computes sums over the data block by block."""
-        if self.has_slot_spectrum:
+        if self._is_soft_means:
             return self._soft_means
         return EntitySums(self.on(InMemory()), self.executor)
 

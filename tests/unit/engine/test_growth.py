@@ -236,3 +236,14 @@ def test_one_slot_has_nothing_to_repair():
     problem = mj.Clustering(np.eye(3), 1)
     solution = mj.anneal(problem, mj.Explicit([1.0, 10.0]), key=KEY, repair=mj.Repair())
     np.testing.assert_allclose(solution.raise_if_failed().params, np.full((1, 3), 1 / 3))
+
+
+def test_softmax_autonomy_is_no_worse_than_without_growth():
+    x, _ = mj.datasets.four_square(80)
+    autonomy = mj.autonomy.Softmax(0.3, temperature=float(jnp.var(x, axis=0).sum()))
+    problem = mj.Clustering(x, 4, autonomy=autonomy)
+    plain = mj.anneal(problem, mj.Geometric(0.3, 1e4, 1.3), key=KEY).raise_if_failed()
+    grown = mj.anneal(problem, key=KEY, detector=mj.Growth(), repair=mj.Repair())
+    assert grown.raise_if_failed().n_stages < 100
+    rtol = 1e-6
+    assert problem.harden(grown.params).cost <= problem.harden(plain.params).cost * (1 + rtol)
