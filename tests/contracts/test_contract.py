@@ -26,10 +26,10 @@ MAX_STAGES = 64
 
 # Each anneal compiles for several seconds, so the default run takes the rows that differ most, and
 # CI a few more; the rest are run before a release.
-DEFAULT = {"none", "softmax-entity", "paths"}
+DEFAULT = {"none", "uniform"}
 SLOW = {
-    "uniform", "dense", "softmax", "softmax-frozen", "paths-masked", "paths-shares", "euclidean",
-    "cost-function", "great-circle",
+    "dense", "softmax-entity", "softmax-frozen", "paths", "paths-masked", "paths-shares",
+    "euclidean", "great-circle",
 }  # fmt: skip
 # Odd input meets the same code in most rows.
 ODD_ROWS = {"uniform", "softmax-frozen", "great-circle"}

@@ -346,6 +346,7 @@ def four_square(n: int = 800, sd: float = 0.05, seed: int = 0) -> np.ndarray:
     return np.repeat(corners, n // 4, axis=0) + sd * rng.normal(size=(n, 2))
 
 
+@pytest.mark.slow
 def test_table_1_ignored_column_at_temperature_100():
     """The paper's gaps 6.67 15.08 24.71 35.92 49.21 within half a percentage point."""
     x = four_square()

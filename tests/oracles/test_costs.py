@@ -266,7 +266,7 @@ def test_a_centre_between_two_equal_entities_settles():
 @pytest.mark.parametrize(
     "name",
     # Curvatures take long to compile; most of these costs are under contract as well.
-    [n if n == "function" else pytest.param(n, marks=pytest.mark.slow) for n in SMOOTH],
+    [pytest.param(n, marks=pytest.mark.slow) for n in SMOOTH],
 )
 def test_first_transition_is_where_curvature_changes_sign(name):
     _, d, place = COSTS[name]

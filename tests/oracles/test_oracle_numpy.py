@@ -636,6 +636,7 @@ def test_o_e(kappa, optimal, ignored, gap):
     assert oracle.table1_ignored(kappa, 0.0) == pytest.approx(gap, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_o_f_enumeration():
     """O-F: optimum over Y and assignments, and no point of a grid of Y is below it."""
     rho = equal_weights(5)

@@ -391,7 +391,7 @@ def test_ci_runs_the_commands_of_the_readme():
     assert "[test]" not in script and "[cli]" not in script
 
 
-@pytest.mark.parametrize("index", range(2))
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_readme_examples_run_as_they_stand(index):
     readme = (ROOT / "README.md").read_text("utf-8")
     examples = re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S)

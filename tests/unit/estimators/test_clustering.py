@@ -131,7 +131,10 @@ def test_the_better_of_exact_and_frozen_is_kept_and_named():
 # --- Weights. ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(AUTONOMY))
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow if k == "softmax" else ()) for k in AUTONOMY],
+)
 def test_weights_equal_repetitions(kind):
     x = np.random.default_rng(1).uniform(size=(40, 2))
     weights = np.random.default_rng(2).integers(0, 4, size=40)

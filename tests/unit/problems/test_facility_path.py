@@ -371,6 +371,7 @@ def test_a_facility_behind_free_legs_alone_stays():
     assert np.isfinite(mj.curvature(problem, TOY_PLACES, 1.0))
 
 
+@pytest.mark.slow
 def test_deciding_both_at_once_beats_locating_first():
     x, weights, z = cloud()
     problem = mj.FacilityPath(x, z[0], 3, weights=weights)

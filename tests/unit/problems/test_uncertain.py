@@ -107,6 +107,7 @@ def test_concrete_samples_are_checked_under_a_trace_too():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_baseline_is_placed_for_uncertain_nodes():
     # One node, one facility, the cost of a distance: the place is the samples' median.
     points = np.array([[[0.0], [1.0], [9.0]]])
