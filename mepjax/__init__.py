@@ -40,6 +40,7 @@ from .engine.sweep import LaneDone, Sweep, sweep
 from .exec.in_memory import InMemory
 from .problems import autonomy, costs, paths
 from .problems.capacities import Equal, PathParams, Prices
+from .problems.cluster_sizes import ClusterParams
 from .problems.clustering import Clustering, Evaluation, HardClustering
 from .problems.facility_path import FacilityPath
 from .problems.hard_paths import HardPaths, LocateThenRoute
@@ -77,6 +78,7 @@ __all__ = [
     "AbstractSolver",
     "Anderson",
     "Armijo",
+    "ClusterParams",
     "Clustering",
     "Code",
     "CriticalJump",

@@ -19,6 +19,7 @@ from .._core.blocks import block_rows, block_sum
 from .._core.distances import squared_euclidean
 from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
+from .cluster_sizes import Totals, totals_of
 from .costs.base import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -48,7 +49,8 @@ class _Pair(eqx.Module):
 class SoftMeans(eqx.Module):
     """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
 
-    Centres are in the units of `x`; distances are computed relative to `origin`.
+    Centres are in the units of `x`; distances are computed relative to `origin`. `prices` are added
+    to the costs of being told to join each cluster.
     """
 
     x: Float[Array, "n d"]
@@ -56,6 +58,7 @@ class SoftMeans(eqx.Module):
     firmness: Float[Array, "*n"]
     floor: Float[Array, "*n"]
     origin: Float[Array, " d"]
+    prices: Float[Array, " k"] | None = None
 
     def _sum(self, part: Callable[..., Any], columns: int) -> Any:
         """Sum of part(shares, x, a, f) over the data, by shares of weight."""
@@ -72,12 +75,16 @@ class SoftMeans(eqx.Module):
         costs = squared_euclidean(y, x)
         return a * costs + f * jnp.sum(costs, axis=0)
 
+    def _priced(self, costs: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        return costs if self.prices is None else costs + self.prices[:, None]
+
     def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
         """F."""
         y = y - self.origin
 
         def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-            return gibbs.free_energy(self._average(y, x, a, f), shares, beta, axis=0)
+            costs = self._priced(self._average(y, x, a, f))
+            return gibbs.free_energy(costs, shares, beta, axis=0)
 
         return self._sum(part, y.shape[0])
 
@@ -97,11 +104,46 @@ class SoftMeans(eqx.Module):
         y = y - self.origin
 
         def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
-            policy = gibbs.policy(a * squared_euclidean(y, x), beta, axis=0)
+            policy = gibbs.policy(self._priced(a * squared_euclidean(y, x)), beta, axis=0)
             return _product((a * shares) * policy + f * shares, _with_ones(x))
 
         received = self._sum(part, y.shape[0])
         return means_of(received[:, :-1], received[:, -1], y) + self.origin
+
+    # With prices.
+
+    def totals(self, y: Float[Array, "k d"], beta: Scalar) -> Totals:
+        """F, what is told to join each cluster, and the second moments of the policy."""
+        y = y - self.origin
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> Totals:
+            return totals_of(self._priced(self._average(y, x, a, f)), shares, beta)
+
+        return self._sum(part, y.shape[0])
+
+    def priced_terms(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, " k"]]:
+        """D, which leaves prices out, H, and what is told to join each cluster."""
+        y = y - self.origin
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> tuple[Array, Array, Array]:
+            costs = self._average(y, x, a, f)
+            _, entropy = gibbs.distortion_and_entropy(self._priced(costs), shares, beta, axis=0)
+            told = shares * gibbs.policy(self._priced(costs), beta, axis=0)
+            return jnp.sum(told * costs), entropy, jnp.sum(told, axis=1)
+
+        return self._sum(part, y.shape[0])
+
+    def masses(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, " k"]:
+        """The share of the weight that each cluster receives."""
+        y = y - self.origin
+
+        def part(shares: Array, x: Array, a: Array, f: Array) -> Array:
+            policy = gibbs.policy(self._priced(a * squared_euclidean(y, x)), beta, axis=0)
+            return jnp.sum((a * shares) * policy + f * shares, axis=1)
+
+        return self._sum(part, y.shape[0])
 
     def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.

@@ -29,7 +29,7 @@ MAX_STAGES = 64
 DEFAULT = {"none", "softmax-entity", "paths"}
 SLOW = {
     "uniform", "dense", "softmax", "softmax-frozen", "paths-masked", "paths-shares", "euclidean",
-    "cost-function", "great-circle",
+    "cost-function", "great-circle", "clustering-shares",
 }  # fmt: skip
 # Odd input meets the same code in most rows.
 ODD_ROWS = {"uniform", "softmax-frozen", "great-circle"}
@@ -92,7 +92,7 @@ def _settle(problem, params, beta):
 
 def values(params: Any) -> Any:
     """What is placed: params less prices, where there are any."""
-    return getattr(params, "locations", params)
+    return getattr(params, "locations", getattr(params, "centres", params))
 
 
 def assert_same(got: Any, expected: Any, **tolerance: Any) -> None:
