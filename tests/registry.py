@@ -373,7 +373,7 @@ ROWS = [
         capacities=True,
     ),
     Row(
-        "clustering-bounds",
+        "softmax-bounds",
         sized(bounded_sizes, autonomy=lambda dtype: softmax(dtype, 0.4)),
         SOFTMAX_ARRAYS | {"capacity": lambda q: q.capacity.limit},
         monotone=False,
@@ -383,7 +383,7 @@ ROWS = [
         capacities=True,
     ),
     Row(
-        "clustering-shares-frozen",
+        "softmax-frozen-shares",
         sized(
             lambda k, dtype: mj.Equal(shares(k, dtype)),
             autonomy=lambda dtype: softmax(dtype, 0.4),

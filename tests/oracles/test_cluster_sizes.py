@@ -1,4 +1,4 @@
-"""Capacities of clusters against prices found without duality, and hard ones against brute force."""
+"""Capacities of clusters against prices found without duality, hard ones against brute force."""
 
 import equinox as eqx
 import jax
