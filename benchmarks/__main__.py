@@ -10,6 +10,7 @@ NAMES = (
     "autonomy_step",
     "em_step",
     "k_means",
+    "capacities",
     "plateaus",
     "sweep",
     "ten_million",
