@@ -122,17 +122,20 @@ class ClusterCapacity(eqx.Module):
         beta = jnp.asarray(beta, prices.dtype)
         active = self.active
 
-        def value_and_gap(prices: Array) -> tuple[Array, Array]:
-            still = jax.lax.stop_gradient(prices)
-            energy, told, joint = totals(self.charges(still))
-            # The derivatives in closed form: one pass over the data serves all of them.
-            move = jnp.where(active, prices - still, 0.0)
-            gap = self.gap(told)
-            bend = beta * (jnp.diag(told) - joint)
-            change = jnp.where(active, bend @ move, 0.0)
-            return energy - self.worth(still) + gap @ move, gap - change
+        def expansion(prices: Array) -> tuple[Array, Array, Array]:
+            energy, told, joint = totals(self.charges(prices))
+            both = active[:, None] & active[None, :]
+            bend = jnp.where(both, beta * (jnp.diag(told) - joint), 0.0)
+            return energy - self.worth(prices), self.gap(told), bend
 
-        dual = Dual(value_and_gap, self.free, active, orthonormal_rows(self.gauge()), beta)
+        dual = Dual(
+            value_and_gap=lambda prices: expansion(prices)[:2],
+            free=self.free,
+            active=active,
+            gauge=orthonormal_rows(self.gauge()),
+            beta=beta,
+            expansion=expansion,
+        )
         return solve_dual(dual, prices)
 
     def told_at_zero(self) -> Float[Array, " k"]:

@@ -170,11 +170,13 @@ def test_blocks_equal_the_plain_form(autonomy, d, monkeypatch):
 
     params = settled(problem)
     assert int(problem.verdict(params, 3.0)) == Code.OK
-    got = functions(params)
+    # Off the solution, where nothing compared is zero but for rounding.
+    moved = eqx.tree_at(lambda p: p.prices, params, 1.1 * params.prices + 0.01)
+    got = functions(moved)
     monkeypatch.setattr(clustering, "_SMALL", 10**9)
     jax.clear_caches()
     np.testing.assert_allclose(settled(problem).prices, params.prices, atol=1e-9)
-    for blocked, plain in zip(got, functions(params), strict=True):
+    for blocked, plain in zip(got, functions(moved), strict=True):
         scale = 1e-300 + np.max(np.abs(plain))
         np.testing.assert_allclose(blocked / scale, plain / scale, atol=1e-10)
 
@@ -243,6 +245,7 @@ def test_evaluate_takes_params_of_either_kind():
     np.testing.assert_array_equal(problem.evaluate(params).cost, problem.evaluate(Y).cost)
 
 
+@pytest.mark.slow
 def test_frozen_curvature_sees_the_prices():
     autonomy = mj.autonomy.Softmax(0.3, 1.0, 0.4, 0.6)
     problem = build(mj.Equal(SHARES), autonomy=autonomy, stationarity="frozen")
