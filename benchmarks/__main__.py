@@ -11,6 +11,7 @@ NAMES = (
     "em_step",
     "k_means",
     "autonomy",
+    "capacities",
     "plateaus",
     "sweep",
     "ten_million",

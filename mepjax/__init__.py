@@ -44,6 +44,7 @@ from .exec.sharded import Sharded
 from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
 from .problems.capacities import Equal, PathParams, Prices
+from .problems.cluster_sizes import ClusterParams
 from .problems.clustering import Clustering, Evaluation, HardClustering
 from .problems.facility_path import FacilityPath
 from .problems.hard_paths import HardPaths, LocateThenRoute
@@ -83,6 +84,7 @@ __all__ = [
     "AnnealState",
     "Armijo",
     "CheckpointWarning",
+    "ClusterParams",
     "Clustering",
     "Code",
     "CriticalJump",

@@ -124,6 +124,15 @@ def clustering(
     return build
 
 
+def sized(limits: Callable[[int, Any], Any], **fixed: Any) -> Callable[..., mj.Problem]:
+    """Clusters of limited size."""
+
+    def build(x: Any, weights: Any, *, dtype: Any = np.float64, k: int = K) -> Any:
+        return clustering(**fixed)(x, weights, dtype=dtype, k=k, capacity=limits(k, dtype))
+
+    return build
+
+
 def softmax(dtype: Any, gamma: float) -> Any:
     return mj.autonomy.Softmax(
         jnp.asarray(0.3, dtype), jnp.asarray(1.0, dtype), gamma if gamma == 0 else
@@ -226,6 +235,11 @@ def shares(k: int, dtype: Any) -> jax.Array:
     """Unequal entry shares that sum to one."""
     raw = np.arange(k, 0.0, -1)
     return jnp.asarray(raw / raw.sum(), dtype)
+
+
+def bounded_sizes(k: int, dtype: Any) -> jax.Array:
+    """Tight for the cluster that would be largest, where there are three."""
+    return jnp.asarray([0.45, 0.45, 0.25] if k == 3 else np.full(k, 1.2 / k), dtype)
 
 
 def equal_entries(k: int, dtype: Any) -> dict[str, Any]:
@@ -348,6 +362,38 @@ ROWS = [
         monotone=False,
         rests=False,
         scale_free=False,
+    ),
+    Row(
+        "clustering-shares",
+        sized(lambda k, dtype: mj.Equal(shares(k, dtype))),
+        DATA | {"capacity": lambda q: q.capacity.limit},
+        first_transition=lambda x, w: oracle.beta_cr_none(x, rho_of(w)),
+        project=lambda name, c: c - c.mean() if name == "capacity" else c,
+        permutes_slots=False,
+        capacities=True,
+    ),
+    Row(
+        "softmax-bounds",
+        sized(bounded_sizes, autonomy=lambda dtype: softmax(dtype, 0.4)),
+        SOFTMAX_ARRAYS | {"capacity": lambda q: q.capacity.limit},
+        monotone=False,
+        damping=0.5,
+        permutes_slots=False,
+        rests=False,
+        capacities=True,
+    ),
+    Row(
+        "softmax-frozen-shares",
+        sized(
+            lambda k, dtype: mj.Equal(shares(k, dtype)),
+            autonomy=lambda dtype: softmax(dtype, 0.4),
+            stationarity=lambda _: "frozen",
+        ),
+        SOFTMAX_ARRAYS | {"capacity": lambda q: q.capacity.limit},
+        monotone=False,
+        project=lambda name, c: c - c.mean() if name == "capacity" else c,
+        permutes_slots=False,
+        capacities=True,
     ),
     Row(
         "paths",

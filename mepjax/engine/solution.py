@@ -108,16 +108,15 @@ class Solution(eqx.Module):
         lane = int(failed[0])
         code = Code(int(codes.reshape(-1)[lane]))
         text = code.message
-        if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
-            index = int(
-                np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane]
-            )
+        index = int(np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane])
+        bad_input = index < len(self.input_report.sentences)
+        if bad_input:
             got = float(np.broadcast_to(np.asarray(self.input_report.got), codes.shape).flat[lane])
             text = self.input_report.message(index, got)
         if np.ndim(self.code) > 0:
             where = np.unravel_index(lane, codes.shape)
             place = ", ".join(str(int(i)) for i in where)
             text = f"{failed.size} of {codes.size} lanes failed; lane {place}: {text}"
-        if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
+        if bad_input:
             raise ValueError(text)
         raise SolveError(f"[{code.name}] {text}")

@@ -14,8 +14,8 @@ from .._core.paths import StageCosts
 class Equal(eqx.Module):
     """A capacity that has to be met exactly, where a bare array is an upper bound.
 
-    Equalities can force negative prices, which reward paths for visiting a facility again:
-    prefer bounds, and look at `FacilityPath.revisits`.
+    For `Clustering` and `FacilityPath`. In the latter equalities can force negative prices, which
+    reward paths for visiting a facility again: prefer bounds, and look at `FacilityPath.revisits`.
 
     **Arguments:** `values`: the capacity, an array.
 

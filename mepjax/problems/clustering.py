@@ -1,5 +1,6 @@
 """Autonomy-aware clustering with a known autonomy model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks, gibbs, trees
+from .._core.codes import Code, as_code
 from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
 from ..engine.slot_spectrum import SlotSpectrum
@@ -17,15 +19,24 @@ from ..exec.in_memory import InMemory
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
+from ..solvers.implicit import LinearSolve, attach
 from .autonomy.base import AbstractAutonomy, NoAutonomy
 from .autonomy.fixed import Uniform
 from .autonomy.function import as_autonomy
+from .cluster_sizes import (
+    ClusterCapacity,
+    ClusterParams,
+    Totals,
+    as_cluster_capacity,
+    totals_in_blocks,
+)
 from .costs.base import AbstractCost, live, safe_masses
 from .costs.mean import MeanCost
 from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
 from .entity_sums import EntitySums
 from .soft_means import SoftMeans
+from .transport import assign
 
 _STATIONARITY = ("exact", "frozen")
 # Up to this many pairs of entity and centre the plain form compiles faster.
@@ -33,10 +44,15 @@ _SMALL = 65_536
 
 
 class HardClustering(eqx.Module):
-    """Hard decisions: the prescribed cluster of each entity, and the hard cost D."""
+    """Hard decisions: the prescribed cluster of each entity, and the hard cost D.
+
+    **Fields:** `assignments` (N,); `cost`; with a capacity `excess` (K,), the share of the weight
+    told to join each cluster beyond its bound, or less what `Equal` asks for, else `None`.
+    """
 
     assignments: Int[Array, " n"]
     cost: Float[Array, ""]
+    excess: Float[Array, " k"] | None = None
 
 
 class Evaluation(eqx.Module):
@@ -59,7 +75,9 @@ class Clustering(Problem):
 
     Minimises sum_i weights_i sum_j mu(j|i) sum_k p(k|j,i) d(x_i, y_k) over assignments mu and
     centres y, through the free energy -(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i,j))
-    with d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k). params is the array of centres, shape (K, d).
+    with d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k). params is the array of centres, shape (K, d);
+    with a capacity it is a `ClusterParams` with the fields `centres` and `prices`, and
+    `.values(params)` reads the centres of either.
 
     **Arguments:**
 
@@ -73,11 +91,21 @@ class Clustering(Problem):
     - `stationarity`: `"exact"` differentiates through an autonomy that depends on the centres;
         `"frozen"` holds it fixed in each update, as printed in the paper (not a minimiser of F).
         The same where the autonomy does not depend on the centres.
+    - `capacity`: share of the weight that may be told to join each cluster, shape (K,). A bare
+        array is an upper bound with a sum of at least 1; `Equal(array)`, whose sum is 1, has to
+        be met exactly; +inf is no limit and 0 closes a cluster. It limits what is prescribed,
+        sum_i weights_i mu(j|i), also where overrides then lead elsewhere.
+
+    A capacity holds for the soft policy at every beta: being told to join cluster j costs
+    d_avg(i, j) + price_j, F is -(1/beta) sum_i weights_i log sum_j exp(-beta (d_avg(i, j) +
+    price_j)) - sum_j capacity_j price_j, and the prices maximise it at fixed centres. There is
+    then no growth and no repair.
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was
     expected. Values that are traced become a result code instead.
 
-    Source: autonomy-aware clustering, problem (P2), equations (1) to (4), Algorithms 1 and 3.
+    Source: autonomy-aware clustering, problem (P2), equations (1) to (4), Algorithms 1 and 3;
+    capacities as in parameterized sequential decision making, chapter 2, as bounds or equalities.
 
     **Example:**
 
@@ -90,12 +118,26 @@ class Clustering(Problem):
     0.370
 
     ```
+
+    Half of the entities each, although three of them are near each other:
+
+    ```python
+    >>> x = jnp.array([[0.0], [0.2], [0.4], [3.0]])
+    >>> problem = mj.Clustering(x, k=2, capacity=mj.Equal(jnp.array([0.5, 0.5])))
+    >>> sol = mj.anneal(problem, mj.Geometric(0.1, 100.0, 1.2), key=jax.random.key(0))
+    >>> print(jnp.sort(sol.params.centres[:, 0]))
+    [0.1 1.7]
+    >>> print(jnp.bincount(problem.harden(sol.params, capacities="assign").assignments))
+    [2 2]
+
+    ```
     """
 
     x: Float[Array, "n d"]
     weights: Float[Array, " n"]
     autonomy: AbstractAutonomy
     cost: AbstractCost
+    capacity: ClusterCapacity | None
     # A constant near the data, subtracted inside every computation; zero where the cost needs
     # to know where the origin is.
     origin: Float[Array, " d"]
@@ -112,6 +154,7 @@ class Clustering(Problem):
         cost: Any = "sqeuclidean",
         autonomy: Any = None,
         stationarity: str = "exact",
+        capacity: Any = None,
     ) -> None:
         owner = "Clustering"
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -146,6 +189,7 @@ class Clustering(Problem):
             )
         self.cost = arrays.cast_floats(as_cost(cost), dtype)
         self.autonomy = arrays.cast_floats(as_autonomy(autonomy) or NoAutonomy(), dtype)
+        self.capacity = as_cluster_capacity(owner, capacity, self.k, dtype)
         if not self.cost.smooth and self._follows_centres:
             raise ValueError(
                 f"{owner}: `cost` {type(self.cost).__name__} has no derivatives to follow an "
@@ -182,6 +226,7 @@ class Clustering(Problem):
             *self.cost.check(d),
             *self.cost.check_data(self.x),
             *self.autonomy.check(n, self.k),
+            *(() if self.capacity is None else self.capacity.checks(owner)),
         )
 
     # What the problem is.
@@ -203,8 +248,8 @@ class Clustering(Problem):
 
     @property
     def exchangeable(self) -> bool:
-        """The autonomy decides."""
-        return self.autonomy.exchangeable
+        """The autonomy decides; a capacity tells clusters apart."""
+        return self.autonomy.exchangeable and self.capacity is None
 
     @property
     def relaxation_stages(self) -> int:
@@ -213,8 +258,9 @@ class Clustering(Problem):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Deterministic annealing, and the paper on autonomy."""
-        return (*super().references, "autonomy_aware_clustering")
+        """Deterministic annealing, and the paper on autonomy; with capacities the thesis too."""
+        works = (*super().references, "autonomy_aware_clustering")
+        return works if self.capacity is None else (*works, "parameterised_decisions")
 
     def relaxed(self, s: Float[Array, ""]) -> "Clustering":
         """The same problem with a milder autonomy."""
@@ -227,10 +273,10 @@ class Clustering(Problem):
     def _shares(self) -> Float[Array, " n"]:
         return self.weights / jnp.sum(self.weights)
 
-    def _parts(self, params: Float[Array, "k d"]) -> tuple[Any, Float[Array, "n k"]]:
+    def _parts(self, params: Any) -> tuple[Any, Float[Array, "n k"]]:
         """The autonomy's kernel and the distances; frozen stationarity holds the kernel fixed."""
         origin = jax.lax.stop_gradient(self.origin)
-        x, y = self.x - origin, params - origin
+        x, y = self.x - origin, self.values(params) - origin
         distances = self.cost.pairwise(x, y)
         return self.autonomy.kernel(x, y, origin, distances, self.cost), distances
 
@@ -263,8 +309,15 @@ class Clustering(Problem):
     ) -> Float[Array, "n k"]:
         """What of the share of entity i ends in cluster k, after overrides."""
         kernel, distances = self._parts(params)
-        policy = gibbs.policy(self.autonomy.average(kernel, distances), beta)
-        return self._weights_for(kernel, policy, shares)
+        costs = self._charged(self.autonomy.average(kernel, distances), params)
+        return self._weights_for(kernel, gibbs.policy(costs, beta), shares)
+
+    def _charged(self, costs: Float[Array, "n k"], params: Any) -> Float[Array, "n k"]:
+        """Costs of being told to join each cluster, prices included."""
+        _, prices = self.split_params(params)
+        if self.capacity is None or prices is None:
+            return costs
+        return costs + self.capacity.charges(prices)
 
     @property
     def _follows_centres(self) -> bool:
@@ -273,21 +326,27 @@ class Clustering(Problem):
 
     # The contract.
 
-    def init(self, key: Any) -> Float[Array, "k d"]:
-        """The M-step at the uniform policy: one point for all, unless p differs by entity."""
+    def init(self, key: Any) -> Any:
+        """The M-step at the uniform policy: one point for all, unless p differs by entity.
+
+        With a capacity at the policy closest to uniform that meets it; prices are zero.
+        """
         x, shares = self._centred(), self._shares()
         point = self.cost.minimise(shares[:, None], x)
         coincident = jnp.broadcast_to(point, (self.k, self.x.shape[1])) + self.origin
         if self.autonomy.exchangeable:
-            return coincident
+            return self.at(coincident)
         if self._in_blocks:
             # The Gibbs policy at beta = 0 is the uniform one.
-            return self._sums.update(coincident, 0.0)
+            return self._sums(None).update(coincident, 0.0)
         kernel, _ = self._parts(coincident)
-        uniform = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
-        return self.cost.minimise(self._weights_for(kernel, uniform, shares), x) + self.origin
+        policy = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
+        if self.capacity is not None:
+            policy = jnp.broadcast_to(self.capacity.told_at_zero(), policy.shape)
+        weights = self._weights_for(kernel, policy, shares)
+        return self.at(self.cost.minimise(weights, x) + self.origin)
 
-    def scatter(self, key: Any) -> Float[Array, "k d"]:
+    def scatter(self, key: Any) -> Any:
         """Centres on K entities drawn by weight, all different where there are as many.
 
         The start where nothing is annealed: `anneal(problem, Explicit([beta]),
@@ -295,36 +354,122 @@ class Clustering(Problem):
         """
         n = self.x.shape[0]
         rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=self._shares())
-        return self.x[rows]
+        return self.at(self.x[rows])
 
-    def free_energy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-        """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j))."""
+    def split_params(self, params: Any) -> tuple[Float[Array, "k d"], Float[Array, " k"] | None]:
+        """Centres, over which F is minimised, and prices, over which it is maximised."""
+        if isinstance(params, ClusterParams):
+            return params.centres, params.prices
+        return params, None
+
+    def join_params(self, primal: Any, dual: Any) -> Any:
+        """The inverse of `split_params`."""
+        return primal if dual is None else ClusterParams(primal, dual)
+
+    def at(self, values: Any) -> Any:
+        """Params with centres at given places, shape (K, d), and prices zero."""
+        if self.capacity is None:
+            return values
+        values = arrays.as_float_array("centres", values, self.x.dtype)
+        if values.shape != (self.k, self.x.shape[1]):
+            raise ValueError(
+                f"Clustering: `centres` must have shape ({self.k}, {self.x.shape[1]}); "
+                f"got {values.shape}."
+            )
+        return ClusterParams(values, jnp.zeros((self.k,), values.dtype))
+
+    def gauge(self, params: Any) -> Any:
+        """A constant added to all prices, where every capacity is met exactly."""
+        if self.capacity is None:
+            return None
+        rows = self.capacity.gauge()
+        return ClusterParams(jnp.zeros((1, self.k, self.x.shape[1]), self.x.dtype), rows)
+
+    def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
+        """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j)).
+
+        With a capacity costs include prices, and what all capacity costs is taken off.
+        """
+        centres, prices = self.split_params(params)
         if self._in_blocks:
-            return self._sums.free_energy(params, beta)
-        return gibbs.free_energy(self.average_distances(params), self._shares(), beta)
+            energy = self._sums(prices).free_energy(centres, beta)
+        else:
+            costs = self._charged(self.average_distances(params), params)
+            energy = gibbs.free_energy(costs, self._shares(), beta)
+        if self.capacity is None or prices is None:
+            return energy
+        return energy - self.capacity.worth(prices)
 
-    def update(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """Equations (1) and (2); a preconditioned gradient step where p moves with the centres."""
+    def update(self, params: Any, beta: Scalar) -> Any:
+        """Equations (1) and (2); a preconditioned gradient step where p moves with the centres.
+
+        With a capacity followed by the prices that suit the new centres.
+        """
+        centres, prices = self.split_params(params)
+        if prices is not None:
+            return self.settle(ClusterParams(self._moved(params, beta), prices), beta)
+        return self._moved(params, beta)
+
+    def _moved(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
+        """New centres, at the same prices."""
+        centres, prices = self.split_params(params)
         if self._follows_centres:
-            return super().update(params, beta)
+            slope, _ = self.split_params(jax.grad(self.free_energy)(params, beta))
+            return trees.subtract(centres, self.precondition(params, beta, slope))
         if self._in_blocks:
-            return self._sums.update(params, beta)
+            return self._sums(prices).update(centres, beta)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
         weights, x, y = self._weighted(params, beta)
         return self.cost.step(weights, x, y) + jax.lax.stop_gradient(self.origin)
 
-    @property
-    def has_slot_spectrum(self) -> bool:
-        """For squared Euclidean cost where relabelling clusters changes nothing.
+    def settle(self, params: Any, beta: Scalar) -> Any:
+        """The prices at which what is told to join each cluster is its capacity, there."""
+        centres, prices = self.split_params(params)
+        if self.capacity is None or prices is None:
+            return params
+        still, fixed = trees.stop_gradient((self, params))
+        prices = attach(
+            still.capacity.solve(still._totals(fixed.centres, beta), fixed.prices, beta),
+            _PriceEquation(self, centres),
+            jnp.asarray(beta, prices.dtype),
+            jnp.asarray(False),
+            options=LinearSolve(),
+            on_failure="pass",
+        )
+        return ClusterParams(centres, prices)
 
-        Exact without autonomy and with uniform one; with others an estimate without overrides.
-        """
-        return self.autonomy.exchangeable and isinstance(self.cost, SquaredEuclidean)
+    def _totals(self, centres: Float[Array, "k d"], beta: Scalar) -> Callable[[Array], Totals]:
+        """Sums over the data at these centres, as a function of what is added to the costs."""
+        if self._in_blocks:
+            return lambda charges: self._charged_means(charges).totals(centres, beta)
+        return totals_in_blocks(self.average_distances(centres), self._shares(), beta)
+
+    def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
+        """INFEASIBLE where prices miss a capacity, WEAKLY_ACTIVE at a tight one without price."""
+        _, prices = self.split_params(params)
+        if self.capacity is None or prices is None:
+            return as_code(Code.OK)
+        return self.capacity.verdict(prices, self._gap(params, beta), beta)
+
+    def _gap(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
+        """What is told to join each cluster less its capacity: the gradient of F in the prices."""
+        centres, prices = self.split_params(params)
+        return jax.grad(lambda p: self.free_energy(ClusterParams(centres, p), beta))(prices)
 
     @property
     def _is_soft_means(self) -> bool:
-        """Whether the policy is a softmax of squared distances."""
-        return self.has_slot_spectrum and isinstance(self.autonomy, NoAutonomy | Uniform)
+        """Whether the policy is a softmax of squared distances: no autonomy or uniform one."""
+        simple = isinstance(self.autonomy, NoAutonomy | Uniform)
+        return simple and isinstance(self.cost, SquaredEuclidean)
+
+    @property
+    def has_slot_spectrum(self) -> bool:
+        """For squared Euclidean cost, no capacity, and clusters that may be relabelled.
+
+        Exact without autonomy and with uniform one; with others an estimate without overrides.
+        """
+        squares = isinstance(self.cost, SquaredEuclidean)
+        return squares and self.autonomy.exchangeable and self.capacity is None
 
     @property
     def _in_blocks(self) -> bool:
@@ -332,29 +477,35 @@ class Clustering(Problem):
         large = self._is_soft_means and self.x.shape[0] * self.k > _SMALL
         return large or self.executor.in_blocks
 
-    @property
-    def _sums(self) -> SoftMeans | EntitySums:
+    def _sums(self, prices: Float[Array, " k"] | None) -> SoftMeans | EntitySums:
         """What computes sums over the data block by block."""
         if self._is_soft_means:
-            return self._soft_means
+            return self._soft_means(prices)
         return EntitySums(self.on(InMemory()), self.executor)
 
-    @property
-    def _soft_means(self) -> SoftMeans:
+    def _soft_means(self, prices: Float[Array, " k"] | None) -> SoftMeans:
         """This problem where its policy is a softmax of squared distances."""
+        if self.capacity is None or prices is None:
+            return self._charged_means(None)
+        return self._charged_means(self.capacity.charges(prices))
+
+    def _charged_means(self, charges: Float[Array, " k"] | None) -> SoftMeans:
         floor = jnp.zeros((), self.x.dtype)
         if isinstance(self.autonomy, Uniform) and self.k > 1:
             floor = self.autonomy.kappa / (self.k - 1)
         origin = jax.lax.stop_gradient(self.origin)
-        return SoftMeans(self.x, self.weights, 1 - self.k * floor, floor, origin, self.executor)
+        return SoftMeans(
+            self.x, self.weights, 1 - self.k * floor, floor, origin, self.executor, charges
+        )
 
-    def _weighted(self, params: Float[Array, "k d"], beta: Scalar) -> tuple[Array, Array, Array]:
+    def _weighted(self, params: Any, beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""
         origin = jax.lax.stop_gradient(self.origin)
-        return self.association_weights(params, beta), self.x - origin, params - origin
+        weights = self.association_weights(params, beta)
+        return weights, self.x - origin, self.values(params) - origin
 
-    def _relative(self, params: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        return params - jax.lax.stop_gradient(self.origin)
+    def _relative(self, params: Any) -> Float[Array, "k d"]:
+        return self.values(params) - jax.lax.stop_gradient(self.origin)
 
     @property
     def _mean_cost(self) -> MeanCost:
@@ -362,40 +513,51 @@ class Clustering(Problem):
         assert isinstance(self.cost, MeanCost)
         return self.cost
 
-    def _masses(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, " k"]:
-        return safe_masses(self._sums.received(params, beta)[1])
+    def _masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
+        """What clusters receive, where sums go block by block."""
+        centres, prices = self.split_params(params)
+        return safe_masses(self._sums(prices).received(centres, beta)[1])
 
-    def residual(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """grad F, or the fixed-point equation for frozen stationarity and costs with kinks."""
-        # A cluster without mass is undetermined: it stays, and carries no derivative.
-        stays = params - jax.lax.stop_gradient(params)
+    def residual(self, params: Any, beta: Scalar) -> Any:
+        """grad F, or the fixed-point equation for frozen stationarity and costs with kinks.
+
+        For capacities, what is told less the limit, or -beta price below a bound.
+        """
+        centres, prices = self.split_params(params)
+        gap = None
         if self._in_blocks:
-            slope, masses = self._sums.slope_and_masses(params, beta)
+            equation, masses = self._sums(prices).slope_and_masses(centres, beta)
             if not self.variational:
-                slope = self._mean_cost.metric_of(safe_masses(masses), self._relative(params)).mv(
-                    params - self.update(params, beta)
-                )
-            return jnp.where(live(masses)[:, None], slope, stays)
-        weights, x, y = self._weighted(params, beta)
-        if not self.smooth:
-            equation = params - self.update(params, beta)
-        elif self.variational:
-            equation = super().residual(params, beta)
+                metric = self._mean_cost.metric_of(safe_masses(masses), self._relative(params))
+                equation = metric.mv(centres - self._moved(params, beta))
         else:
-            equation = self.metric(params, beta).mv(params - self.update(params, beta))
-        gauge = self.cost.gauge_equation(weights, x, y)
-        if gauge is not None:
-            equation = equation + gauge
-        return jnp.where(live(jnp.sum(weights, axis=0))[:, None], equation, stays)
+            weights, x, y = self._weighted(params, beta)
+            masses = jnp.sum(weights, axis=0)
+            if not self.smooth:
+                equation = centres - self._moved(params, beta)
+            elif self.variational:
+                equation, gap = self.split_params(super().residual(params, beta))
+            else:
+                equation = self.metric(params, beta).mv(centres - self._moved(params, beta))
+            gauge = self.cost.gauge_equation(weights, x, y)
+            if gauge is not None:
+                equation = equation + gauge
+        # A cluster without mass is undetermined: it stays, and carries no derivative.
+        stays = centres - jax.lax.stop_gradient(centres)
+        equation = jnp.where(live(masses)[:, None], equation, stays)
+        if self.capacity is None or prices is None:
+            return equation
+        gap = self._gap(params, beta) if gap is None else gap
+        return ClusterParams(equation, self.capacity.condition(prices, gap, beta))
 
-    def metric(self, params: Float[Array, "k d"], beta: Scalar) -> Any:
-        """blockdiag(sum_i w_ik Hess_y d(x_i, y_k)), positive definite; see the cost."""
+    def metric(self, params: Any, beta: Scalar) -> Any:
+        """As the cost says: positive definite, the Hessian as beta -> 0."""
         if self._in_blocks:
             return self._mean_cost.metric_of(self._masses(params, beta), self._relative(params))
         return self.cost.metric(*self._weighted(params, beta))
 
     def precondition(
-        self, params: Float[Array, "k d"], beta: Scalar, vector: Float[Array, "k d"]
+        self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`, cluster by cluster."""
         if self._in_blocks:
@@ -403,30 +565,91 @@ class Clustering(Problem):
             return self._mean_cost.solve_metric(masses, self._relative(params), vector)
         return self.cost.precondition(*self._weighted(params, beta), vector)
 
-    def policy(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
-        """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1)."""
-        return gibbs.log_policy(self.average_distances(params), beta)
+    def policy(self, params: Any, beta: Scalar) -> Float[Array, "n k"]:
+        """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1), prices included."""
+        costs = self._charged(self.average_distances(params), params)
+        found = gibbs.log_policy(costs, beta)
+        _, prices = self.split_params(params)
+        if self.capacity is None or prices is None:
+            return found
+        return jnp.where(self.capacity.limit == 0, -jnp.inf, found)
 
-    def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
+    def terms(self, params: Any, beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
+        centres, prices = self.split_params(params)
+        if self.capacity is None or prices is None:
+            if self._in_blocks:
+                return Terms(*self._sums(None).distortion_and_entropy(centres, beta))
+            costs = self.average_distances(params)
+            return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
         if self._in_blocks:
-            return Terms(*self._sums.distortion_and_entropy(params, beta))
-        costs = self.average_distances(params)
-        return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
+            distortion, entropy, told = self._soft_means(prices).priced_terms(centres, beta)
+        else:
+            costs, shares = self.average_distances(params), self._shares()
+            charged = self._charged(costs, params)
+            _, entropy = gibbs.distortion_and_entropy(charged, shares, beta)
+            weights = shares[:, None] * gibbs.policy(charged, beta)
+            distortion, told = jnp.sum(weights * costs), jnp.sum(weights, axis=0)
+        return Terms(distortion, entropy, self.capacity.gap(told))
 
-    def harden(self, params: Float[Array, "k d"]) -> HardClustering:
-        """The best prescription of each entity, argmin_j d_avg(i, j), and what it costs."""
-        if self._in_blocks:
+    def harden(self, params: Any, *, capacities: str = "ignore") -> HardClustering:
+        """The best prescription of each entity and what it costs.
+
+        **Arguments:**
+
+        - `params`: as in `init`, or centres alone.
+        - `capacities`: `"ignore"` prescribes argmin_j d_avg(i, j), of the clusters that are not
+            closed, and tells by how much that misses the capacities. `"assign"` finds the
+            cheapest prescription of whole entities that meets them, by an exact transport on the
+            host (not inside `jit`).
+
+        With `"assign"` and N entities of equal weight (others of weight zero do not count) a
+        bound w admits floor(N w) of them and an equality asks for as many; the largest
+        remainders are rounded up until the sizes have room for all. With other weights the
+        cheapest transport may split entities, as a rule at most K - 1 of them; each then goes
+        whole where its largest part went, so that sizes differ from the capacities by no more
+        than the weight of these, and `excess` tells by how much.
+
+        **Returns:** a `HardClustering`.
+
+        **Raises:** with `"assign"`: `TypeError` for traced values.
+        """
+        if capacities not in ("ignore", "assign"):
+            raise ValueError(
+                f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
+            )
+        if self.capacity is None and self._in_blocks:
             sums = EntitySums(self.on(InMemory()), self.executor)
-            assignments, costs = sums.harden(params)
+            assignments, costs = sums.harden(self.values(params))
             return HardClustering(assignments, jnp.sum(self._shares() * costs))
         costs = self.average_distances(params)
-        assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
-        return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
+        if self.capacity is None:
+            assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
+            return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
+        if capacities == "assign":
+            _, prices = self.split_params(params)
+            assignments = assign(costs, self.weights, self.capacity, prices)
+        else:
+            open_costs = jnp.where(self.capacity.limit == 0, jnp.inf, costs)
+            assignments = jnp.argmin(open_costs, axis=1).astype(jnp.int32)
+        shares = self._shares()
+        paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
+        told = jnp.zeros((self.k,), shares.dtype).at[assignments].add(shares)
+        return HardClustering(assignments, jnp.sum(shares * paid), self.capacity.excess(told))
 
-    def params_scale(self, params: Float[Array, "k d"]) -> Float[Array, ""]:
-        """Total standard deviation of the data, as the cost sees them; 1 for constant data."""
-        return jax.lax.stop_gradient(self.cost.spread(self._centred(), self._shares()))
+    def params_scale(self, params: Any) -> Any:
+        """Total standard deviation of the data, as the cost sees them; 1 for constant data.
+
+        For prices the mean cost of one cluster.
+        """
+        spread = jax.lax.stop_gradient(self.cost.spread(self._centred(), self._shares()))
+        centres, prices = self.split_params(params)
+        if prices is None:
+            return spread
+        origin = self.origin
+        distances = self.cost.pairwise(self._centred(), centres[:1] - origin)[:, 0]
+        mean = jax.lax.stop_gradient(self._shares() @ distances)
+        return ClusterParams(spread, jnp.where(mean > 0, mean, 1.0))
 
     def beta_scale(self) -> Float[Array, ""]:
         """The first transition without autonomy; 1 for constant data.
@@ -457,6 +680,12 @@ class Clustering(Problem):
                 "centres are weighted means, such as SquaredEuclidean, Mahalanobis or a Bregman "
                 f"divergence; got {type(self.cost).__name__}, which is computed in memory only."
             )
+        if executor.in_blocks and self.capacity is not None and not self._is_soft_means:
+            raise TypeError(
+                f"Clustering: with `executor` {type(executor).__name__} and `capacity`, `autonomy` "
+                "must be none or uniform and `cost` SquaredEuclidean; others are computed in "
+                "memory only."
+            )
         executor.check(self.x.shape[0])
         moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
         return moved._placed() if executor.in_blocks else moved
@@ -471,7 +700,7 @@ class Clustering(Problem):
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """Where `has_slot_spectrum`."""
-        return self._soft_means.slot_spectrum(params, beta)
+        return self._soft_means(None).slot_spectrum(params, beta)
 
     def subsample(self, key: Any, n: int) -> "Clustering":
         """`n` entities of equal weight, drawn in proportion to theirs; itself if it has no more.
@@ -503,7 +732,7 @@ class Clustering(Problem):
 
         **Arguments:**
 
-        - `params`: centres, shape (K, d).
+        - `params`: centres, shape (K, d), or params of a solution; prices are left out.
         - `beta`: also give the soft distortion and entropy at this beta.
         - `autonomy`: evaluate under this model instead; `mepjax.autonomy.NoAutonomy()` for none.
 
@@ -524,6 +753,8 @@ class Clustering(Problem):
             model = arrays.cast_floats(as_autonomy(autonomy), self.x.dtype)
             problem = eqx.tree_at(lambda p: p.autonomy, self, model)
             checks.enforce(problem.checks())
+        if isinstance(params, ClusterParams):
+            params = params.centres
         params = arrays.as_float_array("params", params, self.x.dtype)
         if params.shape != (self.k, self.x.shape[1]):
             raise ValueError(
@@ -537,3 +768,38 @@ class Clustering(Problem):
             terms = problem.terms(params, jnp.asarray(beta, self.x.dtype))
             distortion, entropy = terms.distortion, terms.entropy
         return Evaluation(hard.cost, hard.assignments, jnp.sum(used), distortion, entropy)
+
+
+def _some(masses: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Masses, with 1 in place of none."""
+    return jnp.where(live(masses), masses, 1.0)
+
+
+class _PriceEquation(eqx.Module):
+    """What prices solve at given centres, as the derivative rule sees a problem."""
+
+    problem: Clustering
+    centres: Float[Array, "k d"]
+
+    # Bounds make the system unsymmetric.
+    variational = False
+
+    def residual(self, prices: Float[Array, " k"], beta: Scalar) -> Float[Array, " k"]:
+        assert self.problem.capacity is not None
+        gap = self.problem._gap(ClusterParams(self.centres, prices), beta)
+        return self.problem.capacity.condition(prices, gap, beta)
+
+    def gauge(self, params: Float[Array, " k"]) -> Float[Array, "1 k"]:
+        assert self.problem.capacity is not None
+        return self.problem.capacity.gauge()
+
+    def split_params(self, params: Float[Array, " k"]) -> tuple[Float[Array, " k"], None]:
+        return params, None
+
+    def join_params(self, primal: Float[Array, " k"], dual: None) -> Float[Array, " k"]:
+        return primal
+
+    def precondition(
+        self, params: Float[Array, " k"], beta: Scalar, vector: Float[Array, " k"]
+    ) -> Float[Array, " k"]:
+        return vector

@@ -19,6 +19,7 @@ from .._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
 from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
 from ..exec.base import AbstractExecutor
+from .cluster_sizes import Totals, totals_of
 from .costs.base import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -52,9 +53,13 @@ class _Block(eqx.Module):
     x: Float[Array, "n d"]
     firmness: Float[Array, "*n"]
     floor: Float[Array, "*n"]
+    prices: Float[Array, " k"] | None
+
+    def _priced(self, costs: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        return costs if self.prices is None else costs + self.prices[:, None]
 
     def average(self) -> tuple[Float[Array, "k n"], Float[Array, "*n"]]:
-        """d_avg of entity i told to join j, and what to add to it for each entity."""
+        """d_avg of entity i told to join j, less prices, and what to add for each entity."""
         costs, offset = relative_squared_euclidean(self.y, self.x)
         everywhere = jnp.sum(costs, axis=0) + self.y.shape[0] * offset
         return self.firmness * costs, self.firmness * offset + self.floor * everywhere
@@ -62,13 +67,13 @@ class _Block(eqx.Module):
     def policy(self) -> Float[Array, "k n"]:
         """Gibbs policy."""
         costs, _ = relative_squared_euclidean(self.y, self.x)
-        return gibbs.policy(self.firmness * costs, self.beta, axis=0)
+        return gibbs.policy(self._priced(self.firmness * costs), self.beta, axis=0)
 
     def energy(self) -> Float[Array, ""]:
         """Share of F."""
         costs, offset = self.average()
         offset = jnp.sum(self.shares * offset)
-        return gibbs.free_energy(costs, self.shares, self.beta, axis=0) + offset
+        return gibbs.free_energy(self._priced(costs), self.shares, self.beta, axis=0) + offset
 
     def distortion_and_entropy(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Shares of D and H."""
@@ -84,17 +89,35 @@ class _Block(eqx.Module):
     def energy_and_received(self) -> tuple[Float[Array, ""], Float[Array, "k d+1"]]:
         """`energy` and `received` at the price of one."""
         costs, offset = self.average()
-        energies, policy, totals = gibbs.free_energies_and_partition(costs, self.beta, axis=0)
+        energies, policy, totals = gibbs.free_energies_and_partition(
+            self._priced(costs), self.beta, axis=0
+        )
         both = _with_ones(self.x)
         firm = _product(policy, (self.firmness * self.shares / totals)[:, None] * both)
         everywhere = jnp.sum((self.floor * self.shares)[:, None] * both, axis=0)
         return jnp.sum(self.shares * (energies + offset)), firm + everywhere
 
+    def totals(self) -> Totals:
+        """Shares of `SoftMeans.totals`."""
+        costs, offset = self.average()
+        energy, told, joint = totals_of(self._priced(costs), self.shares, self.beta)
+        return energy + jnp.sum(self.shares * offset), told, joint
+
+    def priced_terms(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, " k"]]:
+        """Shares of `SoftMeans.priced_terms`."""
+        costs, offset = self.average()
+        priced = self._priced(costs)
+        _, entropy = gibbs.distortion_and_entropy(priced, self.shares, self.beta, axis=0)
+        told = self.shares * gibbs.policy(priced, self.beta, axis=0)
+        distortion = jnp.sum(told * costs) + jnp.sum(self.shares * offset)
+        return distortion, entropy, jnp.sum(told, axis=1)
+
 
 class SoftMeans(eqx.Module):
     """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
 
-    Centres are in the units of `x`; distances are computed relative to `origin`.
+    Centres are in the units of `x`; distances are computed relative to `origin`. `prices` are added
+    to the costs of being told to join each cluster.
     """
 
     x: Float[Array, "n d"]
@@ -103,6 +126,7 @@ class SoftMeans(eqx.Module):
     floor: Float[Array, "*n"]
     origin: Float[Array, " d"]
     executor: AbstractExecutor
+    prices: Float[Array, " k"] | None = None
 
     def _sum(
         self, part: Callable[..., Any], y: Float[Array, "k d"], beta: Scalar, *, columns: int = 0
@@ -122,12 +146,12 @@ class SoftMeans(eqx.Module):
         """Sum of part(block, extra)."""
 
         def of_block(args: Any, shares: Array, x: Array, a: Array, f: Array) -> Any:
-            y, beta, origin, extra = args
-            return part(_Block(y, beta, shares, x - origin, a, f), extra)
+            y, beta, origin, prices, extra = args
+            return part(_Block(y, beta, shares, x - origin, a, f, prices), extra)
 
         sums = self.executor.sum(
             of_block,
-            (y, jnp.asarray(beta, y.dtype), self.origin, extra),
+            (y, jnp.asarray(beta, y.dtype), self.origin, self.prices, extra),
             self.weights,
             self.x,
             self.firmness,
@@ -172,6 +196,18 @@ class SoftMeans(eqx.Module):
         y = y - self.origin
         energy, sums = self._sum(_Block.energy_and_received, y, beta)
         return energy, 2 * (sums[:, -1:] * y - sums[:, :-1])
+
+    # With prices.
+
+    def totals(self, y: Float[Array, "k d"], beta: Scalar) -> Totals:
+        """F, what is told to join each cluster, and the second moments of the policy."""
+        return self._sum(_Block.totals, y - self.origin, beta)
+
+    def priced_terms(
+        self, y: Float[Array, "k d"], beta: Scalar
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, " k"]]:
+        """D, which leaves prices out, H, and what is told to join each cluster."""
+        return self._sum(_Block.priced_terms, y - self.origin, beta)
 
     def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._core import trees
 from .base import AbstractSolver, StepInfo
 from .loop import solve_stage
 
@@ -29,7 +30,9 @@ class Dual(eqx.Module):
 
     `value_and_gap(prices)` is the function and its gradient, use minus capacity. Prices that are
     not `free` in sign are at least zero; those that are not `active` stay zero. `gauge` is an
-    orthonormal basis of changes among free prices that change nothing.
+    orthonormal basis of changes among free prices that change nothing. Where one pass over the
+    data gives the second derivatives too, `expansion(prices)` is (value, gap, minus the Hessian)
+    and `value_and_gap` is not called.
     """
 
     value_and_gap: Callable[[Array], tuple[Array, Array]]
@@ -37,6 +40,7 @@ class Dual(eqx.Module):
     active: Bool[Array, " q"]
     gauge: Float[Array, "directions q"] | None
     beta: Float[Array, ""]
+    expansion: Callable[[Array], tuple[Array, Array, Array]] | None = None
 
     def params_scale(self, prices: Float[Array, " q"]) -> Float[Array, ""]:
         """Prices act through beta times the price."""
@@ -53,8 +57,15 @@ class Dual(eqx.Module):
         return jnp.where(self.active, admissible, 0.0)
 
 
+class _State(eqx.Module):
+    damping: Float[Array, ""]
+    # The dual's `expansion` at the present prices, where it has one.
+    known: tuple[Array, Array, Array] | None
+
+
 class _Trial(eqx.Module):
     prices: Float[Array, " q"]
+    known: tuple[Array, Array, Array] | None
     damping: Float[Array, ""]
     accepted: Bool[Array, ""]
     tries: Int[Array, ""]
@@ -74,31 +85,33 @@ class ProjectedNewton(AbstractSolver):
     stage_rtol: float | None = eqx.field(static=True, default=None)
     stage_max_steps: int = eqx.field(static=True, default=100)
 
-    def init(
-        self, problem: Dual, params: Float[Array, " q"], beta: Float[Array, ""]
-    ) -> Float[Array, ""]:
+    def init(self, problem: Dual, params: Float[Array, " q"], beta: Float[Array, ""]) -> _State:
         """The first damping."""
-        del problem, beta
-        return jnp.asarray(1e-3, params.dtype)
+        del beta
+        known = None if problem.expansion is None else problem.expansion(params)
+        return _State(jnp.asarray(1e-3, params.dtype), known)
 
     def step(
         self,
         problem: Dual,
         params: Float[Array, " q"],
         beta: Float[Array, ""],
-        state: Float[Array, ""],
+        state: _State,
     ) -> tuple[Any, Any, StepInfo]:
-        """One accepted step; the state is the next damping."""
+        """One accepted step; the state has the next damping."""
         dual, prices = problem, params
         dtype = prices.dtype
         eps = float(jnp.finfo(dtype).eps)
-        (value, gap), derivative = jax.linearize(dual.value_and_gap, prices)
         unit = jnp.eye(prices.size, dtype=dtype)
-        if prices.size <= _COLUMNS:
-            _, columns = jax.vmap(derivative)(unit)
+        if state.known is not None:
+            value, gap, bend = state.known
         else:
-            _, columns = jax.lax.map(derivative, unit, batch_size=_COLUMNS)
-        bend = -0.5 * (columns + columns.T)
+            (value, gap), derivative = jax.linearize(dual.value_and_gap, prices)
+            if prices.size <= _COLUMNS:
+                _, columns = jax.vmap(derivative)(unit)
+            else:
+                _, columns = jax.lax.map(derivative, unit, batch_size=_COLUMNS)
+            bend = -0.5 * (columns + columns.T)
         held = ~dual.active | (~dual.free & (prices <= 0) & (gap < 0))
         moving = ~held[:, None] & ~held[None, :]
         push = jnp.where(held, 0.0, gap)
@@ -114,7 +127,12 @@ class ProjectedNewton(AbstractSolver):
             new = dual.projected(prices + step)
             move = new - prices
             predicted = gap @ move - 0.5 * move @ (bend @ move)
-            new_value, new_gap = dual.value_and_gap(new)
+            new_known = None
+            if dual.expansion is None:
+                new_value, new_gap = dual.value_and_gap(new)
+            else:
+                new_known = dual.expansion(new)
+                new_value, new_gap, _ = new_known
             gain = new_value - value
             new_error = jnp.linalg.norm(dual.residual(new, new_gap))
             rises = gain >= 1e-4 * predicted
@@ -125,16 +143,18 @@ class ProjectedNewton(AbstractSolver):
             factor = jnp.where(good, 0.1, jnp.where(accepted, 1.0, 10.0))
             # Directions that change nothing stay put above this floor.
             damping = jnp.clip(trial.damping * factor, 100 * eps, 1e6).astype(dtype)
+            known = trees.where(accepted, new_known, trial.known)
             return _Trial(
-                jnp.where(accepted, new, trial.prices), damping, accepted, trial.tries + 1
+                jnp.where(accepted, new, trial.prices), known, damping, accepted, trial.tries + 1
             )
 
-        first = _Trial(prices, state, jnp.asarray(False), jnp.zeros((), jnp.int32))
+        no, none_yet = jnp.asarray(False), jnp.zeros((), jnp.int32)
+        first = _Trial(prices, state.known, state.damping, no, none_yet)
         trial = jax.lax.while_loop(
             lambda trial: ~trial.accepted & (trial.tries < self.max_tries), attempt, first
         )
         move = trial.prices - prices
-        return trial.prices, trial.damping, StepInfo(move, ~trial.accepted)
+        return trial.prices, _State(trial.damping, trial.known), StepInfo(move, ~trial.accepted)
 
 
 def solve_dual(dual: Dual, prices: Float[Array, " q"]) -> Float[Array, " q"]:

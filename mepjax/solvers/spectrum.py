@@ -71,7 +71,8 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
     else:
         # I - d update, in the metric: the same sign conventions as the Hessian.
         def update(flat_primal: Array) -> Array:
-            return ravel_pytree(problem.update(unravel(flat_primal), beta))[0]
+            joined = problem.settle(problem.join_params(unravel(flat_primal), dual), beta)
+            return ravel_pytree(problem.split_params(problem.update(joined, beta))[0])[0]
 
         _, linear_update = jax.linearize(update, flat)
 

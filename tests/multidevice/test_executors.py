@@ -115,9 +115,17 @@ def test_an_anneal_and_its_gradient_are_those_in_memory(name, executor):
 def test_growth_samples_and_repairs_on_any_executor(executor):
     x, _ = mj.datasets.nested_groups(320)
     problem = mj.Clustering(x, 16)
-    options = dict(detector=mj.Growth(sample=64), repair=mj.Repair(), key=KEY)
-    expected = mj.anneal(problem, **options).raise_if_failed()
-    got = mj.anneal(problem, executor=EXECUTORS[executor](), **options).raise_if_failed()
+    solutions = [
+        mj.anneal(
+            problem,
+            key=KEY,
+            detector=mj.Growth(sample=64),
+            repair=mj.Repair(),
+            executor=executor,
+        ).raise_if_failed()
+        for executor in (EXECUTORS[executor](), None)
+    ]
+    got, expected = solutions
     np.testing.assert_allclose(got.free_energy, expected.free_energy, rtol=1e-9)
 
 
@@ -162,7 +170,9 @@ def test_memory_is_that_of_a_block():
     x, y = jnp.zeros((40_000, 8)), jnp.zeros((32, 8))
 
     def bytes_of(function):
-        return jax.jit(function).lower(x, y).compile().memory_analysis().temp_size_in_bytes
+        analysis = jax.jit(function).lower(x, y).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     def problem(x):
         return mj.Clustering(x, 32, autonomy=mj.autonomy.Matrix(jnp.eye(32))).on(
