@@ -280,15 +280,15 @@ class Clustering(Problem):
         distances = self.cost.pairwise(x, y)
         return self.autonomy.kernel(x, y, origin, distances, self.cost), distances
 
-    def distances(self, params: Float[Array, "k d"]) -> Float[Array, "n k"]:
+    def distances(self, params: Any) -> Float[Array, "n k"]:
         """d(x_i, y_k)."""
         return self._parts(params)[1]
 
-    def average_distances(self, params: Float[Array, "k d"]) -> Float[Array, "n k"]:
+    def average_distances(self, params: Any) -> Float[Array, "n k"]:
         """d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k)."""
         return self.autonomy.average(*self._parts(params))
 
-    def probabilities(self, params: Float[Array, "k d"]) -> Float[Array, "n k k"]:
+    def probabilities(self, params: Any) -> Float[Array, "n k k"]:
         """p(k|j,i) as an array [i, j, k], for inspection of small problems."""
         kernel, distances = self._parts(params)
         return self.autonomy.probabilities(kernel, *distances.shape, dtype=distances.dtype)
@@ -300,7 +300,7 @@ class Clustering(Problem):
         _, transpose = jax.vjp(lambda d: self.autonomy.average(kernel, d), policy)
         return transpose(shares[:, None] * policy)[0]
 
-    def association_weights(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "n k"]:
+    def association_weights(self, params: Any, beta: Scalar) -> Float[Array, "n k"]:
         """Share of entity i's weight that ends in cluster k, after overrides; sums to one."""
         return self.received_weights(params, beta, self._shares())
 

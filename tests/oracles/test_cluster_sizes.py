@@ -1,5 +1,7 @@
 """Capacities of clusters against prices found without duality, hard ones against brute force."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -148,7 +150,7 @@ def test_whole_entities_are_assigned_as_by_brute_force(equality, seed):
     # The prices are where the search starts: any lead to the same answer.
     for prices in (np.zeros(K), rng.normal(size=K), 10 * rng.normal(size=K)):
         params = eqx.tree_at(lambda p: p.prices, problem.at(y), jnp.asarray(prices))
-        hard = problem.harden(params, capacities="assign")
+        hard: Any = problem.harden(params, capacities="assign")
         sizes = np.bincount(hard.assignments, minlength=K)
         assert (sizes <= wanted).all() and (not equality or (sizes == wanted).all())
         np.testing.assert_allclose(hard.cost, expected / n, rtol=1e-10)
@@ -172,7 +174,7 @@ def test_many_entities_are_assigned_as_by_linear_programming(equality):
         **({} if equality else rows),
     )  # fmt: skip
     for params in (problem.at(y), problem.settle(problem.at(y), 50.0)):
-        hard = problem.harden(params, capacities="assign")
+        hard: Any = problem.harden(params, capacities="assign")
         np.testing.assert_allclose(hard.cost, found.fun / n, rtol=1e-9)
         assert float(jnp.max(hard.excess)) <= 1 / n
 
@@ -187,7 +189,7 @@ def test_unequal_weights_split_few_entities_and_cost_what_the_transport_costs(eq
     limit = np.array([0.4, 0.1, 0.2, 0.3]) + (0 if equality else 0.02)
     capacity = mj.Equal(limit) if equality else limit
     problem = mj.Clustering(x, k, weights=weights, capacity=capacity)
-    hard = problem.harden(problem.at(y), capacities="assign")
+    hard: Any = problem.harden(problem.at(y), capacities="assign")
     costs = np.asarray(problem.average_distances(y))
     each, size = np.kron(np.eye(n), np.ones(k)), np.tile(np.eye(k), n)
     found = linprog(
@@ -220,8 +222,8 @@ def test_the_last_beta_meets_the_capacities_and_the_wrong_sizes_cost_less():
     solution.raise_if_failed()
     told = told_of(problem, solution)
     np.testing.assert_allclose(told, limit, atol=1e-7)
-    ignored = problem.harden(solution.params)
-    assigned = problem.harden(solution.params, capacities="assign")
+    ignored: Any = problem.harden(solution.params)
+    assigned: Any = problem.harden(solution.params, capacities="assign")
     np.testing.assert_array_equal(np.bincount(assigned.assignments), [15, 21, 24])
     np.testing.assert_allclose(assigned.excess, 0, atol=1e-12)
     assert np.abs(ignored.excess).max() > 0.05
