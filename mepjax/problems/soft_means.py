@@ -322,7 +322,7 @@ def _free_energy_jvp(primals: Any, tangents: Any) -> Any:
         return energy, jnp.sum(slope * y_tangent)
     arrays, static = eqx.partition(primals, eqx.is_inexact_array)
     filled = jax.tree.map(
-        lambda a, t: jnp.zeros_like(a) if t is None else t,
+        lambda a, t: jnp.zeros_like(a) if t is None and a is not None else t,
         arrays,
         tangents,
         is_leaf=lambda leaf: leaf is None,
