@@ -24,7 +24,11 @@ DEFAULT = {"uniform", "matrix", "softmax-frozen"}
 def in_sums(row) -> bool:
     with jax.enable_x64(True):
         problem = row.build(*points())
-    return isinstance(problem, mj.Clustering) and isinstance(problem.cost, MeanCost)
+    if not isinstance(problem, mj.Clustering) or not isinstance(problem.cost, MeanCost):
+        return False
+    return problem.capacity is None or isinstance(
+        problem.autonomy, mj.autonomy.NoAutonomy | mj.autonomy.Uniform
+    )
 
 
 ENTITIES = [row for row in ROWS if in_sums(row)]
@@ -81,6 +85,27 @@ def test_every_sum_is_that_in_memory(row, executor):
     v = jnp.asarray(np.random.default_rng(6).normal(size=y.shape))
     moved = problem.on(EXECUTORS[executor]())
     assert_same(everything(moved, y, v), everything(problem, y, v), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_prices_of_a_capacity_are_those_in_memory(executor):
+    row = next(row for row in ROWS if row.name == "clustering-shares")
+    problem = row.build(*points())
+    params = mj.ClusterParams(somewhere(problem), jnp.linspace(-0.1, 0.1, K))
+
+    @eqx.filter_jit
+    def all_of(problem):
+        terms = problem.terms(params, BETA)
+        return {
+            "slope": jax.grad(problem.free_energy)(params, BETA),
+            "settled": problem.settle(params, BETA),
+            "update": problem.update(params, BETA),
+            "residual": problem.residual(params, BETA),
+            "terms": (terms.distortion, terms.entropy, terms.constraints),
+        }
+
+    moved = problem.on(EXECUTORS[executor]())
+    assert_same(all_of(moved), all_of(problem), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
