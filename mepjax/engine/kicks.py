@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import trees
+from .._core import loops, trees
 from .._core.codes import Code, as_code
 from ..solvers import spectrum
 from ..solvers.base import AbstractSolver
@@ -93,7 +93,7 @@ def _kicked(
         )
 
     start = _Fall(0 * one, jnp.inf * one, one, wanted)
-    end = jax.lax.while_loop(lambda fall: fall.falling, body, start)
+    end = loops.while_loop(lambda fall: fall.falling, body, start)
     return trees.axpy(end.length, step, params)
 
 
@@ -213,7 +213,7 @@ def solve_with_kicks(
         critical_params=carry.params,
         bracket=critical_bracket(jnp.where(was_stable, carry.beta, beta)),
     )
-    end = jax.lax.while_loop(proceed, body, first)
+    end = loops.while_loop(proceed, body, first)
     code = end.code
     fine = code == int(Code.OK)
     code = jnp.where(fine & jnp.isnan(end.curvature), as_code(Code.NOT_DEFINED), code)

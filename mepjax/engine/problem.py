@@ -113,6 +113,18 @@ class Problem(eqx.Module):
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """Distortion D, entropy H and constraint residuals at the Gibbs policy."""
 
+    # What the engine asks for together; override where one pass over the data gives both.
+
+    def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
+        """`free_energy` and `terms`."""
+        return self.free_energy(params, beta), self.terms(params, beta)
+
+    def residual_and_metric(
+        self, params: Any, beta: Scalar
+    ) -> tuple[Any, lx.AbstractLinearOperator]:
+        """`residual` and `metric`."""
+        return self.residual(params, beta), self.metric(params, beta)
+
     @abc.abstractmethod
     def harden(self, params: Any) -> Any:
         """Hard decisions and the hard cost D, the limit beta -> infinity."""

@@ -475,12 +475,12 @@ def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState)
         code = jnp.where(code == int(Code.OK), as_code(Code.NOT_DEFINED), code)
         adjoint = NoGrad()
     params = adjoint.apply(carry.params, problem, beta, is_failing(code))
-    terms = problem.terms(params, beta)
+    energy, terms = problem.free_energy_and_terms(params, beta)
     return Solution(
         params=params,
         beta=beta,
         code=code,
-        free_energy=problem.free_energy(params, beta),
+        free_energy=energy,
         distortion=terms.distortion,
         entropy=terms.entropy,
         trace=trace,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import trees
+from .._core import loops, trees
 from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, predict_critical_beta
@@ -96,20 +96,24 @@ class Run(eqx.Module):
         """
         stop = carry.index + jnp.minimum(stages, rows.beta.shape[0])
 
-        def skip(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
+        pack, unpack = loops.packing(carry)
+
+        def skip(packed: Any, index: Int[Array, ""], row: Trace) -> tuple[Any, Trace]:
             del index
-            return carry, row
+            return packed, row
 
-        def advance(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
+        def advance(packed: Any, index: Int[Array, ""], row: Trace) -> tuple[Any, Trace]:
             del row
-            return self._advance(problem, carry, index)
+            carry, row = self._advance(problem, unpack(packed), index)
+            return pack(carry), row
 
-        def body(carry: Carry, stage: tuple[Int[Array, ""], Trace]) -> tuple[Carry, Trace]:
-            index, row = stage
+        def body(packed: Any, stage: tuple[Int[Array, ""], Trace]) -> tuple[Any, Trace]:
+            carry, (index, row) = unpack(packed), stage
             skipped = carry.done | (index != carry.index) | (index >= stop)
-            return jax.lax.cond(skipped, skip, advance, carry, index, row)
+            return jax.lax.cond(skipped, skip, advance, packed, index, row)
 
-        return jax.lax.scan(body, carry, (jnp.arange(rows.beta.shape[0]), rows))
+        end, rows = jax.lax.scan(body, pack(carry), (jnp.arange(rows.beta.shape[0]), rows))
+        return unpack(end), rows
 
     def finish(
         self, sample: Problem, problem: Problem, carry: Carry, trace: Trace, repair: Repair | None
@@ -257,8 +261,7 @@ class Run(eqx.Module):
     ) -> tuple[Carry, Trace]:
         """The carry and the trace's row after a stage."""
         record = self.record
-        terms = problem.terms(end.params, stage.beta)
-        energy = problem.free_energy(end.params, stage.beta)
+        energy, terms = problem.free_energy_and_terms(end.params, stage.beta)
         finite = jnp.isfinite(energy) & trees.all_finite(end.params)
         code = jnp.where(finite, end.code, as_code(Code.NON_FINITE))
         moved = trees.subtract(end.params, carry.params)

@@ -40,7 +40,7 @@ from .transport import assign
 
 _STATIONARITY = ("exact", "frozen")
 # Up to this many pairs of entity and centre the plain form compiles faster.
-_SMALL = 65_536
+_SMALL = 0
 
 
 class HardClustering(eqx.Module):
@@ -141,6 +141,8 @@ class Clustering(Problem):
     # A constant near the data, subtracted inside every computation; zero where the cost needs
     # to know where the origin is.
     origin: Float[Array, " d"]
+    # The size of the data, with which errors and steps are compared; a constant too.
+    spread: Float[Array, ""]
     executor: AbstractExecutor
     k: int = eqx.field(static=True)
     stationarity: str = eqx.field(static=True)
@@ -198,17 +200,22 @@ class Clustering(Problem):
             )
         checks.enforce(self.checks())
         self.cost = self.cost.for_data(self.x, self.weights)
-        self.origin = self._origin(x if checks.is_concrete(x) else self.x)
+        self.origin, self.spread = self._measured(x if checks.is_concrete(x) else self.x)
 
-    def _origin(self, raw: Any) -> Float[Array, " d"]:
-        """The weighted mean as a constant, in float64 on the host where that is possible."""
-        if not self.cost.translation_invariant:
-            return jnp.asarray(np.zeros(self.x.shape[1], self.x.dtype))
-        if checks.is_concrete(raw, self.weights):
-            weights = np.asarray(self.weights, np.float64)
-            mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
-            return arrays.as_float_array("origin", mean.astype(self.x.dtype), self.x.dtype)
-        return jax.lax.stop_gradient(self._shares() @ self.x)
+    def _measured(self, raw: Any) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        """Origin and spread as constants; on the host where that is possible, the mean in float64.
+
+        There nothing is compiled for them.
+        """
+        host, dtype = checks.is_concrete(raw, self.weights), self.x.dtype
+        xp, wide = (np, np.float64) if host else (jnp, dtype)
+        weights = xp.asarray(self.weights, wide)
+        shares = weights / xp.sum(weights)
+        origin = np.zeros(self.x.shape[1], dtype)
+        if self.cost.translation_invariant:
+            origin = (shares @ xp.asarray(raw, wide)).astype(dtype)
+        spread = self.cost.spread(xp.asarray(self.x) - origin, shares.astype(dtype))
+        return jax.lax.stop_gradient((jnp.asarray(origin), jnp.asarray(spread, dtype)))
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, valid cost and autonomy."""
@@ -490,13 +497,12 @@ class Clustering(Problem):
         return self._charged_means(self.capacity.charges(prices))
 
     def _charged_means(self, charges: Float[Array, " k"] | None) -> SoftMeans:
-        floor = jnp.zeros((), self.x.dtype)
+        firmness, floor = jnp.ones((), self.x.dtype), None
         if isinstance(self.autonomy, Uniform) and self.k > 1:
             floor = self.autonomy.kappa / (self.k - 1)
+            firmness = 1 - self.k * floor
         origin = jax.lax.stop_gradient(self.origin)
-        return SoftMeans(
-            self.x, self.weights, 1 - self.k * floor, floor, origin, self.executor, charges
-        )
+        return SoftMeans(self.x, self.weights, firmness, floor, origin, self.executor, charges)
 
     def _weighted(self, params: Any, beta: Scalar) -> tuple[Array, Array, Array]:
         """Association weights, data and centres, the latter relative to the origin."""
@@ -523,6 +529,18 @@ class Clustering(Problem):
 
         For capacities, what is told less the limit, or -beta price below a bound.
         """
+        return self._equation_and_masses(params, beta)[0]
+
+    def residual_and_metric(self, params: Any, beta: Scalar) -> tuple[Any, Any]:
+        """In one pass where sums go block by block."""
+        if not self._in_blocks:
+            return super().residual_and_metric(params, beta)
+        equation, masses = self._equation_and_masses(params, beta)
+        metric = self._mean_cost.metric_of(safe_masses(masses), self._relative(params))
+        return equation, metric
+
+    def _equation_and_masses(self, params: Any, beta: Scalar) -> tuple[Any, Float[Array, " k"]]:
+        """The residual, and what clusters receive."""
         centres, prices = self.split_params(params)
         gap = None
         if self._in_blocks:
@@ -546,9 +564,9 @@ class Clustering(Problem):
         stays = centres - jax.lax.stop_gradient(centres)
         equation = jnp.where(live(masses)[:, None], equation, stays)
         if self.capacity is None or prices is None:
-            return equation
+            return equation, masses
         gap = self._gap(params, beta) if gap is None else gap
-        return ClusterParams(equation, self.capacity.condition(prices, gap, beta))
+        return ClusterParams(equation, self.capacity.condition(prices, gap, beta)), masses
 
     def metric(self, params: Any, beta: Scalar) -> Any:
         """As the cost says: positive definite, the Hessian as beta -> 0."""
@@ -578,10 +596,7 @@ class Clustering(Problem):
         """Expected cost and entropy of the Gibbs policy."""
         centres, prices = self.split_params(params)
         if self.capacity is None or prices is None:
-            if self._in_blocks:
-                return Terms(*self._sums(None).distortion_and_entropy(centres, beta))
-            costs = self.average_distances(params)
-            return Terms(*gibbs.distortion_and_entropy(costs, self._shares(), beta))
+            return self.free_energy_and_terms(params, beta)[1]
         if self._in_blocks:
             distortion, entropy, told = self._soft_means(prices).priced_terms(centres, beta)
         else:
@@ -591,6 +606,18 @@ class Clustering(Problem):
             weights = shares[:, None] * gibbs.policy(charged, beta)
             distortion, told = jnp.sum(weights * costs), jnp.sum(weights, axis=0)
         return Terms(distortion, entropy, self.capacity.gap(told))
+
+    def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
+        """In one pass without a capacity."""
+        centres, prices = self.split_params(params)
+        if self.capacity is not None and prices is not None:
+            return super().free_energy_and_terms(params, beta)
+        if self._in_blocks:
+            energy, *terms = self._sums(None).energy_and_terms(centres, beta)
+        else:
+            costs = self.average_distances(params)
+            energy, *terms = gibbs.free_energy_and_terms(costs, self._shares(), beta)
+        return energy, Terms(*terms)
 
     def harden(self, params: Any, *, capacities: str = "ignore") -> HardClustering:
         """The best prescription of each entity and what it costs.
@@ -642,7 +669,7 @@ class Clustering(Problem):
 
         For prices the mean cost of one cluster.
         """
-        spread = jax.lax.stop_gradient(self.cost.spread(self._centred(), self._shares()))
+        spread = jax.lax.stop_gradient(self.spread)
         centres, prices = self.split_params(params)
         if prices is None:
             return spread

@@ -71,13 +71,13 @@ class EntitySums(eqx.Module):
 
         return self._sum(part, y, beta)
 
-    def distortion_and_entropy(
+    def energy_and_terms(
         self, y: Float[Array, "k d"], beta: Scalar
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """D and H."""
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+        """F, D and H."""
 
-        def part(block: Any, shares: Array, y: Array, beta: Array) -> tuple[Array, Array]:
-            return gibbs.distortion_and_entropy(block.average_distances(y), shares, beta)
+        def part(block: Any, shares: Array, y: Array, beta: Array) -> tuple[Array, ...]:
+            return gibbs.free_energy_and_terms(block.average_distances(y), shares, beta)
 
         return self._sum(part, y, beta)
 

@@ -52,78 +52,96 @@ class _Block(eqx.Module):
     shares: Float[Array, " n"]
     x: Float[Array, "n d"]
     firmness: Float[Array, "*n"]
-    floor: Float[Array, "*n"]
+    floor: Float[Array, "*n"] | None
     prices: Float[Array, " k"] | None
 
     def _priced(self, costs: Float[Array, "k n"]) -> Float[Array, "k n"]:
         return costs if self.prices is None else costs + self.prices[:, None]
 
-    def average(self) -> tuple[Float[Array, "k n"], Float[Array, "*n"]]:
+    def average(self) -> tuple[Float[Array, "k n"], Float[Array, "*n"] | None]:
         """d_avg of entity i told to join j, less prices, and what to add for each entity."""
         costs, offset = relative_squared_euclidean(self.y, self.x)
-        everywhere = jnp.sum(costs, axis=0) + self.y.shape[0] * offset
-        return self.firmness * costs, self.firmness * offset + self.floor * everywhere
+        extra = None if offset is None else self.firmness * offset
+        if self.floor is not None:
+            everywhere = self.floor * jnp.sum(costs, axis=0)
+            if offset is None:
+                return self.firmness * costs, everywhere
+            extra = (self.firmness + self.floor * self.y.shape[0]) * offset + everywhere
+        return self.firmness * costs, extra
 
     def policy(self) -> Float[Array, "k n"]:
         """Gibbs policy."""
         costs, _ = relative_squared_euclidean(self.y, self.x)
         return gibbs.policy(self._priced(self.firmness * costs), self.beta, axis=0)
 
+    def _offset(self, each: Float[Array, "*n"] | None) -> Float[Array, ""] | float:
+        """What is added to F and D, of what is added for each entity."""
+        return 0.0 if each is None else jnp.sum(self.shares * each)
+
+    def _everywhere(self) -> Float[Array, " d+1"] | float:
+        """What every cluster receives whatever the policy: sums of x and of 1."""
+        if self.floor is None:
+            return 0.0
+        return jnp.sum((self.floor * self.shares)[:, None] * _with_ones(self.x), axis=0)
+
     def energy(self) -> Float[Array, ""]:
         """Share of F."""
-        costs, offset = self.average()
-        offset = jnp.sum(self.shares * offset)
-        return gibbs.free_energy(self._priced(costs), self.shares, self.beta, axis=0) + offset
+        costs, each = self.average()
+        energy = gibbs.free_energy(self._priced(costs), self.shares, self.beta, axis=0)
+        return energy + self._offset(each)
 
-    def distortion_and_entropy(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Shares of D and H."""
-        costs, offset = self.average()
-        distortion, entropy = gibbs.distortion_and_entropy(costs, self.shares, self.beta, axis=0)
-        return distortion + jnp.sum(self.shares * offset), entropy
+    def energy_and_terms(self) -> Float[Array, "3"]:
+        """Shares of F, D and H, without prices."""
+        costs, each = self.average()
+        energy, distortion, entropy = gibbs.free_energy_and_terms(
+            costs, self.shares, self.beta, axis=0
+        )
+        offset = self._offset(each)
+        return jnp.stack([energy + offset, distortion + offset, entropy])
 
     def received(self) -> Float[Array, "k d+1"]:
         """Sums of x and of 1, by what each cluster receives."""
-        given = (self.firmness * self.shares) * self.policy() + self.floor * self.shares
+        told = (self.firmness * self.shares) * self.policy()
+        given = told if self.floor is None else told + self.floor * self.shares
         return _product(given, _with_ones(self.x))
 
     def energy_and_received(self) -> tuple[Float[Array, ""], Float[Array, "k d+1"]]:
         """`energy` and `received` at the price of one."""
-        costs, offset = self.average()
+        costs, each = self.average()
         energies, policy, totals = gibbs.free_energies_and_partition(
             self._priced(costs), self.beta, axis=0
         )
-        both = _with_ones(self.x)
-        firm = _product(policy, (self.firmness * self.shares / totals)[:, None] * both)
-        everywhere = jnp.sum((self.floor * self.shares)[:, None] * both, axis=0)
-        return jnp.sum(self.shares * (energies + offset)), firm + everywhere
+        scaled = (self.firmness * self.shares / totals)[:, None] * _with_ones(self.x)
+        firm = _product(policy, scaled)
+        return jnp.sum(self.shares * energies) + self._offset(each), firm + self._everywhere()
 
     def totals(self) -> Totals:
         """Shares of `SoftMeans.totals`."""
-        costs, offset = self.average()
+        costs, each = self.average()
         energy, told, joint = totals_of(self._priced(costs), self.shares, self.beta)
-        return energy + jnp.sum(self.shares * offset), told, joint
+        return energy + self._offset(each), told, joint
 
     def priced_terms(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, " k"]]:
         """Shares of `SoftMeans.priced_terms`."""
-        costs, offset = self.average()
+        costs, each = self.average()
         priced = self._priced(costs)
         _, entropy = gibbs.distortion_and_entropy(priced, self.shares, self.beta, axis=0)
         told = self.shares * gibbs.policy(priced, self.beta, axis=0)
-        distortion = jnp.sum(told * costs) + jnp.sum(self.shares * offset)
+        distortion = jnp.sum(told * costs) + self._offset(each)
         return distortion, entropy, jnp.sum(told, axis=1)
 
 
 class SoftMeans(eqx.Module):
     """The data of such a clustering; `firmness` is a and `floor` is f, scalar or one per entity.
 
-    Centres are in the units of `x`; distances are computed relative to `origin`. `prices` are added
-    to the costs of being told to join each cluster.
+    A floor of `None` is zero. Centres are in the units of `x`; distances are computed relative to
+    `origin`. `prices` are added to the costs of being told to join each cluster.
     """
 
     x: Float[Array, "n d"]
     weights: Float[Array, " n"]
     firmness: Float[Array, "*n"]
-    floor: Float[Array, "*n"]
+    floor: Float[Array, "*n"] | None
     origin: Float[Array, " d"]
     executor: AbstractExecutor
     prices: Float[Array, " k"] | None = None
@@ -145,8 +163,9 @@ class SoftMeans(eqx.Module):
     ) -> Any:
         """Sum of part(block, extra)."""
 
-        def of_block(args: Any, shares: Array, x: Array, a: Array, f: Array) -> Any:
+        def of_block(args: Any, shares: Array, x: Array, a: Array, *floor: Array) -> Any:
             y, beta, origin, prices, extra = args
+            f = floor[0] if floor else None
             return part(_Block(y, beta, shares, x - origin, a, f, prices), extra)
 
         sums = self.executor.sum(
@@ -155,7 +174,7 @@ class SoftMeans(eqx.Module):
             self.weights,
             self.x,
             self.firmness,
-            self.floor,
+            *(() if self.floor is None else (self.floor,)),
             columns=max(columns, y.shape[0]),
         )
         total = jnp.sum(self.weights)
@@ -165,11 +184,12 @@ class SoftMeans(eqx.Module):
         """F, whose slope in the centres comes out of the same pass."""
         return _free_energy(self, y, jnp.asarray(beta, y.dtype))
 
-    def distortion_and_entropy(
+    def energy_and_terms(
         self, y: Float[Array, "k d"], beta: Scalar
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """D and H."""
-        return self._sum(_Block.distortion_and_entropy, y - self.origin, beta)
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+        """F, D and H, without prices."""
+        energy, distortion, entropy = self._sum(_Block.energy_and_terms, y - self.origin, beta)
+        return energy, distortion, entropy
 
     def received(
         self, y: Float[Array, "k d"], beta: Scalar
@@ -226,13 +246,13 @@ class SoftMeans(eqx.Module):
             costs, offset = relative_squared_euclidean(block.y, x)
             told = block.shares * gibbs.policy(a * costs, block.beta, axis=0)
             both = _with_ones(x)
-            everywhere = jnp.sum((block.shares * block.floor)[:, None] * both, axis=0)
+            squares = costs if offset is None else costs + offset
             return (
                 _second_moments(told * a * a, x, block.y),
                 _removal_costs(block.shares * a, costs),
                 _product(told * a, both),
-                everywhere,
-                _product(told * (costs + offset) ** 2, both),
+                block._everywhere() + jnp.zeros_like(both[0]),
+                _product(told * squares**2, both),
             )
 
         spread, removal, told, every, distant = self._sum(part, y, beta, columns=d * d)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import trees
+from .._core import loops, trees
 from .._core.codes import Code, as_code
 from .base import AbstractSolver
 
@@ -104,6 +104,6 @@ def solve_stage(
         smallest=infinite,
         since_smallest=jnp.zeros((), jnp.int32),
     )
-    end = jax.lax.while_loop(proceed, body, start)
+    end = loops.while_loop(proceed, body, start)
     code = jnp.where(end.code == _RUNNING, as_code(Code.MAX_STEPS), end.code)
     return StageResult(end.params, end.steps, code)

@@ -64,11 +64,20 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
     """Curvature of F in the primal variables: Schur complement of the prices if there are any."""
     primal, dual = problem.split_params(params)
     flat, unravel = ravel_pytree(primal)
-    metric = problem.metric(params, beta)
 
-    if problem.variational:
-        apply = _hessian_operator(problem, params, beta, primal, dual)
+    if problem.variational and dual is None:
+
+        def residual(flat_primal: Array) -> tuple[Array, Any]:
+            slope, metric = problem.residual_and_metric(unravel(flat_primal), beta)
+            return ravel_pytree(slope)[0], metric
+
+        _, apply, metric = jax.linearize(residual, flat, has_aux=True)
+    elif problem.variational:
+        metric = problem.metric(params, beta)
+        apply = _schur_complement(problem, params, beta, primal, dual)
     else:
+        metric = problem.metric(params, beta)
+
         # I - d update, in the metric: the same sign conventions as the Hessian.
         def update(flat_primal: Array) -> Array:
             joined = problem.settle(problem.join_params(unravel(flat_primal), dual), beta)
@@ -100,18 +109,11 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
     )
 
 
-def _hessian_operator(
+def _schur_complement(
     problem: Any, params: Any, beta: Float[Array, ""], primal: Any, dual: Any
 ) -> Callable[[Array], Array]:
+    """The Hessian in the primal where prices follow it."""
     flat, unravel = ravel_pytree(primal)
-    if dual is None:
-
-        def residual(flat_primal: Array) -> Array:
-            return ravel_pytree(problem.residual(unravel(flat_primal), beta))[0]
-
-        _, hessian = jax.linearize(residual, flat)
-        return hessian
-
     flat_dual, unravel_dual = ravel_pytree(dual)
 
     def kkt(flat_primal: Array, flat_dual: Array) -> tuple[Array, Array]:

@@ -1,11 +1,13 @@
 """What a dissimilarity supplies to clustering."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..._core import checks, trees
@@ -60,11 +62,14 @@ class AbstractCost(eqx.Module):
         """This cost with what it leaves to the data filled in, as constants."""
         return self
 
-    def spread(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, ""]:
+    def spread(self, x: Any, shares: Any) -> Any:
         """Total standard deviation of the data, in the units of a centre; 1 for constant data."""
-        mean = shares @ x
-        variance = jnp.sum(shares[:, None] * (x - mean) ** 2)
-        return jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
+        # NumPy where nothing is traced, so that nothing is compiled.
+        xp = np if checks.is_concrete(x, shares) else jnp
+        x, shares = xp.asarray(x), xp.asarray(shares)
+        deviations = x - shares @ x
+        variance = shares @ xp.sum(deviations * deviations, axis=1)
+        return xp.where(variance > 0, xp.sqrt(variance), 1.0)
 
     # The weighted sums and their minimisers.
 

@@ -1,5 +1,7 @@
 """Cosine dissimilarity of directions."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -53,9 +55,9 @@ class Cosine(AbstractCost):
             ),
         )
 
-    def spread(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, ""]:
+    def spread(self, x: Any, shares: Any) -> Any:
         """That of the unit vectors."""
-        return super().spread(unit(x), shares)
+        return super().spread(jax.jit(unit)(x), shares)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
         """Half the squared distance of unit vectors."""

@@ -103,9 +103,9 @@ class GreatCircle(SmoothedDistance):
         smoothing = jax.lax.stop_gradient(smoothing)
         return eqx.tree_at(lambda c: c.smoothing, self, smoothing, is_leaf=lambda c: c is None)
 
-    def spread(self, x: Float[Array, "n 2"], shares: Float[Array, " n"]) -> Float[Array, ""]:
+    def spread(self, x: Any, shares: Any) -> Any:
         """Total standard deviation of the points in space, as an arc in degrees."""
-        return super().spread(_on_sphere(x), shares) / _RADIAN
+        return super().spread(jax.jit(_on_sphere)(x), shares) / _RADIAN
 
     def pairwise(self, x: Float[Array, "n 2"], y: Float[Array, "k 2"]) -> Float[Array, "n k"]:
         """Smoothed distances, by haversines of differences: exact for near points."""
