@@ -305,7 +305,7 @@ class Clustering(Problem):
         return self.received_weights(params, beta, self._shares())
 
     def received_weights(
-        self, params: Float[Array, "k d"], beta: Scalar, shares: Float[Array, " n"]
+        self, params: Any, beta: Scalar, shares: Float[Array, " n"]
     ) -> Float[Array, "n k"]:
         """What of the share of entity i ends in cluster k, after overrides."""
         kernel, distances = self._parts(params)
@@ -338,7 +338,7 @@ class Clustering(Problem):
             return self.at(coincident)
         if self._in_blocks:
             # The Gibbs policy at beta = 0 is the uniform one.
-            return self._sums(None).update(coincident, 0.0)
+            return self.at(self._sums(None).update(coincident, 0.0))
         kernel, _ = self._parts(coincident)
         policy = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
         if self.capacity is not None:
@@ -618,24 +618,30 @@ class Clustering(Problem):
             raise ValueError(
                 f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
-        if self.capacity is None and self._in_blocks:
-            sums = EntitySums(self.on(InMemory()), self.executor)
-            assignments, costs = sums.harden(self.values(params))
-            return HardClustering(assignments, jnp.sum(self._shares() * costs))
-        costs = self.average_distances(params)
-        if self.capacity is None:
-            assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
-            return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
-        if capacities == "assign":
-            _, prices = self.split_params(params)
+        centres, prices = self.split_params(params)
+        if self.capacity is not None and capacities == "assign":
+            costs = self.average_distances(params)
             assignments = assign(costs, self.weights, self.capacity, prices)
+            paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
+        elif self._in_blocks:
+            assignments, paid = EntitySums(self.on(InMemory()), self.executor).harden(centres)
         else:
-            open_costs = jnp.where(self.capacity.limit == 0, jnp.inf, costs)
-            assignments = jnp.argmin(open_costs, axis=1).astype(jnp.int32)
+            assignments, paid = self.least_costs(centres)
         shares = self._shares()
-        paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
-        told = jnp.zeros((self.k,), shares.dtype).at[assignments].add(shares)
-        return HardClustering(assignments, jnp.sum(shares * paid), self.capacity.excess(told))
+        excess = None
+        if self.capacity is not None:
+            told = jnp.zeros((self.k,), shares.dtype).at[assignments].add(shares)
+            excess = self.capacity.excess(told)
+        return HardClustering(assignments, jnp.sum(shares * paid), excess)
+
+    def least_costs(
+        self, centres: Float[Array, "k d"]
+    ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+        """Of the clusters that are not closed, argmin_j d_avg(i, j) and its value."""
+        costs = self.average_distances(centres)
+        if self.capacity is not None:
+            costs = jnp.where(self.capacity.limit == 0, jnp.inf, costs)
+        return jnp.argmin(costs, axis=1).astype(jnp.int32), jnp.min(costs, axis=1)
 
     def params_scale(self, params: Any) -> Any:
         """Total standard deviation of the data, as the cost sees them; 1 for constant data.
