@@ -45,8 +45,9 @@ from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
 from .problems.capacities import Equal, PathParams, Prices
 from .problems.cluster_sizes import ClusterParams
-from .problems.clustering import Clustering, Evaluation, HardClustering
+from .problems.clustering import Clustering
 from .problems.facility_path import FacilityPath
+from .problems.hard_clusters import Evaluation, HardClustering
 from .problems.hard_paths import HardPaths, LocateThenRoute
 from .problems.path_sensitivities import Sensitivities
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll

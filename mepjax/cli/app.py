@@ -11,6 +11,7 @@ import typer
 import mepjax as mj
 
 from ..datasets import four_square
+from .capacity import read_shares
 from .cluster import Options, long_runs
 from .cluster import cluster as solve
 from .console import Group, guarded, number, refuse_without_file, say
@@ -127,6 +128,14 @@ def cluster(
             show_default=False,
         ),
     ] = None,
+    capacity: Annotated[
+        str | None,
+        typer.Option(
+            help="Bounds on the share of weight told to join each cluster, such as .5,.5,.2; "
+            "after = they are to be met, such as =.5,.3,.2; or equal, for sizes all alike.",
+            show_default=False,
+        ),
+    ] = None,
     columns: Columns = None,
     weights: Weights = None,
     ids: Ids = None,
@@ -179,6 +188,7 @@ def cluster(
     options = Options(
         k=k, autonomy=autonomy, kappa=kappa, temperature=temperature, zeta=zeta, gamma=gamma,
         matrix=None if matrix is None else read_matrix(matrix, k),
+        capacity=None if capacity is None else read_shares("--capacity", capacity, k),
         scale=scale, restarts=restarts, seed=seed, beta_min=beta_min, beta_max=beta_max,
         factor=factor, float64=float64, animate=animate,
     )  # fmt: skip

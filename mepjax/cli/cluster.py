@@ -12,6 +12,7 @@ import mepjax as mj
 from .._core.scaling import Scaling
 from ..select.starts import IGNORED, Run, Watch, best_of_starts, default_starts, percent_more
 from .annealing import AnnealOptions, option_of, require
+from .capacity import Capacity
 from .errors import SOLVE, CommandError
 
 __all__ = ["IGNORED", "Options", "Result", "Run", "cluster", "long_runs"]
@@ -32,6 +33,7 @@ class Options(AnnealOptions):
     zeta: float | None = None
     gamma: float | None = None
     matrix: np.ndarray | None = None
+    capacity: Capacity | None = None
     animate: bool = False
 
     @property
@@ -130,8 +132,9 @@ class Result:
 
     **Fields:** `options` and `scaling`; `problem` and `schedule` as solved; all `runs`, the `best`
     of them and, if there is autonomy, the best `ignored` without it; of the best run the `centres`
-    (K, d) in input units, the `assignments` (N,), the soft `policy` (N, K), and `mixture` (N, K),
-    the share of all weight that goes from each point to each cluster after overrides.
+    (K, d) in input units, the `assignments` (N,), which meet a capacity, the soft `policy` (N, K),
+    and `mixture` (N, K), the share of all weight that goes from each point to each cluster after
+    overrides.
     """
 
     options: Options
@@ -186,7 +189,10 @@ def cluster(
         if weights is not None:
             weights = (weights / np.sum(weights)).astype(dtype)
         model = options.model(dtype)
-        problem = mj.Clustering(z.astype(dtype), options.k, weights=weights, autonomy=model)
+        capacity = None if options.capacity is None else options.capacity.of(dtype)
+        problem = mj.Clustering(
+            z.astype(dtype), options.k, weights=weights, autonomy=model, capacity=capacity
+        )
         return _solve(options, scaling, problem, watch)
 
 
@@ -205,11 +211,11 @@ def _solve(
         raise CommandError(
             f"the solve failed in all {number} runs: [{code.name}] {code.message}", SOLVE
         )
-    centres, beta = best.solution.params, best.solution.beta
+    params, beta = best.solution.params, best.solution.beta
     return Result(
         options, scaling, problem, schedule, starts.runs, best, starts.ignored,
-        centres=scaling.invert(centres),
-        assignments=np.asarray(problem.harden(centres).assignments),
-        policy=np.exp(np.asarray(problem.policy(centres, beta), np.float64)),
-        mixture=np.asarray(problem.association_weights(centres, beta), np.float64),
+        centres=scaling.invert(problem.values(params)),
+        assignments=np.asarray(problem.harden(params, capacities="assign").assignments),
+        policy=np.exp(np.asarray(problem.policy(params, beta), np.float64)),
+        mixture=np.asarray(problem.association_weights(params, beta), np.float64),
     )  # fmt: skip

@@ -1,31 +1,15 @@
 """What nodes travel through, from the options of `mepjax route` and the files they name."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import mepjax as mj
-
+from .capacity import Capacity, read_numbers
 from .errors import CommandError
 from .points import REACH, Points, check_degrees, read_plain, read_table
 from .table import show
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """Shares or visits per unit weight; `equal` to these, or at most these."""
-
-    values: np.ndarray
-    equal: bool = False
-
-    def of(self, dtype: Any) -> Any:
-        """The argument of `FacilityPath`."""
-        values = self.values.astype(dtype)
-        return mj.Equal(values) if self.equal else values
 
 
 @dataclass(frozen=True)
@@ -57,18 +41,6 @@ class Network:
         return any(capacity is not None for capacity in capacities)
 
 
-def _numbers(option: str, text: str, expected: str) -> np.ndarray:
-    """Numbers separated by commas, not NaN."""
-    try:
-        # Python's own digit grouping is no other tool's.
-        values = [math.nan if "_" in cell else float(cell) for cell in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if any(math.isnan(value) for value in values):
-        raise CommandError(f"{option}: got {show(text)}; expected {expected}.")
-    return np.array(values)
-
-
 def read_destinations(texts: Sequence[str], points: Points) -> np.ndarray:
     """Destinations (L, d), each from numbers separated by commas in the order of the columns.
 
@@ -82,7 +54,7 @@ def read_destinations(texts: Sequence[str], points: Points) -> np.ndarray:
         raise CommandError(f"--destination: got none; expected {what}.")
     places = []
     for text in texts:
-        place = _numbers("--destination", text, what)
+        place = read_numbers("--destination", text, what)
         if len(place) != d or not np.all(np.isfinite(place)):
             raise CommandError(f"--destination: got {show(text)}; expected {what}.")
         if points.lonlat is not None:
@@ -149,23 +121,6 @@ def read_links(path: Path, m: int, ends: int) -> tuple[np.ndarray, np.ndarray | 
         )
     allowed = values == 1
     return allowed[:, :m], allowed[:, m:] if table.width > m else None
-
-
-def read_capacity(option: str, text: str, m: int) -> Capacity:
-    """M numbers >= 0 separated by commas, after `=` where they are to be met exactly.
-
-    **Raises:** `CommandError` for anything else.
-    """
-    expected = (
-        f"{m} numbers >= 0 separated by commas, one a facility, after = if they are not bounds "
-        "but to be met"
-    )
-    text = text.strip()
-    equal = text.startswith("=")
-    values = _numbers(option, text.removeprefix("="), expected)
-    if len(values) != m or np.min(values) < 0 or (equal and not np.all(np.isfinite(values))):
-        raise CommandError(f"{option}: got {show(text)}; expected {expected}.")
-    return Capacity(values, equal)
 
 
 def read_link_capacity(file: str, m: int) -> Capacity:

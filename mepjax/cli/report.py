@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import facts, figures, geojson, names, page
 from .cluster import IGNORED, Options, Result
 from .files import new_files, write_table
 from .points import Points
-from .words import describe_autonomy, shares
+from .words import describe_autonomy, excess, shares
 
 FILES = names.CLUSTER
 ALL_FILES = (*FILES, *names.CLUSTER_MAP, *names.CLUSTER_FILM)
@@ -95,10 +97,19 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
                 **options.parameters,
                 **({} if options.matrix is None else {"p": options.matrix.tolist()}),
             },
+            "capacity": None
+            if options.capacity is None
+            else {
+                "kind": "equal" if options.capacity.equal else "bounds",
+                "shares": [facts.number(value) for value in options.capacity.values],
+            },
             **facts.anneal_options(options, result.schedule),
         },
         "scale": facts.scale(scaling, "Temperature, beta, costs and free energy", "Centres"),
         "chosen": chosen,
+        "sizes": None
+        if options.capacity is None
+        else {"told": shares(result)[0].tolist(), "excess": excess(result).tolist()},
         "cost_of_ignoring_autonomy": {
             "percent": result.cost_of_ignoring,
             "hard_cost_ignored": None if ignored is None else facts.number(ignored.cost),
@@ -131,9 +142,20 @@ def summary(
         f"{cost}; found by: {best.name}, restart {best.restart + 1} of {result.options.starts}",
         f"clusters used: {best.n_used} of {result.problem.k}",
     ]
+    if result.options.capacity is not None:
+        lines.append(_sizes(result))
     if result.options.is_aware:
         lines.append(_ignoring(result))
     return [*lines, *facts.ending(best, result.runs, files, folder)]
+
+
+def _sizes(result: Result) -> str:
+    told = ", ".join(f"{100 * share:.4g}%" for share in shares(result)[0])
+    gap = excess(result)
+    worst = float(np.max(np.abs(gap)))
+    # Shares are of whole points.
+    verdict = f"off by {100 * worst:.2g}% at most" if worst > 1e-6 else "as asked for"
+    return f"sizes told: {told}; {verdict}"
 
 
 def _ignoring(result: Result) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 import typer
 
 from ..datasets import supply_network
+from .capacity import read_capacity
 from .console import number, refuse_without_file, say
 from .errors import CommandError
 from .files import check_folder
 from .names import EVERY
 from .network import (
     Network,
-    read_capacity,
     read_destinations,
     read_fixed,
     read_link_capacity,

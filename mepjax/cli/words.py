@@ -40,3 +40,10 @@ def shares(result: Result) -> tuple[np.ndarray, np.ndarray]:
     weights = np.asarray(result.problem.weights, np.float64)
     told = np.bincount(result.assignments, weights, minlength=result.problem.k)
     return told / np.sum(weights), result.mixture.sum(axis=0)
+
+
+def excess(result: Result) -> np.ndarray:
+    """By how much the weight told to join each cluster exceeds its bound, or misses its share."""
+    assert result.options.capacity is not None
+    gap = shares(result)[0] - result.options.capacity.values
+    return gap if result.options.capacity.equal else np.maximum(gap, 0.0)

@@ -32,7 +32,14 @@ from ..select.starts import (
     percent_more,
 )
 from .padding import pad_rows, pad_weights
-from .parameters import autonomy_model, check, check_numbers, check_positive, cost_model
+from .parameters import (
+    autonomy_model,
+    capacity_shares,
+    check,
+    check_numbers,
+    check_positive,
+    cost_model,
+)
 
 _MOST_STAGES = 10_000
 # Hard costs this close, relative to the variance, differ by rounding only.
@@ -80,6 +87,9 @@ class AutonomyAwareClustering(
         standard deviation of each column becomes 1. Default `"unit"` for softmax autonomy, whose
         temperature needs a scale, else `"none"`. Centres are always in input units; a function
         given as `autonomy` sees scaled coordinates.
+    - `capacity`: share of the weight that may be told to join each cluster, shape (K,), > 0: an
+        array of upper bounds with a sum of at least 1, or `mepjax.Equal(array)` of sizes to be
+        met exactly, with the sum 1. The centres are those of the soft policy that meets it.
     - `restarts`: number of starts, of which the best is kept; default 4 where the autonomy moves
         with the centres, else 2.
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
@@ -92,9 +102,12 @@ class AutonomyAwareClustering(
     or `"unit"`, else scaled ones):
 
     - `cluster_centers_`: centres, shape (K, d), in input units and the dtype of the data.
-    - `labels_`: the prescribed cluster of each point, the one of least average cost.
-    - `inertia_`: sum_i w_i min_j sum_k p(k|j) d(x_i, y_k), weights as given (1 without), so that
-        it is the inertia of `sklearn.cluster.KMeans` where there is no autonomy.
+    - `labels_`: the prescribed cluster of each point, the one of least average cost; with a
+        capacity the cheapest prescription of whole points that meets it, rounded as
+        `mepjax.Clustering.harden(..., capacities="assign")` tells, so that a label need not be
+        what `predict` says of the same point.
+    - `inertia_`: sum_i w_i sum_k p(k|labels_i) d(x_i, y_k), weights as given (1 without), so that
+        it is the inertia of `sklearn.cluster.KMeans` where there is no autonomy or capacity.
     - `cost_of_ignoring_autonomy_`: how many per cent more the centres found without autonomy
         cost under it; `None` without autonomy or where that is not defined.
     - `n_used_clusters_`: number of clusters that a point of positive weight is told to join.
@@ -141,6 +154,7 @@ class AutonomyAwareClustering(
         beta_min: float | None = None,
         beta_max: float | None = None,
         factor: float = 1.05,
+        capacity: Any = None,
         random_state: Any = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -155,6 +169,7 @@ class AutonomyAwareClustering(
         self.beta_min = beta_min
         self.beta_max = beta_max
         self.factor = factor
+        self.capacity = capacity
         self.random_state = random_state
 
     @property
@@ -178,6 +193,7 @@ class AutonomyAwareClustering(
         check_numbers(self)
         model, is_softmax = autonomy_model(self)
         cost = cost_model(self.cost)
+        capacity = capacity_shares(self.capacity, int(self.n_clusters))
         x = self._validated(X, reset=True)
         n, d = x.shape
         if n < self.n_clusters:
@@ -192,12 +208,16 @@ class AutonomyAwareClustering(
         self.autonomy_: AbstractAutonomy | None = model
         self._cost, self._scaling = cost, scaling
         with jax.enable_x64(True):
-            problem = self._problem(exact, pad_weights(weights))
+            problem = self._problem(exact, pad_weights(weights), capacity)
             # Later problems share the origin, so that a point costs the same in any company.
             self._origin = np.asarray(problem.origin)
             run, ignored = self._solve(problem)
-            params, beta = np.asarray(run.solution.params), float(run.solution.beta)
-        self.cluster_centers_ = scaling.invert(params).astype(x.dtype)
+            params, beta = run.solution.params, float(run.solution.beta)
+            centres = np.asarray(problem.values(params))
+            assigned = None
+            if capacity is not None:
+                assigned = problem.harden(params, capacities="assign").assignments
+        self.cluster_centers_ = scaling.invert(centres).astype(x.dtype)
         self.beta_ = beta
         self.solution_code_ = run.code
         self.found_by_ = run.name
@@ -208,8 +228,9 @@ class AutonomyAwareClustering(
             None if ignored is None else percent_more(ignored.cost, run.cost)
         )
         costs = self._costs(x)
-        self.labels_ = np.argmin(costs, axis=1).astype(np.int32)
-        self.inertia_ = float(weights @ np.min(costs, axis=1))
+        labels = np.argmin(costs, axis=1) if assigned is None else np.asarray(assigned)[:n]
+        self.labels_ = labels.astype(np.int32)
+        self.inertia_ = float(weights @ costs[np.arange(n), labels])
         self.n_used_clusters_ = len(np.unique(self.labels_[weights > 0]))
         if run.code.is_failing:
             text = f"[{run.code.name}] {run.code.message}"
@@ -237,7 +258,9 @@ class AutonomyAwareClustering(
             raise SolveError(f"[{code.name}] {code.message}")
         return run, starts.ignored
 
-    def _problem(self, x: np.ndarray, weights: np.ndarray | None = None) -> Clustering:
+    def _problem(
+        self, x: np.ndarray, weights: np.ndarray | None = None, capacity: Any = None
+    ) -> Clustering:
         """The problem on these points, in scaled units and padded."""
         return Clustering(
             pad_rows(self._scaling.apply(x.astype(np.float64))),
@@ -245,6 +268,7 @@ class AutonomyAwareClustering(
             weights=weights,
             cost=self._cost,
             autonomy=self.autonomy_,
+            capacity=capacity,
         )
 
     def _evaluate(self, function: Any, x: np.ndarray, *arguments: Any) -> np.ndarray:
@@ -276,7 +300,11 @@ class AutonomyAwareClustering(
         return np.asarray(self.beta_ if beta is None else beta, np.float64)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The cluster each point should be told to join, given how it may override: shape (n,)."""
+        """The cluster each point should be told to join, given how it may override: shape (n,).
+
+        A capacity is one of the data that were fitted: here and in all other methods each point
+        is told the cluster of least average cost.
+        """
         return np.argmin(self._costs(self._check_points(X)), axis=1).astype(np.int32)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -311,7 +339,7 @@ class AutonomyAwareClustering(
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the cost of the best prescriptions for `X`, summed with the weights.
 
-        Higher is better; `-score(X)` of the training data is `inertia_`.
+        Higher is better; `-score(X)` of the training data is `inertia_` without a capacity.
         """
         x = self._check_points(X)
         weights = _checked_weights(sample_weight, len(x))

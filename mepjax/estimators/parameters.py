@@ -11,6 +11,8 @@ import numpy as np
 from .._core.scaling import KINDS
 from ..problems.autonomy import AbstractAutonomy, Dense, Matrix, Softmax, Uniform
 from ..problems.autonomy.function import as_autonomy
+from ..problems.capacities import Equal
+from ..problems.cluster_sizes import ClusterCapacity
 from ..problems.costs import AbstractCost, as_cost
 
 _MODELS = ("none", "uniform", "softmax")
@@ -45,7 +47,7 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def check_numbers(estimator: Any) -> None:
-    """Everything but the autonomy and the cost, which `autonomy_model` and `as_cost` check."""
+    """Everything but autonomy, cost and capacity, which are checked where they are made."""
     check_integer("n_clusters", estimator.n_clusters)
     if estimator.restarts is not None:
         check_integer("restarts", estimator.restarts)
@@ -73,6 +75,27 @@ def as_numpy(tree: Any) -> Any:
 def cost_model(cost: Any) -> AbstractCost:
     """The cost from its name or itself."""
     return as_numpy(as_cost(cost))
+
+
+def capacity_shares(capacity: Any, k: int) -> Any:
+    """Bounds on shares of the weight, an `Equal` of shares, or `None`, as `Clustering` takes it."""
+    if capacity is None:
+        return None
+    equality = isinstance(capacity, Equal)
+    try:
+        limit = np.asarray(capacity.values if isinstance(capacity, Equal) else capacity, np.float64)
+    except (TypeError, ValueError):
+        limit = np.empty(0)
+    expected = f"None or {k} shares of the weight, one a cluster, or mepjax.Equal of them"
+    check("capacity", limit.shape == (k,), capacity, expected)
+    # A new point might be nearest to a closed cluster, whose centre is nowhere in particular.
+    positive = bool(np.all(limit > 0))
+    check("capacity", positive, float(np.min(limit)), "> 0 for every cluster")
+    checked = ClusterCapacity(limit, equality)  # pyright: ignore[reportArgumentType]
+    for condition in checked.checks("AutonomyAwareClustering"):
+        if not bool(condition.ok):
+            raise ValueError(condition.message(float(condition.got)))
+    return Equal(limit) if equality else limit
 
 
 def autonomy_model(estimator: Any) -> tuple[AbstractAutonomy | None, bool]:

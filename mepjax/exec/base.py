@@ -14,14 +14,19 @@ class AbstractExecutor(eqx.Module):
     """Where sums over the data are computed, and in what pieces; a problem never sees which."""
 
     @property
+    @abc.abstractmethod
     def in_blocks(self) -> bool:
         """Whether arrays of N x K are to be avoided wherever that is possible."""
-        return True
 
     @property
     def rows(self) -> int | None:
         """Rows of a block; `None`: as many as stay in a cache."""
         return None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of a mesh along which the rows are divided; none on one device."""
+        return ()
 
     def check(self, n: int) -> None:
         """Raise `ValueError` if `n` entities do not fit this executor."""
@@ -31,7 +36,6 @@ class AbstractExecutor(eqx.Module):
         """The arrays with one row for each entity, and the others, where they will be used."""
         return per_entity, shared
 
-    @abc.abstractmethod
     def sum(
         self,
         function: Callable[..., Any],
@@ -40,46 +44,24 @@ class AbstractExecutor(eqx.Module):
         *data: Any,
         columns: int,
     ) -> Any:
-        """Sum of function(args, shares, *data) over the data, a pytree of arrays.
+        """Sum of function(args, shares, *data) over the data, block by block, a pytree of arrays.
 
         - `function`: linear in the shares, and without tracers of its own: they go into `args`.
         - `data`: arrays with one row for each entity, or scalars.
         - `columns`: numbers that `function` holds for an entity.
         """
 
-    def map(self, function: Callable[..., Any], args: Any, *data: Any, columns: int) -> Any:
-        """function(args, *data), a pytree of arrays with one row for each entity."""
-        return self.local_map(function, args, *data, columns=columns)
-
-    def local_map(
-        self,
-        function: Callable[..., Any],
-        args: Any,
-        *data: Any,
-        columns: int,
-        varying: tuple[str, ...] = (),
-    ) -> Any:
-        """`map` over what one device has."""
-        rows = self.rows or block_rows(columns)
-        part = lambda *data: function(args, *data)  # noqa: E731
-        return block_map(part, *data, rows=rows, varying=varying)
-
-    def local_sum(
-        self,
-        function: Callable[..., Any],
-        args: Any,
-        shares: Float[Array, " n"],
-        *data: Any,
-        columns: int,
-        varying: tuple[str, ...] = (),
-    ) -> Any:
-        """`sum` over what one device has."""
-
         def part(shares: Array, *data: Any) -> Any:
             return function(args, shares, *data)
 
         rows = self.rows or block_rows(columns)
-        return block_sum(part, shares, *data, rows=rows, varying=varying)
+        return block_sum(part, shares, *data, rows=rows, varying=self.axes)
+
+    def map(self, function: Callable[..., Any], args: Any, *data: Any, columns: int) -> Any:
+        """function(args, *data), a pytree of arrays with one row for each entity, in blocks."""
+        rows = self.rows or block_rows(columns)
+        part = lambda *data: function(args, *data)  # noqa: E731
+        return block_map(part, *data, rows=rows, varying=self.axes)
 
 
 def check_block(owner: str, block: Any) -> None:

@@ -1,10 +1,5 @@
 """The executor that holds all data on one device."""
 
-from collections.abc import Callable
-from typing import Any
-
-from jaxtyping import Array, Float
-
 from .base import AbstractExecutor
 
 
@@ -25,14 +20,3 @@ class InMemory(AbstractExecutor):
     def in_blocks(self) -> bool:
         """Arrays with a row for every entity are welcome."""
         return False
-
-    def sum(
-        self,
-        function: Callable[..., Any],
-        args: Any,
-        shares: Float[Array, " n"],
-        *data: Any,
-        columns: int,
-    ) -> Any:
-        """Block by block."""
-        return self.local_sum(function, args, shares, *data, columns=columns)

@@ -19,8 +19,8 @@ class Sharded(AbstractExecutor):
     """Data divided among devices; every device sums its part in blocks, then all add up.
 
     On a CPU, `XLA_FLAGS=--xla_force_host_platform_device_count=2` in the environment makes two
-    devices of one, which uses both cores. On several hosts call `jax.distributed.initialize`
-    first; the mesh then spans all of them.
+    devices of one, which uses both cores. Tested on such devices of one machine only: a mesh over
+    several hosts, after `jax.distributed.initialize`, is what `jax.sharding` promises, untested.
 
     **Arguments:**
 
@@ -61,9 +61,19 @@ class Sharded(AbstractExecutor):
         self.block = block
 
     @property
+    def in_blocks(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def rows(self) -> int | None:
         """`block`."""
         return self.block
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All axes of the mesh."""
+        return self.mesh.axis_names
 
     def check(self, n: int) -> None:
         """Whether the devices divide the number of entities."""
@@ -78,7 +88,7 @@ class Sharded(AbstractExecutor):
         """Rows divided among the devices; everything else on all of them. Tracers stay."""
         if not is_concrete(per_entity, shared):
             return per_entity, shared
-        rows = NamedSharding(self.mesh, Spec(self.mesh.axis_names))
+        rows = NamedSharding(self.mesh, Spec(self.axes))
         everywhere = NamedSharding(self.mesh, Spec())
         return jax.device_put(per_entity, rows), jax.device_put(shared, everywhere)
 
@@ -91,25 +101,27 @@ class Sharded(AbstractExecutor):
         columns: int,
     ) -> Any:
         """Every device over its own rows, then over the devices."""
-        names = self.mesh.axis_names
+        of_device = super().sum
 
         def local(args: Any, shares: Array, *data: Any) -> Any:
-            total = self.local_sum(function, args, shares, *data, columns=columns, varying=names)
-            return jax.lax.psum(total, names)
+            total = of_device(function, args, shares, *data, columns=columns)
+            return jax.lax.psum(total, self.axes)
 
-        specs = [Spec(names) if jnp.ndim(a) else Spec() for a in (shares, *data)]
-        mapped = jax.shard_map(local, mesh=self.mesh, in_specs=(Spec(), *specs), out_specs=Spec())
+        specs = Spec(), *self._specs(shares, *data)
+        mapped = jax.shard_map(local, mesh=self.mesh, in_specs=specs, out_specs=Spec())
         return mapped(args, shares, *data)
 
     def map(self, function: Callable[..., Any], args: Any, *data: Any, columns: int) -> Any:
         """Every device its own rows."""
-        names = self.mesh.axis_names
+        of_device = super().map
 
         def local(args: Any, *data: Any) -> Any:
-            return self.local_map(function, args, *data, columns=columns, varying=names)
+            return of_device(function, args, *data, columns=columns)
 
-        specs = [Spec(names) if jnp.ndim(a) else Spec() for a in data]
-        mapped = jax.shard_map(
-            local, mesh=self.mesh, in_specs=(Spec(), *specs), out_specs=Spec(names)
-        )
+        specs = Spec(), *self._specs(*data)
+        mapped = jax.shard_map(local, mesh=self.mesh, in_specs=specs, out_specs=Spec(self.axes))
         return mapped(args, *data)
+
+    def _specs(self, *data: Any) -> list[Spec]:
+        """Rows divided, scalars everywhere."""
+        return [Spec(self.axes) if jnp.ndim(a) else Spec() for a in data]

@@ -1,10 +1,6 @@
 """The executor whose memory does not grow with the data."""
 
-from collections.abc import Callable
-from typing import Any
-
 import equinox as eqx
-from jaxtyping import Array, Float
 
 from .base import AbstractExecutor, check_block
 
@@ -38,17 +34,11 @@ class Streaming(AbstractExecutor):
         check_block("Streaming", self.block)
 
     @property
+    def in_blocks(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def rows(self) -> int | None:
         """`block`."""
         return self.block
-
-    def sum(
-        self,
-        function: Callable[..., Any],
-        args: Any,
-        shares: Float[Array, " n"],
-        *data: Any,
-        columns: int,
-    ) -> Any:
-        """Block by block."""
-        return self.local_sum(function, args, shares, *data, columns=columns)

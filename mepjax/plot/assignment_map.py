@@ -81,7 +81,7 @@ def assignment_map(
         problem, solution.params, solution.beta if beta is None else beta, places.reshape(-1, 2)
     ).reshape(*places.shape[:2], problem.k)
     colours, _, used, _ = centre_colours(problem, solution.params)
-    centres = np.asarray(solution.params, np.float64)
+    centres = style.centres_of(solution.params)
     if units is not None:
         points, centres = units(points), units(centres)
         horizontal = units(np.stack([horizontal, np.full_like(horizontal, vertical[0])], 1))[:, 0]

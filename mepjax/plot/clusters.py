@@ -63,7 +63,7 @@ def clusters(
     style.check_single("clusters", solution)
     colours, styles, used, told = centre_colours(problem, solution.params)
     points = np.asarray(problem.x, np.float64)
-    centres = np.asarray(solution.params, np.float64)
+    centres = style.centres_of(solution.params)
     if units is not None:
         points, centres = units(points), units(centres)
     plane = Plane(points, np.asarray(problem.weights, np.float64))
@@ -78,10 +78,10 @@ def centre_colours(
     problem: Clustering, params: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Per centre its colour (K, 3), style and whether it is used; per point whom it is told."""
-    told = np.asarray(problem.harden(params).assignments)
+    told = np.asarray(problem.harden(params, capacities="assign").assignments)
     used = np.isin(np.arange(problem.k), told)
     styles = np.zeros(problem.k, int)
-    styles[used] = style.assign_styles(np.asarray(params, np.float64)[used])
+    styles[used] = style.assign_styles(style.centres_of(params)[used])
     return np.where(used[:, None], style.PALETTE[styles], style.UNUSED), styles, used, told
 
 

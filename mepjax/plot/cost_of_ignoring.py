@@ -71,7 +71,7 @@ def cost_of_ignoring(
     for each in (*solutions, *without):
         style.check_single("cost_of_ignoring", each)
     aware, blind = (
-        np.array([float(p.evaluate(s.params).cost) for p, s in zip(problems, found, strict=True)])
+        np.array([_cost(p, s.params) for p, s in zip(problems, found, strict=True)])
         for found in (solutions, without)
     )
     axes = style.new_figure((max(4.0, 2.5 + 1.1 * len(problems)), 4.5)) if ax is None else ax
@@ -101,6 +101,11 @@ def draw_bars(ax: Any, aware: np.ndarray, blind: np.ndarray, names: Sequence[str
     # Room for the legend above the numbers.
     ax.set_ylim(0, 1.3 * max(float(np.max([aware, blind])), np.finfo(float).tiny))
     ax.legend(loc="upper left", ncols=2, frameon=False, fontsize=9)
+
+
+def _cost(problem: Clustering, params: Any) -> float:
+    """Of the best prescriptions, within the capacity if there is one."""
+    return float(problem.harden(params, capacities="assign").cost)
 
 
 def _name(problem: Clustering) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.solution import Solution
+from ..problems.cluster_sizes import ClusterParams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +61,12 @@ def check_single(name: str, solution: Solution) -> None:
         )
 
 
+def centres_of(params: Any) -> np.ndarray:
+    """The centres in the params of a clustering, with or without prices."""
+    centres = params.centres if isinstance(params, ClusterParams) else params
+    return np.asarray(centres, np.float64)
+
+
 def recorded(name: str, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     """The betas (stages,) of an anneal and its centres (stages, K, d).
 
@@ -74,7 +81,7 @@ def recorded(name: str, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     stages = int(solution.n_stages)
     return (
         np.asarray(solution.trace.beta, np.float64)[:stages],
-        np.asarray(solution.trace.params, np.float64)[:stages],
+        centres_of(solution.trace.params)[:stages],
     )
 
 

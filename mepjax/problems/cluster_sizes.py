@@ -14,7 +14,7 @@ from .._core.codes import Code, as_code
 from .._core.types import Scalar
 from ..solvers.duals import Dual, optimality, solve_dual
 from ..solvers.implicit import orthonormal_rows
-from .capacities import as_capacity, no_room
+from .capacities import Equal, as_capacity, no_room
 
 # F, what is told to join each cluster, and sum_i shares_i policy_ij policy_il.
 Totals = tuple[Float[Array, ""], Float[Array, " k"], Float[Array, "k k"]]
@@ -53,6 +53,11 @@ class ClusterCapacity(eqx.Module):
                 fits, total, f"{owner}: `capacity` {wanted}; got {{got}}.", Code.INFEASIBLE
             ),
         )
+
+    @property
+    def given(self) -> Any:
+        """As `Clustering` takes it."""
+        return Equal(self.limit) if self.equality else self.limit
 
     @property
     def active(self) -> Bool[Array, " k"]:

@@ -19,10 +19,10 @@ from ..exec.in_memory import InMemory
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.fixed_point import FixedPoint
-from ..solvers.implicit import LinearSolve, attach
 from .autonomy.base import AbstractAutonomy, NoAutonomy
 from .autonomy.fixed import Uniform
 from .autonomy.function import as_autonomy
+from .cluster_prices import price_slope, settled
 from .cluster_sizes import (
     ClusterCapacity,
     ClusterParams,
@@ -35,39 +35,11 @@ from .costs.mean import MeanCost
 from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
 from .entity_sums import EntitySums
+from .hard_clusters import Evaluation, HardClustering, evaluate
 from .soft_means import SoftMeans
 from .transport import assign
 
 _STATIONARITY = ("exact", "frozen")
-# Up to this many pairs of entity and centre the plain form compiles faster.
-_SMALL = 0
-
-
-class HardClustering(eqx.Module):
-    """Hard decisions: the prescribed cluster of each entity, and the hard cost D.
-
-    **Fields:** `assignments` (N,); `cost`; with a capacity `excess` (K,), the share of the weight
-    told to join each cluster beyond its bound, or less what `Equal` asks for, else `None`.
-    """
-
-    assignments: Int[Array, " n"]
-    cost: Float[Array, ""]
-    excess: Float[Array, " k"] | None = None
-
-
-class Evaluation(eqx.Module):
-    """What given centres cost under a given autonomy.
-
-    **Fields:** `cost`, the hard D at the best assignment; `assignments`; `n_used`, the number of
-    clusters anybody is prescribed to; `distortion` and `entropy` of the Gibbs policy at `beta`
-    (`None` without one).
-    """
-
-    cost: Float[Array, ""]
-    assignments: Int[Array, " n"]
-    n_used: Int[Array, ""]
-    distortion: Float[Array, ""] | None
-    entropy: Float[Array, ""] | None
 
 
 class Clustering(Problem):
@@ -312,7 +284,7 @@ class Clustering(Problem):
         return self.received_weights(params, beta, self._shares())
 
     def received_weights(
-        self, params: Float[Array, "k d"], beta: Scalar, shares: Float[Array, " n"]
+        self, params: Any, beta: Scalar, shares: Float[Array, " n"]
     ) -> Float[Array, "n k"]:
         """What of the share of entity i ends in cluster k, after overrides."""
         kernel, distances = self._parts(params)
@@ -345,7 +317,7 @@ class Clustering(Problem):
             return self.at(coincident)
         if self._in_blocks:
             # The Gibbs policy at beta = 0 is the uniform one.
-            return self._sums(None).update(coincident, 0.0)
+            return self.at(self._sums(None).update(coincident, 0.0))
         kernel, _ = self._parts(coincident)
         policy = jnp.full((self.x.shape[0], self.k), 1 / self.k, self.x.dtype)
         if self.capacity is not None:
@@ -434,16 +406,8 @@ class Clustering(Problem):
         centres, prices = self.split_params(params)
         if self.capacity is None or prices is None:
             return params
-        still, fixed = trees.stop_gradient((self, params))
-        prices = attach(
-            still.capacity.solve(still._totals(fixed.centres, beta), fixed.prices, beta),
-            _PriceEquation(self, centres),
-            jnp.asarray(beta, prices.dtype),
-            jnp.asarray(False),
-            options=LinearSolve(),
-            on_failure="pass",
-        )
-        return ClusterParams(centres, prices)
+        totals = trees.stop_gradient(self)._totals(jax.lax.stop_gradient(centres), beta)
+        return settled(self, totals, params, beta)
 
     def _totals(self, centres: Float[Array, "k d"], beta: Scalar) -> Callable[[Array], Totals]:
         """Sums over the data at these centres, as a function of what is added to the costs."""
@@ -456,12 +420,7 @@ class Clustering(Problem):
         _, prices = self.split_params(params)
         if self.capacity is None or prices is None:
             return as_code(Code.OK)
-        return self.capacity.verdict(prices, self._gap(params, beta), beta)
-
-    def _gap(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
-        """What is told to join each cluster less its capacity: the gradient of F in the prices."""
-        centres, prices = self.split_params(params)
-        return jax.grad(lambda p: self.free_energy(ClusterParams(centres, p), beta))(prices)
+        return self.capacity.verdict(prices, price_slope(self, params, beta), beta)
 
     @property
     def _is_soft_means(self) -> bool:
@@ -481,8 +440,7 @@ class Clustering(Problem):
     @property
     def _in_blocks(self) -> bool:
         """Whether sums over the data go block by block."""
-        large = self._is_soft_means and self.x.shape[0] * self.k > _SMALL
-        return large or self.executor.in_blocks
+        return self._is_soft_means or self.executor.in_blocks
 
     def _sums(self, prices: Float[Array, " k"] | None) -> SoftMeans | EntitySums:
         """What computes sums over the data block by block."""
@@ -565,7 +523,7 @@ class Clustering(Problem):
         equation = jnp.where(live(masses)[:, None], equation, stays)
         if self.capacity is None or prices is None:
             return equation, masses
-        gap = self._gap(params, beta) if gap is None else gap
+        gap = price_slope(self, params, beta) if gap is None else gap
         return ClusterParams(equation, self.capacity.condition(prices, gap, beta)), masses
 
     def metric(self, params: Any, beta: Scalar) -> Any:
@@ -645,24 +603,30 @@ class Clustering(Problem):
             raise ValueError(
                 f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
-        if self.capacity is None and self._in_blocks:
-            sums = EntitySums(self.on(InMemory()), self.executor)
-            assignments, costs = sums.harden(self.values(params))
-            return HardClustering(assignments, jnp.sum(self._shares() * costs))
-        costs = self.average_distances(params)
-        if self.capacity is None:
-            assignments = jnp.argmin(costs, axis=1).astype(jnp.int32)
-            return HardClustering(assignments, jnp.sum(self._shares() * jnp.min(costs, axis=1)))
-        if capacities == "assign":
-            _, prices = self.split_params(params)
+        centres, prices = self.split_params(params)
+        if self.capacity is not None and capacities == "assign":
+            costs = self.average_distances(params)
             assignments = assign(costs, self.weights, self.capacity, prices)
+            paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
+        elif self._in_blocks:
+            assignments, paid = EntitySums(self.on(InMemory()), self.executor).harden(centres)
         else:
-            open_costs = jnp.where(self.capacity.limit == 0, jnp.inf, costs)
-            assignments = jnp.argmin(open_costs, axis=1).astype(jnp.int32)
+            assignments, paid = self.least_costs(centres)
         shares = self._shares()
-        paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
-        told = jnp.zeros((self.k,), shares.dtype).at[assignments].add(shares)
-        return HardClustering(assignments, jnp.sum(shares * paid), self.capacity.excess(told))
+        excess = None
+        if self.capacity is not None:
+            told = jnp.zeros((self.k,), shares.dtype).at[assignments].add(shares)
+            excess = self.capacity.excess(told)
+        return HardClustering(assignments, jnp.sum(shares * paid), excess)
+
+    def least_costs(
+        self, centres: Float[Array, "k d"]
+    ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+        """Of the clusters that are not closed, argmin_j d_avg(i, j) and its value."""
+        costs = self.average_distances(centres)
+        if self.capacity is not None:
+            costs = jnp.where(self.capacity.limit == 0, jnp.inf, costs)
+        return jnp.argmin(costs, axis=1).astype(jnp.int32), jnp.min(costs, axis=1)
 
     def params_scale(self, params: Any) -> Any:
         """Total standard deviation of the data, as the cost sees them; 1 for constant data.
@@ -775,58 +739,4 @@ class Clustering(Problem):
 
         ```
         """
-        problem = self
-        if autonomy is not None:
-            model = arrays.cast_floats(as_autonomy(autonomy), self.x.dtype)
-            problem = eqx.tree_at(lambda p: p.autonomy, self, model)
-            checks.enforce(problem.checks())
-        if isinstance(params, ClusterParams):
-            params = params.centres
-        params = arrays.as_float_array("params", params, self.x.dtype)
-        if params.shape != (self.k, self.x.shape[1]):
-            raise ValueError(
-                f"Clustering: `params` must have shape ({self.k}, {self.x.shape[1]}); "
-                f"got {params.shape}."
-            )
-        hard = problem.harden(params)
-        used = jnp.zeros((self.k,), jnp.int32).at[hard.assignments].set(1)
-        distortion = entropy = None
-        if beta is not None:
-            terms = problem.terms(params, jnp.asarray(beta, self.x.dtype))
-            distortion, entropy = terms.distortion, terms.entropy
-        return Evaluation(hard.cost, hard.assignments, jnp.sum(used), distortion, entropy)
-
-
-def _some(masses: Float[Array, " k"]) -> Float[Array, " k"]:
-    """Masses, with 1 in place of none."""
-    return jnp.where(live(masses), masses, 1.0)
-
-
-class _PriceEquation(eqx.Module):
-    """What prices solve at given centres, as the derivative rule sees a problem."""
-
-    problem: Clustering
-    centres: Float[Array, "k d"]
-
-    # Bounds make the system unsymmetric.
-    variational = False
-
-    def residual(self, prices: Float[Array, " k"], beta: Scalar) -> Float[Array, " k"]:
-        assert self.problem.capacity is not None
-        gap = self.problem._gap(ClusterParams(self.centres, prices), beta)
-        return self.problem.capacity.condition(prices, gap, beta)
-
-    def gauge(self, params: Float[Array, " k"]) -> Float[Array, "1 k"]:
-        assert self.problem.capacity is not None
-        return self.problem.capacity.gauge()
-
-    def split_params(self, params: Float[Array, " k"]) -> tuple[Float[Array, " k"], None]:
-        return params, None
-
-    def join_params(self, primal: Float[Array, " k"], dual: None) -> Float[Array, " k"]:
-        return primal
-
-    def precondition(
-        self, params: Float[Array, " k"], beta: Scalar, vector: Float[Array, " k"]
-    ) -> Float[Array, " k"]:
-        return vector
+        return evaluate(self, params, beta, autonomy)

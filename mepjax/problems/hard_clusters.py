@@ -1,0 +1,61 @@
+"""Hard decisions of a clustering, and what given centres cost."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._core import arrays, checks
+from .autonomy.function import as_autonomy
+from .cluster_sizes import ClusterParams
+
+
+class HardClustering(eqx.Module):
+    """Hard decisions: the prescribed cluster of each entity, and the hard cost D.
+
+    **Fields:** `assignments` (N,); `cost`; with a capacity `excess` (K,), the share of the weight
+    told to join each cluster beyond its bound, or less what `Equal` asks for, else `None`.
+    """
+
+    assignments: Int[Array, " n"]
+    cost: Float[Array, ""]
+    excess: Float[Array, " k"] | None = None
+
+
+class Evaluation(eqx.Module):
+    """What given centres cost under a given autonomy.
+
+    **Fields:** `cost`, the hard D at the best assignment; `assignments`; `n_used`, the number of
+    clusters anybody is prescribed to; `distortion` and `entropy` of the Gibbs policy at `beta`
+    (`None` without one).
+    """
+
+    cost: Float[Array, ""]
+    assignments: Int[Array, " n"]
+    n_used: Int[Array, ""]
+    distortion: Float[Array, ""] | None
+    entropy: Float[Array, ""] | None
+
+
+def evaluate(problem: Any, params: Any, beta: Any, autonomy: Any) -> Evaluation:
+    """`Clustering.evaluate`."""
+    if autonomy is not None:
+        model = arrays.cast_floats(as_autonomy(autonomy), problem.x.dtype)
+        problem = eqx.tree_at(lambda p: p.autonomy, problem, model)
+        checks.enforce(problem.checks())
+    if isinstance(params, ClusterParams):
+        params = params.centres
+    params = arrays.as_float_array("params", params, problem.x.dtype)
+    if params.shape != (problem.k, problem.x.shape[1]):
+        raise ValueError(
+            f"Clustering: `params` must have shape ({problem.k}, {problem.x.shape[1]}); "
+            f"got {params.shape}."
+        )
+    hard = problem.harden(params)
+    used = jnp.zeros((problem.k,), jnp.int32).at[hard.assignments].set(1)
+    distortion = entropy = None
+    if beta is not None:
+        terms = problem.terms(params, jnp.asarray(beta, problem.x.dtype))
+        distortion, entropy = terms.distortion, terms.entropy
+    return Evaluation(hard.cost, hard.assignments, jnp.sum(used), distortion, entropy)
