@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import loops, trees
+from .._core import trees
 from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, predict_critical_beta
@@ -96,24 +96,20 @@ class Run(eqx.Module):
         """
         stop = carry.index + jnp.minimum(stages, rows.beta.shape[0])
 
-        pack, unpack = loops.packing(carry)
-
-        def skip(packed: Any, index: Int[Array, ""], row: Trace) -> tuple[Any, Trace]:
+        def skip(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
             del index
-            return packed, row
+            return carry, row
 
-        def advance(packed: Any, index: Int[Array, ""], row: Trace) -> tuple[Any, Trace]:
+        def advance(carry: Carry, index: Int[Array, ""], row: Trace) -> tuple[Carry, Trace]:
             del row
-            carry, row = self._advance(problem, unpack(packed), index)
-            return pack(carry), row
+            return self._advance(problem, carry, index)
 
-        def body(packed: Any, stage: tuple[Int[Array, ""], Trace]) -> tuple[Any, Trace]:
-            carry, (index, row) = unpack(packed), stage
+        def body(carry: Carry, stage: tuple[Int[Array, ""], Trace]) -> tuple[Carry, Trace]:
+            index, row = stage
             skipped = carry.done | (index != carry.index) | (index >= stop)
-            return jax.lax.cond(skipped, skip, advance, packed, index, row)
+            return jax.lax.cond(skipped, skip, advance, carry, index, row)
 
-        end, rows = jax.lax.scan(body, pack(carry), (jnp.arange(rows.beta.shape[0]), rows))
-        return unpack(end), rows
+        return jax.lax.scan(body, carry, (jnp.arange(rows.beta.shape[0]), rows))
 
     def finish(
         self, sample: Problem, problem: Problem, carry: Carry, trace: Trace, repair: Repair | None
