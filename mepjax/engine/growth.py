@@ -112,7 +112,7 @@ class Groups(eqx.Module):
 
 def supports_growth(problem: Problem) -> bool:
     """Whether slots can start as one group and be moved between groups."""
-    return problem.exchangeable and problem.convex_at_zero and problem.has_slot_spectrum
+    return problem.exchangeable and problem.tied_at_zero and problem.has_slot_spectrum
 
 
 def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
