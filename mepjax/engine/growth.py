@@ -25,10 +25,11 @@ class Growth(eqx.Module):
     sample of the data; the last one is solved on all data, without ties, like any other stage. So
     growth only chooses where that solve starts.
 
-    For problems whose slots are exchangeable and that have `slot_spectrum` (clustering by squared
-    distance, without autonomy, with uniform or with softmax one of gamma = 0); elsewhere `detector`
-    does all. Under softmax autonomy the critical betas are those without overrides, so that splits
-    come early and `transitions` are estimates.
+    For problems whose slots are exchangeable and that have `slot_spectrum`: clustering by squared
+    distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
+    without masks and capacities, whose links are squared distances, free or unused, and whose
+    other legs have convex costs. Elsewhere `detector` does all. Under softmax autonomy the critical
+    betas are those without overrides, so that splits come early and `transitions` are estimates.
 
     **Arguments:**
 

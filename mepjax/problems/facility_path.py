@@ -833,7 +833,32 @@ class FacilityPath(Problem):
         return self._no_spectrum is None
 
     def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum:
-        """Where `has_slot_spectrum`; `mass` is visits per unit of weight."""
+        """Where facilities would separate, and what that and their removal change.
+
+        Facilities at exactly one place are a group, whose `critical_beta` is exact where it equals
+        `beta` and supposes the policy held elsewhere. One that is alone is judged with a facility
+        more at its place. A pair that separates may share what comes by or be chained. Gains are
+        those of ten steps of a pair, removal costs those of the hard routes; `mass` is visits per
+        unit of weight.
+
+        **Arguments:** `params`, as in `init`; `beta`, scalar > 0.
+
+        **Returns:** `SlotSpectrum`.
+
+        **Raises:** `NotImplementedError` unless `has_slot_spectrum`, with the reason.
+
+        **Example:** all at one place, they separate at the first transition.
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.FacilityPath(jnp.array([[0.0], [2.0]]), jnp.array([8.0]), 2)
+        >>> params = problem.take(problem.init(jax.random.key(0)), jnp.zeros(2, int))
+        >>> spectrum = jax.jit(problem.slot_spectrum)(params, 0.01)
+        >>> print(bool(jnp.allclose(spectrum.critical_beta, problem.beta_scale())))
+        True
+
+        ```
+        """
         if self._no_spectrum is not None:
             raise NotImplementedError(f"{_OWNER} has no `slot_spectrum` here: {self._no_spectrum}.")
         return slot_spectrum(self, params, beta)
