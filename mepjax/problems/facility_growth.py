@@ -61,11 +61,15 @@ def slot_spectrum(problem: Any, params: Any, beta: Scalar) -> SlotSpectrum:
             rtol=jnp.asarray(_TRIAL_RTOL, y.dtype),
             max_steps=jnp.asarray(_TRIAL_STEPS),
         )
-        gain = trial.free_energy(pair, beta) - trial.free_energy(result.params, beta)
-        one, other = trial.usage(result.params, beta)[:2]
+        before = trial.free_energy(pair, beta)
+        gain = before - trial.free_energy(result.params, beta)
+        gained = gain > 8 * jnp.finfo(beta.dtype).eps * jnp.abs(before)
+        # Two may hold together where the whole group does not: then they are left to fall apart.
+        places = jnp.where(gained, result.params, pair + apart)
+        one, other = trial.usage(places, beta)[:2]
         share = jnp.where(one + other > 0, one / jnp.where(one + other > 0, one + other, 1.0), 0.5)
-        gain = jnp.maximum(gain, 0.0) / (1 + jnp.sum(tied))
-        return critical, gain, *result.params, share
+        gain = jnp.where(gained, gain, 0.0) / (1 + jnp.sum(tied))
+        return critical, gain, *places, share
 
     critical, gain, first, second, share = jax.lax.map(of_slot, jnp.arange(k))
     return SlotSpectrum(
