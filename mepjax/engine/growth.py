@@ -25,10 +25,11 @@ class Growth(eqx.Module):
     sample of the data; the last one is solved on all data, without ties, like any other stage. So
     growth only chooses where that solve starts.
 
-    For problems whose slots are exchangeable and that have `slot_spectrum` (clustering by squared
-    distance, without autonomy, with uniform or with softmax one of gamma = 0); elsewhere `detector`
-    does all. Under softmax autonomy the critical betas are those without overrides, so that splits
-    come early and `transitions` are estimates.
+    For problems whose slots are exchangeable and that have `slot_spectrum`: clustering by squared
+    distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
+    without masks and capacities, whose links are squared distances, free or unused, and whose
+    other legs have convex costs. Elsewhere `detector` does all. Under softmax autonomy the critical
+    betas are those without overrides, so that splits come early and `transitions` are estimates.
 
     **Arguments:**
 
@@ -112,7 +113,7 @@ class Groups(eqx.Module):
 
 def supports_growth(problem: Problem) -> bool:
     """Whether slots can start as one group and be moved between groups."""
-    return problem.exchangeable and problem.convex_at_zero and problem.has_slot_spectrum
+    return problem.exchangeable and problem.tied_at_zero and problem.has_slot_spectrum
 
 
 def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:

@@ -42,6 +42,7 @@ class Problem(eqx.Module):
     - `smooth`: F has second derivatives at its solutions; where it has none, `anneal` perturbs
         every stage at random, its code is NOT_DEFINED and solutions are constants for derivatives.
     - `convex_at_zero`: `init` is the unique minimiser as beta -> 0.
+    - `tied_at_zero`: all slots are at one place as beta -> 0; default `convex_at_zero`.
     - `exchangeable`: relabelling slots changes nothing.
     - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
     - `references`: what `mepjax.citation` prints.
@@ -61,6 +62,11 @@ class Problem(eqx.Module):
     def convex_at_zero(self) -> bool:
         """Whether `init` is the unique minimiser of F as beta -> 0."""
         return True
+
+    @property
+    def tied_at_zero(self) -> bool:
+        """Whether all slots are at one place as beta -> 0, where growth starts."""
+        return self.convex_at_zero
 
     @property
     def exchangeable(self) -> bool:

@@ -19,7 +19,8 @@ class Repair(eqx.Module):
     """Take away the slot that is missed least, split the one that gains most, keep what is better.
 
     After each move a few steps are solved at the last beta, and the move is undone unless the free
-    energy has fallen. For problems that have `slot_spectrum`; elsewhere nothing is done.
+    energy has fallen. For problems that have `slot_spectrum`, see `Growth`; elsewhere nothing is
+    done.
 
     **Arguments:**
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks, gibbs, trees
+from .._core import arrays, checks, gibbs, sampling, trees
 from .._core.codes import Code, as_code
 from .._core.types import Scalar
 from ..engine.problem import Problem, Terms
@@ -703,10 +703,7 @@ class Clustering(Problem):
             return self
         if self.executor.in_blocks:
             return self.on(InMemory()).subsample(key, n)
-        weights = jnp.cumsum(self.weights)
-        draws = jnp.arange(n) + jax.random.uniform(key, (n,), weights.dtype)
-        places = jnp.searchsorted(weights, draws / n * weights[-1], side="right")
-        places = jnp.minimum(places, count - 1)
+        places = sampling.systematic(key, self.weights, n)
         return eqx.tree_at(
             lambda p: (p.x, p.weights, p.autonomy),
             self,

@@ -12,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import arrays, checks, paths, trees
+from .._core import arrays, checks, paths, sampling, trees
 from .._core.codes import Code, as_code
 from .._core.linear import solve_symmetric
 from .._core.paths import StageCosts
@@ -20,6 +20,7 @@ from .._core.types import Scalar
 from ..engine.anneal import anneal
 from ..engine.problem import Problem, Terms
 from ..engine.schedules import AbstractSchedule
+from ..engine.slot_spectrum import SlotSpectrum
 from ..solvers.adjoints import NoGrad
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
@@ -36,6 +37,7 @@ from .capacities import (
     use,
     worth,
 )  # fmt: skip
+from .facility_growth import slot_spectrum
 from .hard_paths import HardPaths, LocateThenRoute, assign
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .legs import checks_of as checks_of_legs
@@ -304,6 +306,12 @@ class FacilityPath(Problem):
     def convex_at_zero(self) -> bool:
         """For squared distance; of other costs nothing is known."""
         return self._squared
+
+    @property
+    def tied_at_zero(self) -> bool:
+        """Where every leg's cost is known to be convex."""
+        costs = [cost_of(legs) for legs in self._legs]
+        return all(cost is None or cost.convex for cost in costs)
 
     @property
     def exchangeable(self) -> bool:
@@ -804,6 +812,74 @@ class FacilityPath(Problem):
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
         return FixedPoint() if self._squared else Armijo()
+
+    # Growth hooks.
+
+    @property
+    def _no_spectrum(self) -> str | None:
+        """Why facilities have no slot spectrum."""
+        if self.capacities.given:
+            return "capacities tell facilities apart"
+        if not self.exchangeable:
+            return "masks tell facilities apart"
+        _, link, _ = self._legs
+        if self.n_stages > 1 and not (isinstance(link, FreeLegs) or is_squared(link)):
+            return "links that are neither squared distances nor free have a kink at one place"
+        return None
+
+    @property
+    def has_slot_spectrum(self) -> bool:
+        """Where no capacity or mask is given and links are squared distances, free or unused."""
+        return self._no_spectrum is None
+
+    def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum:
+        """Where facilities would separate, and what that and their removal change.
+
+        Facilities at exactly one place are a group, whose `critical_beta` is exact where it equals
+        `beta` and supposes the policy held elsewhere. One that is alone is judged with a facility
+        more at its place. A pair that separates may share what comes by or be chained. Gains are
+        those of ten steps of a pair, removal costs those of the hard routes; `mass` is visits per
+        unit of weight.
+
+        **Arguments:** `params`, as in `init`; `beta`, scalar > 0.
+
+        **Returns:** `SlotSpectrum`.
+
+        **Raises:** `NotImplementedError` unless `has_slot_spectrum`, with the reason.
+
+        **Example:** all at one place, they separate at the first transition.
+
+        ```python
+        >>> import jax, jax.numpy as jnp, mepjax as mj
+        >>> problem = mj.FacilityPath(jnp.array([[0.0], [2.0]]), jnp.array([8.0]), 2)
+        >>> params = problem.take(problem.init(jax.random.key(0)), jnp.zeros(2, int))
+        >>> spectrum = jax.jit(lambda params: problem.slot_spectrum(params, 0.01))(params)
+        >>> print(bool(jnp.allclose(spectrum.critical_beta, problem.beta_scale())))
+        True
+
+        ```
+        """
+        if self._no_spectrum is not None:
+            raise NotImplementedError(f"{_OWNER} has no `slot_spectrum` here: {self._no_spectrum}.")
+        return slot_spectrum(self, params, beta)
+
+    def subsample(self, key: Any, n: int) -> "FacilityPath":
+        """`n` nodes of equal weight, drawn in proportion to theirs; itself if it has no more."""
+        count = self.nodes.shape[0]
+        if count <= n:
+            return self
+        rows = sampling.systematic(key, self.weights, n)
+
+        def of_nodes(p: "FacilityPath") -> Any:
+            return p.nodes, p.max_hops, p.node_spread, p.links.entry, p.links.direct
+
+        drawn = jax.tree.map(lambda leaf: leaf[rows], of_nodes(self))
+        return eqx.tree_at(
+            lambda p: (*of_nodes(p), p.weights),
+            self,
+            (*drawn, jnp.ones((n,), self.weights.dtype)),
+            is_leaf=lambda leaf: leaf is None,
+        )
 
     # Beyond the contract.
 
