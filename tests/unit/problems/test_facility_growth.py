@@ -183,6 +183,7 @@ def test_eager_equals_jit_and_vmap_equals_loop():
     assert np.all(np.asarray(codes) == int(Code.OK))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_solution():
     x = jnp.asarray(towns(each=3))
     schedule = mj.Geometric(0.01, 0.6, 1.3)
