@@ -1,5 +1,6 @@
 """An anneal in pieces: begin, advance by some stages, finish. `anneal` is begin and finish."""
 
+import math
 import operator
 from typing import Any
 
@@ -69,7 +70,11 @@ class Options(eqx.Module):
         """The schedule in the dtype of params, the default one where none was given."""
         schedule = self.schedule
         if schedule is None and self.growth is not None:
-            schedule = CriticalJump(overshoot=_GROWTH_FACTOR, min_factor=_GROWTH_FACTOR)
+            # Critical betas of groups do not depend on how near they are.
+            factor, easing = _GROWTH_FACTOR, math.inf
+            schedule = CriticalJump(overshoot=factor, min_factor=factor, easing=easing)
+        if schedule is None and isinstance(self.detector, Detector):
+            schedule = CriticalJump()
         if schedule is None:
             # The default spans a fixed ratio, so its stage count is known before b is.
             stages = Geometric(0.5, 1e4, 1.02).max_stages

@@ -47,6 +47,8 @@ class Carry(eqx.Module):
     transitions: Transitions
     # The stage before crossed a transition and did not converge.
     unsettled: Bool[Array, ""]
+    # The stage before crossed a transition.
+    crossed: Bool[Array, ""]
     groups: Groups | None
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
@@ -159,6 +161,7 @@ class Run(eqx.Module):
             beta=jnp.asarray(jnp.nan, dtype),
             transitions=Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
             unsettled=jnp.asarray(False),
+            crossed=jnp.asarray(False),
             groups=groups,
             code=as_code(Code.OK),
             n_stages=jnp.zeros((), jnp.int32),
@@ -179,9 +182,12 @@ class Run(eqx.Module):
         def predict(limit: float) -> Float[Array, ""]:
             if carry.groups is not None:
                 return carry.groups.next_split
-            return predict_critical_beta(
-                problem, carry.params, carry.stage.beta, carry.direction, limit
-            )
+            # Stages of the continuation stay at the first beta: nothing to search.
+            beta = jnp.where(index > self.relaxation, carry.stage.beta, jnp.nan)
+            found = predict_critical_beta(problem, carry.params, beta, carry.direction, limit)
+            # Past a transition others may be near, as where curvature is unknown.
+            unforeseen = carry.crossed | jnp.isnan(carry.curvature)
+            return jnp.where(unforeseen, beta, found)
 
         following = self.schedule.next(carry.stage, predict)
         stage = trees.where(index <= self.relaxation, carry.stage, following)
@@ -284,6 +290,7 @@ class Run(eqx.Module):
             beta=stage.beta,
             transitions=carry.transitions.add(end.crossed, end.critical),
             unsettled=jnp.any(end.crossed) & is_failing(code),
+            crossed=jnp.any(end.crossed) & ~relaxing,
             groups=end.groups,
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
