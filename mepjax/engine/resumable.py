@@ -201,7 +201,7 @@ def begin(
         detector = detector.detector
     if repair is not None and not problem.has_slot_spectrum:
         repair = None
-    asks = growth is None and schedule is not None and schedule.needs_detector
+    asks = growth is None and schedule is not None and schedule.horizon is not None
     if asks and isinstance(detector, NoDetector):
         raise ValueError(
             f"`schedule` {type(schedule).__name__} asks the detector for the next transition; "

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import trees
 from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
-from .detector import Detector, NoDetector, predict_critical_beta
+from .detector import Detector, NoDetector
+from .foresight import Probe, next_stage, probed
 from .growth import Groups, Growth, one_group, solve_with_splits
 from .kicks import solve_with_kicks
 from .monitor import Monitor, report_progress
@@ -128,7 +129,10 @@ class Run(eqx.Module):
         at_sample = eqx.tree_at(lambda c: c.params, carry, params)
         number = jnp.asarray(self.schedule.max_stages, jnp.int32)
         relaxing = jnp.asarray(False)
-        end = self._by_kicks(problem, at_sample, stage, number, relaxing)
+        probe = None
+        if isinstance(self.detector, Detector):
+            probe = probed(problem, params, carry.beta, carry.direction)
+        end = self._by_kicks(problem, at_sample, stage, probe, number, relaxing)
         end = eqx.tree_at(lambda e: e.steps, end, end.steps + steps)
         # Not counted: the sample's transitions have been.
         new, row = self._record(problem, carry, stage, end, relaxing)
@@ -177,28 +181,34 @@ class Run(eqx.Module):
     def _advance(
         self, problem: Problem, carry: Carry, index: Int[Array, ""]
     ) -> tuple[Carry, Trace]:
-        relaxing = index < self.relaxation
-
-        def predict(limit: float) -> Float[Array, ""]:
-            if carry.groups is not None:
-                return carry.groups.next_split
-            # Stages of the continuation stay at the first beta: nothing to search.
-            beta = jnp.where(index > self.relaxation, carry.stage.beta, jnp.nan)
-            found = predict_critical_beta(problem, carry.params, beta, carry.direction, limit)
-            # Past a transition others may be near, as where curvature is unknown.
-            unforeseen = carry.crossed | jnp.isnan(carry.curvature)
-            return jnp.where(unforeseen, beta, found)
-
-        following = self.schedule.next(carry.stage, predict)
-        stage = trees.where(index <= self.relaxation, carry.stage, following)
+        relaxing, waiting = index < self.relaxation, index <= self.relaxation
         now = problem
         if self.relaxation:
             s = jnp.minimum((index + 1) / (self.relaxation + 1), 1.0)
             now = problem.relaxed(s.astype(trees.dtype_of(carry.params)))
-        if carry.groups is None:
-            end = self._by_kicks(now, carry, stage, index, relaxing)
-        else:
+
+        def following(predicted: Float[Array, ""]) -> Stage:
+            return trees.where(waiting, carry.stage, self.schedule.next(carry.stage, predicted))
+
+        if carry.groups is not None:
+            stage = following(carry.groups.next_split)
             end = self._by_splits(now, carry, stage)
+        elif isinstance(self.detector, NoDetector):
+            stage = following(jnp.full_like(carry.stage.beta, jnp.inf))
+            end = self._by_kicks(now, carry, stage, None, index, relaxing)
+        else:
+            stage, probe = next_stage(
+                now,
+                carry.params,
+                carry.stage.beta,
+                carry.direction,
+                following,
+                horizon=self.schedule.horizon,
+                sought=~waiting,
+                # Past a transition others may be near, as where the curvature is unknown.
+                unforeseen=carry.crossed | jnp.isnan(carry.curvature),
+            )
+            end = self._by_kicks(now, carry, stage, probe, index, relaxing)
         new, row = self._record(problem, carry, stage, end, relaxing)
         if self.monitor is not None:
             beta_end = self.schedule.final_beta()
@@ -219,12 +229,13 @@ class Run(eqx.Module):
         problem: Problem,
         carry: Carry,
         stage: Stage,
+        probe: Probe | None,
         index: Int[Array, ""],
         relaxing: Bool[Array, ""],
     ) -> _StageEnd:
         key = jax.random.fold_in(self.key, index)
         result, crossed = solve_with_kicks(
-            problem, carry, stage, key, self.start, self.solver, self.detector, relaxing
+            problem, carry, stage, probe, key, self.start, self.solver, self.detector, relaxing
         )
         return _StageEnd(
             params=result.params,

@@ -5,7 +5,6 @@ beta is absolute, an inverse temperature in units of one over the cost.
 
 import abc
 import math
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,8 +19,6 @@ from .._core.types import Tracer
 _DEFAULT_MAX_STAGES = 512
 # A stage shorter than this fraction of a regular one is merged into its neighbour.
 _STAGE_SLACK = 1e-3
-
-Predictor = Callable[[float], Float[Array, ""]]
 
 
 class Stage(eqx.Module):
@@ -41,17 +38,20 @@ class AbstractSchedule(eqx.Module):
     max_stages: eqx.AbstractVar[int]
 
     @property
-    def needs_detector(self) -> bool:
-        """Whether `next` calls its predictor."""
-        return False
+    def horizon(self) -> float | None:
+        """Static factor of beta within which `next` must know transitions; `None`: it need not."""
+        return None
 
     @abc.abstractmethod
     def init(self, scale: Float[Array, ""]) -> Stage:
         """The first stage; `scale` is the problem's `beta_scale`."""
 
     @abc.abstractmethod
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
-        """The stage after `stage`. `predict(limit)` is the next critical beta within a factor."""
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
+        """The stage after `stage`; `predicted` is the next critical beta, inf where none is near.
+
+        It is the beta of `stage` itself where the next transition cannot be told.
+        """
 
     def final_beta(self) -> Float[Array, ""] | None:
         """The last beta as a differentiable function of the fields; `None` if derived from data."""
@@ -157,7 +157,7 @@ class Geometric(AbstractSchedule):
         """The stage at beta_min."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """beta times factor, or beta_max."""
         return self._stage(stage.state + 1)
 
@@ -222,7 +222,7 @@ class Linear(AbstractSchedule):
         """The stage at beta_min."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """beta plus step, or beta_max."""
         return self._stage(stage.state + 1)
 
@@ -292,7 +292,7 @@ class Explicit(AbstractSchedule):
         """The first beta."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """The next beta of the list."""
         return self._stage(stage.state + 1)
 
@@ -367,9 +367,9 @@ class CriticalJump(AbstractSchedule):
         checks.enforce(self.checks())
 
     @property
-    def needs_detector(self) -> bool:
-        """Always."""
-        return True
+    def horizon(self) -> float:
+        """`max_factor`."""
+        return self.max_factor
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Positive increasing beta, factors above one."""
@@ -393,10 +393,9 @@ class CriticalJump(AbstractSchedule):
         beta = jnp.minimum(start, end)
         return Stage(beta, beta >= end, (end, self._eased(jnp.ones_like(beta))))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """Just before or just past the predicted transition, as far as steps go, or beta_max."""
         end, reach = stage.state
-        predicted = predict(self.max_factor)
         before, past = predicted / self.overshoot, predicted * self.overshoot
         near = before < self.min_factor * stage.beta
         # A step at once has no stage before a transition.
