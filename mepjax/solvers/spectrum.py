@@ -43,7 +43,7 @@ class Pencil(eqx.Module):
     """The generalised eigenproblem A v = mu B v on flat primal vectors.
 
     `apply` is A, `metric` is B, `solve_metric` its inverse, `diagonal` the diagonal of B where B
-    is diagonal. `gauge` is an orthonormal basis of directions to leave out.
+    is diagonal. `gauge` is a basis, orthonormal in B, of directions to leave out.
     """
 
     apply: Callable[[Array], Array]
@@ -56,8 +56,8 @@ class Pencil(eqx.Module):
     symmetric: bool = eqx.field(static=True)
 
     def project(self, v: Float[Array, " size"]) -> Float[Array, " size"]:
-        """Remove the gauge from a vector."""
-        return v if self.gauge is None else v - self.gauge.T @ (self.gauge @ v)
+        """Remove the gauge from a vector: what is left is orthogonal to it in B."""
+        return v if self.gauge is None else v - self.gauge.T @ (self.gauge @ self.metric(v))
 
 
 def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
@@ -102,7 +102,7 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
         metric=metric_mv,
         solve_metric=solve_metric,
         diagonal=diagonal,
-        gauge=_primal_gauge(problem, params),
+        gauge=_primal_gauge(problem, params, metric_mv),
         size=flat.size,
         dtype=flat.dtype,
         symmetric=problem.variational,
@@ -135,12 +135,19 @@ def _schur_complement(
     return schur
 
 
-def _primal_gauge(problem: Any, params: Any) -> Float[Array, "directions size"] | None:
+def _primal_gauge(
+    problem: Any, params: Any, metric: Callable[[Array], Array]
+) -> Float[Array, "directions size"] | None:
     gauge = problem.gauge(params)
     if gauge is None:
         return None
     rows = jax.vmap(lambda g: ravel_pytree(problem.split_params(g)[0])[0])(gauge)
-    return orthonormal_rows(rows)
+    rows = orthonormal_rows(rows)
+    gram = rows @ jax.vmap(metric)(rows).T
+    # Directions that move prices only leave nothing here.
+    empty = jnp.diag(jnp.where(jnp.diag(gram) > 0, 0.0, 1.0).astype(gram.dtype))
+    lower = jnp.linalg.cholesky(gram + empty)
+    return jax.scipy.linalg.solve_triangular(lower, rows, lower=True)
 
 
 class Lowest(eqx.Module):
@@ -207,13 +214,13 @@ def _unit(pencil: Pencil, v: Array) -> Array:
 
 def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
     half_solve = _half_solve(pencil)
-    if pencil.gauge is not None:
-        projector = jnp.eye(pencil.size, dtype=pencil.dtype) - pencil.gauge.T @ pencil.gauge
-        matrix = projector @ matrix @ projector
     scaled = half_solve(half_solve(matrix, False).T, False)
     if pencil.gauge is not None:
-        # Gauge directions get eigenvalue 1, the value of a variable that nothing else moves.
-        scaled = scaled + pencil.gauge.T @ pencil.gauge
+        # In these coordinates, too, the gauge is orthonormal. Its directions get eigenvalue 1, the
+        # value of a variable that nothing else moves.
+        gauge = half_solve(jax.vmap(pencil.metric)(pencil.gauge).T, False).T
+        projector = jnp.eye(pencil.size, dtype=pencil.dtype) - gauge.T @ gauge
+        scaled = projector @ scaled @ projector + gauge.T @ gauge
     values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T), symmetrize_input=False)
     # `start` projected on the lowest eigenspace: unlike eigenvectors, continuous in the problem,
     # so that nearby problems are kicked onto the same branch.
