@@ -29,7 +29,8 @@ class Growth(eqx.Module):
     distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
     without masks and capacities, whose links are squared distances, free or unused, and whose
     other legs have convex costs. Elsewhere `detector` does all. Under softmax autonomy the critical
-    betas are those without overrides, so that splits come early and `transitions` are estimates.
+    betas are those without overrides, so that splits come early and `transitions` are estimates. On
+    paths all but the first are estimates too, and may lie below it.
 
     **Arguments:**
 
