@@ -39,9 +39,10 @@ def anneal(
     **Arguments:**
 
     - `problem`: a `Problem`, such as `Clustering`.
-    - `schedule`: a schedule; default `Geometric(0.5 b, 1e4 b, 1.02)` with b the problem's first
-        transition (a constant for derivatives), `CriticalJump` with factors of at least
-        1.1 with `Growth`.
+    - `schedule`: a schedule; default `CriticalJump()`, from 0.5 b to 1e4 b with b the problem's
+        first transition (a constant for derivatives), with factors of at least 1.1 with `Growth`.
+        Where nothing foretells transitions, with `NoDetector` or where F has no second
+        derivatives (`problem.smooth` is false), it is `Geometric(0.5 b, 1e4 b, 1.02)`.
     - `key`: a JAX random key, for the directions of the kicks and for samples.
     - `solver`: inner solver; default the problem's own.
     - `detector`: what is done about transitions: `Detector()` (default), `NoDetector()`, or

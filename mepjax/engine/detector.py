@@ -199,25 +199,6 @@ def find_critical_beta(
     )
 
 
-def predict_critical_beta(
-    problem: Any,
-    params: Any,
-    beta: Float[Array, ""],
-    direction: Float[Array, " size"],
-    limit: float,
-) -> Float[Array, ""]:
-    """Like `find_critical_beta`, along one fixed direction and to 0.1 %: no eigenvalue problem.
-
-    The curvature along any direction is at least the lowest, so this is an upper bound, exact
-    to second order in how far the eigenvector turns.
-    """
-    problem, params, beta = trees.stop_gradient((problem, params, beta))
-    return _search(
-        Bracket.around(beta, limit=limit, rtol=1e-3),
-        lambda trial: spectrum.along(problem, params, trial, direction)[1],
-    )
-
-
 def _search(bracket: Bracket, function: Callable[[Array], Array]) -> Float[Array, ""]:
     bracket = jax.lax.while_loop(
         lambda bracket: bracket.searching,

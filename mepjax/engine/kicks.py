@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
 from .._core.codes import Code, as_code
-from ..solvers import spectrum
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import (
@@ -21,6 +20,7 @@ from .detector import (
     lowest_curvature,
     near_critical_threshold,
 )
+from .foresight import Probe
 from .problem import Problem
 from .schedules import Stage
 
@@ -101,6 +101,7 @@ def solve_with_kicks(
     problem: Problem,
     carry: Any,
     stage: Stage,
+    probe: Probe | None,
     key: Any,
     start: Float[Array, " primal"],
     solver: AbstractSolver,
@@ -109,6 +110,7 @@ def solve_with_kicks(
 ) -> tuple[Attempt, Bool[Array, ""]]:
     """Solve one stage; while it ends at a saddle, kick along the unstable direction and repeat.
 
+    `probe` is that of `carry` at the stage's beta, `None` without a detector.
     Also returns whether a transition was crossed: the solution of the stage before has negative
     curvature at this beta, or the first solve ended at a saddle. Its critical beta is then sought
     at the params that became unstable.
@@ -141,9 +143,10 @@ def solve_with_kicks(
 
     watcher = detector
     threshold = near_critical_threshold(dtype)
-    # One second derivative tells whether the last solution is unstable at the new beta, before a
+    # The probe tells whether the last solution is unstable at the new beta, before a
     # solve that rounding could carry off the saddle unnoticed.
-    slope, along = spectrum.along(problem, carry.params, beta, carry.direction)
+    assert probe is not None
+    slope, along = probe.slope, probe.curvature
     # Where F slopes that way the solution merely drifts, and needs no kick; at a transition the
     # slope is zero, since coincident slots can separate either way.
     scale = problem.params_scale(carry.params)

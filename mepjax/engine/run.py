@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import trees
 from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
-from .detector import Detector, NoDetector, predict_critical_beta
+from .detector import Detector, NoDetector
+from .foresight import Probe, next_stage, probed
 from .growth import Groups, Growth, one_group, solve_with_splits
 from .kicks import solve_with_kicks
 from .monitor import Monitor, report_progress
@@ -47,6 +48,8 @@ class Carry(eqx.Module):
     transitions: Transitions
     # The stage before crossed a transition and did not converge.
     unsettled: Bool[Array, ""]
+    # The stage before crossed a transition.
+    crossed: Bool[Array, ""]
     groups: Groups | None
     code: Int[Array, ""]
     n_stages: Int[Array, ""]
@@ -126,7 +129,10 @@ class Run(eqx.Module):
         at_sample = eqx.tree_at(lambda c: c.params, carry, params)
         number = jnp.asarray(self.schedule.max_stages, jnp.int32)
         relaxing = jnp.asarray(False)
-        end = self._by_kicks(problem, at_sample, stage, number, relaxing)
+        probe = None
+        if isinstance(self.detector, Detector):
+            probe = probed(problem, params, carry.beta, carry.direction)
+        end = self._by_kicks(problem, at_sample, stage, probe, number, relaxing)
         end = eqx.tree_at(lambda e: e.steps, end, end.steps + steps)
         # Not counted: the sample's transitions have been.
         new, row = self._record(problem, carry, stage, end, relaxing)
@@ -159,6 +165,7 @@ class Run(eqx.Module):
             beta=jnp.asarray(jnp.nan, dtype),
             transitions=Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
             unsettled=jnp.asarray(False),
+            crossed=jnp.asarray(False),
             groups=groups,
             code=as_code(Code.OK),
             n_stages=jnp.zeros((), jnp.int32),
@@ -174,25 +181,34 @@ class Run(eqx.Module):
     def _advance(
         self, problem: Problem, carry: Carry, index: Int[Array, ""]
     ) -> tuple[Carry, Trace]:
-        relaxing = index < self.relaxation
-
-        def predict(limit: float) -> Float[Array, ""]:
-            if carry.groups is not None:
-                return carry.groups.next_split
-            return predict_critical_beta(
-                problem, carry.params, carry.stage.beta, carry.direction, limit
-            )
-
-        following = self.schedule.next(carry.stage, predict)
-        stage = trees.where(index <= self.relaxation, carry.stage, following)
+        relaxing, waiting = index < self.relaxation, index <= self.relaxation
         now = problem
         if self.relaxation:
             s = jnp.minimum((index + 1) / (self.relaxation + 1), 1.0)
             now = problem.relaxed(s.astype(trees.dtype_of(carry.params)))
-        if carry.groups is None:
-            end = self._by_kicks(now, carry, stage, index, relaxing)
-        else:
+
+        def following(predicted: Float[Array, ""]) -> Stage:
+            return trees.where(waiting, carry.stage, self.schedule.next(carry.stage, predicted))
+
+        if carry.groups is not None:
+            stage = following(carry.groups.next_split)
             end = self._by_splits(now, carry, stage)
+        elif isinstance(self.detector, NoDetector):
+            stage = following(jnp.full_like(carry.stage.beta, jnp.inf))
+            end = self._by_kicks(now, carry, stage, None, index, relaxing)
+        else:
+            stage, probe = next_stage(
+                now,
+                carry.params,
+                carry.stage.beta,
+                carry.direction,
+                following,
+                horizon=self.schedule.horizon,
+                sought=~waiting,
+                # Past a transition others may be near, as where the curvature is unknown.
+                unforeseen=carry.crossed | jnp.isnan(carry.curvature),
+            )
+            end = self._by_kicks(now, carry, stage, probe, index, relaxing)
         new, row = self._record(problem, carry, stage, end, relaxing)
         if self.monitor is not None:
             beta_end = self.schedule.final_beta()
@@ -213,12 +229,13 @@ class Run(eqx.Module):
         problem: Problem,
         carry: Carry,
         stage: Stage,
+        probe: Probe | None,
         index: Int[Array, ""],
         relaxing: Bool[Array, ""],
     ) -> _StageEnd:
         key = jax.random.fold_in(self.key, index)
         result, crossed = solve_with_kicks(
-            problem, carry, stage, key, self.start, self.solver, self.detector, relaxing
+            problem, carry, stage, probe, key, self.start, self.solver, self.detector, relaxing
         )
         return _StageEnd(
             params=result.params,
@@ -285,6 +302,7 @@ class Run(eqx.Module):
             beta=stage.beta,
             transitions=carry.transitions.add(end.crossed, end.critical),
             unsettled=jnp.any(end.crossed) & is_failing(code),
+            crossed=jnp.any(end.crossed) & ~relaxing,
             groups=end.groups,
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),

@@ -5,7 +5,6 @@ beta is absolute, an inverse temperature in units of one over the cost.
 
 import abc
 import math
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,8 +19,6 @@ from .._core.types import Tracer
 _DEFAULT_MAX_STAGES = 512
 # A stage shorter than this fraction of a regular one is merged into its neighbour.
 _STAGE_SLACK = 1e-3
-
-Predictor = Callable[[float], Float[Array, ""]]
 
 
 class Stage(eqx.Module):
@@ -41,17 +38,20 @@ class AbstractSchedule(eqx.Module):
     max_stages: eqx.AbstractVar[int]
 
     @property
-    def needs_detector(self) -> bool:
-        """Whether `next` calls its predictor."""
-        return False
+    def horizon(self) -> float | None:
+        """Static factor of beta within which `next` must know transitions; `None`: it need not."""
+        return None
 
     @abc.abstractmethod
     def init(self, scale: Float[Array, ""]) -> Stage:
         """The first stage; `scale` is the problem's `beta_scale`."""
 
     @abc.abstractmethod
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
-        """The stage after `stage`. `predict(limit)` is the next critical beta within a factor."""
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
+        """The stage after `stage`; `predicted` is the next critical beta, inf where none is near.
+
+        It is the beta of `stage` itself where the next transition cannot be told.
+        """
 
     def final_beta(self) -> Float[Array, ""] | None:
         """The last beta as a differentiable function of the fields; `None` if derived from data."""
@@ -103,7 +103,7 @@ class Geometric(AbstractSchedule):
     **Arguments:**
 
     - `beta_min`, `beta_max`: first and last inverse temperature, differentiable.
-    - `factor`: growth per stage, > 1. At most 1.05 is advised; 1.02 is the default of `anneal`.
+    - `factor`: growth per stage, > 1. At most 1.05 is advised.
     - `max_stages`: static length of the trace; found from the numbers when they are concrete,
         512 when they are traced.
 
@@ -157,7 +157,7 @@ class Geometric(AbstractSchedule):
         """The stage at beta_min."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """beta times factor, or beta_max."""
         return self._stage(stage.state + 1)
 
@@ -222,7 +222,7 @@ class Linear(AbstractSchedule):
         """The stage at beta_min."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """beta plus step, or beta_max."""
         return self._stage(stage.state + 1)
 
@@ -292,7 +292,7 @@ class Explicit(AbstractSchedule):
         """The first beta."""
         return self._stage(jnp.zeros((), jnp.int32))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """The next beta of the list."""
         return self._stage(stage.state + 1)
 
@@ -302,18 +302,22 @@ class Explicit(AbstractSchedule):
 
 
 class CriticalJump(AbstractSchedule):
-    """Jump to just past the next predicted phase transition.
+    """Small steps around predicted phase transitions, large ones between them.
 
     Between transitions solutions hardly move, so stages there are wasted: each stage asks the
-    detector for the next critical beta and steps to `overshoot` times it, multiplying beta by at
-    least `min_factor` and at most `max_factor` (transitions that are not announced by the
-    curvature must not be jumped over).
+    detector for the next critical beta. A stage just before it, at 1 / `overshoot` times it, and
+    one just after, at `overshoot` times it, cross it. From there beta is multiplied by
+    `min_factor`, and the step in log beta grows at most `easing`-fold per stage up to that of
+    `max_factor`, as new branches move fast at first and transitions that the curvature does not
+    announce must not be jumped over.
 
     **Arguments:**
 
     - `beta_min`, `beta_max`: first and last inverse temperature; default 0.5 b and 1e4 b with b
         the problem's `beta_scale` (its first transition).
     - `overshoot`, `min_factor`, `max_factor`: all > 1.
+    - `easing`: static, > 1. With `inf` transitions are crossed in one step, from any distance up
+        to `max_factor`: fewer stages, with more branches missed.
     - `max_stages`: static length of the trace.
 
     **Raises:** `ValueError` for numbers out of range.
@@ -333,6 +337,7 @@ class CriticalJump(AbstractSchedule):
     overshoot: Float[Array, ""]
     min_factor: Float[Array, ""]
     max_factor: float = eqx.field(static=True)
+    easing: float = eqx.field(static=True)
     max_stages: int = eqx.field(static=True)
 
     def __init__(
@@ -343,6 +348,7 @@ class CriticalJump(AbstractSchedule):
         overshoot: Any = 1.02,
         min_factor: Any = 1.02,
         max_factor: float = 1.5,
+        easing: float = 1.5,
         max_stages: int = _DEFAULT_MAX_STAGES,
     ) -> None:
         owner = "CriticalJump"
@@ -353,14 +359,17 @@ class CriticalJump(AbstractSchedule):
         if not math.isfinite(max_factor) or max_factor <= 1:
             raise ValueError(f"{owner}: `max_factor` must be > 1; got {max_factor}.")
         self.max_factor = float(max_factor)
+        if not easing > 1:
+            raise ValueError(f"{owner}: `easing` must be > 1 or inf; got {easing}.")
+        self.easing = float(easing)
         _check_stages(owner, max_stages)
         self.max_stages = max_stages
         checks.enforce(self.checks())
 
     @property
-    def needs_detector(self) -> bool:
-        """Always."""
-        return True
+    def horizon(self) -> float:
+        """`max_factor`."""
+        return self.max_factor
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Positive increasing beta, factors above one."""
@@ -378,18 +387,29 @@ class CriticalJump(AbstractSchedule):
         return tuple(conditions)
 
     def init(self, scale: Float[Array, ""]) -> Stage:
-        """The stage at beta_min; the state is beta_max."""
+        """The stage at beta_min; the state is beta_max and the largest factor of the next step."""
         start = 0.5 * scale if self.beta_min is None else jnp.asarray(self.beta_min, scale.dtype)
         end = 1e4 * scale if self.beta_max is None else jnp.asarray(self.beta_max, scale.dtype)
         beta = jnp.minimum(start, end)
-        return Stage(beta, beta >= end, end)
+        return Stage(beta, beta >= end, (end, self._eased(jnp.ones_like(beta))))
 
-    def next(self, stage: Stage, predict: Predictor) -> Stage:
-        """Just past the predicted transition, or beta_max."""
-        target = self.overshoot * predict(self.max_factor)
-        beta = jnp.clip(target, self.min_factor * stage.beta, self.max_factor * stage.beta)
-        beta = jnp.minimum(beta, stage.state).astype(stage.beta.dtype)
-        return Stage(beta, beta >= stage.state, stage.state)
+    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
+        """Just before or just past the predicted transition, as far as steps go, or beta_max."""
+        end, reach = stage.state
+        before, past = predicted / self.overshoot, predicted * self.overshoot
+        near = before < self.min_factor * stage.beta
+        # A step at once has no stage before a transition.
+        target = past if math.isinf(self.easing) else jnp.where(near, past, before)
+        beta = jnp.clip(target, self.min_factor * stage.beta, reach * stage.beta)
+        beta = jnp.minimum(beta, end).astype(stage.beta.dtype)
+        factor = jnp.where(near, 1.0, beta / stage.beta).astype(beta.dtype)
+        return Stage(beta, beta >= end, (end, self._eased(factor)))
+
+    def _eased(self, factor: Float[Array, ""]) -> Float[Array, ""]:
+        """The largest factor of the step after one of `factor`."""
+        if math.isinf(self.easing):
+            return jnp.full_like(factor, self.max_factor)
+        return jnp.clip(factor**self.easing, self.min_factor, self.max_factor).astype(factor.dtype)
 
     def final_beta(self) -> Float[Array, ""] | None:
         """beta_max where given; a beta derived from the data is a constant."""
