@@ -68,21 +68,22 @@ class Options(eqx.Module):
 
     def resolved(self, scale: Float[Array, ""]) -> AbstractSchedule:
         """The schedule in the dtype of params, the default one where none was given."""
-        schedule = self.schedule
-        if schedule is None and self.growth is not None:
-            # Critical betas of groups do not depend on how near they are.
-            factor, easing = _GROWTH_FACTOR, math.inf
-            schedule = CriticalJump(overshoot=factor, min_factor=factor, easing=easing)
-        if schedule is None and isinstance(self.detector, Detector):
-            schedule = CriticalJump()
-        if schedule is None:
-            # The default spans a fixed ratio, so its stage count is known before b is.
-            stages = Geometric(0.5, 1e4, 1.02).max_stages
-            schedule = Geometric(0.5 * scale, 1e4 * scale, 1.02, max_stages=stages)
+        schedule = self.schedule or self._default(scale)
         return jax.tree.map(
             lambda leaf: jnp.asarray(leaf, scale.dtype) if eqx.is_inexact_array(leaf) else leaf,
             schedule,
         )
+
+    def _default(self, scale: Float[Array, ""]) -> AbstractSchedule:
+        first, last = 0.5 * scale, 1e4 * scale
+        if self.growth is not None:
+            # Critical betas of groups do not depend on how near they are.
+            factor = _GROWTH_FACTOR
+            return CriticalJump(first, last, overshoot=factor, min_factor=factor, easing=math.inf)
+        if isinstance(self.detector, Detector):
+            return CriticalJump(first, last)
+        # The default spans a fixed ratio, so its stage count is known before b is.
+        return Geometric(first, last, 1.02, max_stages=Geometric(0.5, 1e4, 1.02).max_stages)
 
 
 class AnnealState(eqx.Module):

@@ -89,6 +89,56 @@ def test_critical_jump_steps_just_past_transitions(reference):
     assert float(solution.beta) == 4.0
 
 
+def test_critical_jump_has_a_stage_before_a_transition_and_one_after_then_eases_off():
+    schedule = mj.CriticalJump(1.0, 1e3)
+    nowhere, transition = jnp.asarray(jnp.inf), jnp.asarray(1.4)
+    stages = [schedule.init(jnp.asarray(1.0))]
+    while stages[-1].beta < transition:
+        stages.append(schedule.next(stages[-1], transition))
+    while not stages[-1].last:
+        stages.append(schedule.next(stages[-1], nowhere))
+    betas = np.array([float(stage.beta) for stage in stages])
+    before, after = betas[betas < 1.4].max(), betas[betas > 1.4].min()
+    np.testing.assert_allclose([before, after], [1.4 / 1.02, 1.4 * 1.02], rtol=1e-6)
+    steps = np.diff(np.log(betas))
+    place = int(np.argmax(betas > 1.4))
+    # Anew from the smallest step, at most half as long again each time, up to the largest.
+    np.testing.assert_allclose(steps[place], np.log(1.02), rtol=1e-4)
+    assert (steps[place + 1 :] <= 1.5 * steps[place:-1] + 1e-6).all()
+    np.testing.assert_allclose(steps.max(), np.log(1.5), rtol=1e-5)
+    assert betas[-1] == 1e3
+    at_once = mj.CriticalJump(1.0, 1e3, easing=np.inf)
+    stage = at_once.next(at_once.init(jnp.asarray(1.0)), transition)
+    np.testing.assert_allclose(stage.beta, 1.02 * 1.4, rtol=1e-6)
+
+
+def test_default_schedule_jumps_where_transitions_are_foretold():
+    b = float(problem().beta_scale())
+    for detector, kind in (
+        (None, mj.CriticalJump),
+        (mj.Growth(), mj.CriticalJump),
+        (mj.NoDetector(), mj.Geometric),
+    ):
+        state = mj.begin(problem(), key=KEY, detector=detector)
+        schedule = state.options.resolved(state.scale)
+        assert type(schedule) is kind
+        np.testing.assert_allclose(state.carry.stage.beta, 0.5 * b, rtol=1e-6)
+        np.testing.assert_allclose(schedule.final_beta(), 1e4 * b, rtol=1e-6)
+
+
+def test_default_schedule_meets_the_transitions_of_small_steps():
+    spread = mj.Clustering(np.random.default_rng(0).normal(size=(60, 2)), 4)
+    b = spread.beta_scale()
+    betas = mj.Geometric(0.5 * b, 1e4 * b, 1.02, max_stages=502)
+    slow = mj.anneal(spread, betas, key=KEY).raise_if_failed()
+    quick = mj.anneal(spread, key=KEY).raise_if_failed()
+    assert int(quick.n_stages) < 100
+    count = int(slow.n_transitions)
+    assert int(quick.n_transitions) == count > 2
+    np.testing.assert_allclose(quick.transitions[:count], slow.transitions[:count], rtol=0.02)
+    np.testing.assert_allclose(quick.free_energy, slow.free_energy, rtol=1e-8)
+
+
 def test_no_detector_kicks_by_noise(reference):
     solution = mj.anneal(problem(), SCHEDULE, key=KEY, detector=mj.NoDetector()).raise_if_failed()
     np.testing.assert_allclose(solution.free_energy, reference.free_energy, rtol=1e-8)

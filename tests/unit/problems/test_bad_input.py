@@ -307,6 +307,11 @@ MISTAKES = {
     ),
     "explicit sign": (lambda: mj.Explicit([-1.0, 2.0]), ValueError, r"`betas` must be > 0; got -1"),
     "jump": (lambda: mj.CriticalJump(max_factor=1.0), ValueError, r"`max_factor` must be > 1"),
+    "easing": (
+        lambda: mj.CriticalJump(easing=1.0),
+        ValueError,
+        r"`easing` must be > 1 or inf",
+    ),
     "jump order": (lambda: mj.CriticalJump(3.0, 2.0), ValueError, r"`beta_max` must be at least"),
     "stages": (
         lambda: mj.Geometric(1.0, 2.0, max_stages=0),
