@@ -172,14 +172,19 @@ def test_eager_equals_jit_and_vmap_equals_loop():
         solution = mj.anneal(town_problem(x), schedule, key=key, **options)
         return solution.params, solution.code
 
+    def places(params):
+        # Slots are exchangeable, and which of two gets a place may hang on rounding.
+        return sorted(map(tuple, np.asarray(params)))
+
     keys = jax.random.split(KEY, 2)
     xs = jnp.stack([jnp.asarray(towns(seed=1)), 2 * jnp.asarray(towns(seed=2)) + 1])
     alone = [run(x, key) for x, key in zip(xs, keys, strict=True)]
     for pair, (params, code) in zip(zip(xs, keys, strict=True), alone, strict=True):
-        np.testing.assert_allclose(params, jax.jit(run)(*pair)[0], atol=1e-9)
+        np.testing.assert_allclose(places(params), places(jax.jit(run)(*pair)[0]), atol=1e-9)
         assert code == Code.OK
     together, codes = jax.vmap(run)(xs, keys)
-    np.testing.assert_allclose(together, jnp.stack([params for params, _ in alone]), atol=1e-6)
+    for params, (own, _) in zip(together, alone, strict=True):
+        np.testing.assert_allclose(places(params), places(own), atol=1e-6)
     assert np.all(np.asarray(codes) == int(Code.OK))
 
 
