@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 
-def packing(tree: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _packing(tree: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """(pack, unpack) for trees like this one: scalar leaves to one vector of each dtype, and back.
 
     Other leaves stay as they are.
@@ -40,7 +40,7 @@ def packing(tree: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
 
 def while_loop(proceed: Callable[[Any], Any], body: Callable[[Any], Any], start: Any) -> Any:
     """`jax.lax.while_loop`, packed."""
-    pack, unpack = packing(start)
+    pack, unpack = _packing(start)
     end = jax.lax.while_loop(
         lambda state: proceed(unpack(state)), lambda state: pack(body(unpack(state))), pack(start)
     )

@@ -61,12 +61,12 @@ class _Block(eqx.Module):
     def average(self) -> tuple[Float[Array, "k n"], Float[Array, "*n"] | None]:
         """d_avg of entity i told to join j, less prices, and what to add for each entity."""
         costs, offset = relative_squared_euclidean(self.y, self.x)
-        extra = None if offset is None else self.firmness * offset
-        if self.floor is not None:
-            everywhere = self.floor * jnp.sum(costs, axis=0)
-            if offset is None:
-                return self.firmness * costs, everywhere
-            extra = (self.firmness + self.floor * self.y.shape[0]) * offset + everywhere
+        if self.floor is None:
+            extra = None if offset is None else self.firmness * offset
+        else:
+            extra = self.floor * jnp.sum(costs, axis=0)
+            if offset is not None:
+                extra = extra + (self.firmness + self.floor * self.y.shape[0]) * offset
         return self.firmness * costs, extra
 
     def policy(self) -> Float[Array, "k n"]:
