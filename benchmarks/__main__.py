@@ -10,6 +10,7 @@ NAMES = (
     "autonomy_step",
     "em_step",
     "k_means",
+    "public_sets",
     "autonomy",
     "capacities",
     "plateaus",
@@ -18,6 +19,7 @@ NAMES = (
     "supply_network",
     "p_median",
     "scale_routes",
+    "gpu",
 )
 
 
@@ -29,7 +31,12 @@ def main(names: list[str]) -> int:
         return 2
     print(environment())
     for name in names or NAMES:
-        rows = importlib.import_module(f".{name}", __package__).run()
+        rows = []
+        # Kept as they come: some benchmarks take an hour.
+        for row in importlib.import_module(f".{name}", __package__).run():
+            rows.append(row)
+            print(row, flush=True)
+            save(name, rows)
         print(f"\n{name}\n{table(rows)}\nkept in {save(name, rows).name}", flush=True)
     return 0
 

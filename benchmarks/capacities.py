@@ -117,7 +117,6 @@ def run() -> list[dict[str, Any]]:
         head = {"what": what, "n": len(x), "d": x.shape[1], "k": len(share)}
         row = head | more | _outcome(x, assignments, len(x) * share)
         rows.append(row)
-        print(row, flush=True)
         return row
 
     k = 8

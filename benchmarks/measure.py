@@ -36,6 +36,13 @@ def clocked(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def temporary_bytes(function: Callable[..., Any], *args: Any) -> int:
     """Memory of the compiled program beside its inputs and outputs."""
     analysis = jax.jit(function).lower(*args).compile().memory_analysis()
@@ -66,7 +73,7 @@ def environment() -> dict[str, Any]:
         "jaxlib": jaxlib.__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "device": jax.devices()[0].device_kind,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,6 +6,7 @@ one location step, whose time is O(N M + n_stages M^2).
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,8 @@ def growth() -> list[dict[str, Any]]:
     return rows
 
 
-def solves() -> list[dict[str, Any]]:
+def solves() -> Iterator[dict[str, Any]]:
     """Whole anneals, and what else one might have done."""
-    rows = []
     for name, m in SETTINGS:
         problem = _problem(places(name), m)
         (solution, cost), first = clocked(_anneal, problem)
@@ -106,26 +106,23 @@ def solves() -> list[dict[str, Any]]:
         _restart(problem, keys[0])
         restarts = [clocked(_restart, problem, key) for key in keys]
         best = min(float(found) for found, _ in restarts)
-        rows.append(
-            {
-                "nodes": name,
-                "N": len(problem.nodes),
-                "M": m,
-                "s": seconds,
-                "first s": first,
-                "code": mj.Code(int(solution.code)).name,
-                "steps": int(solution.trace.steps[: int(solution.n_stages)].sum()),
-                "peak_MB": peak_megabytes(),
-                "locate-then-route / ours": float(sequential / cost),
-                "its s": apart,
-                "best of 20 / ours": best / float(cost),
-                "their s": sum(seconds for _, seconds in restarts),
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
+        yield {
+            "nodes": name,
+            "N": len(problem.nodes),
+            "M": m,
+            "s": seconds,
+            "first s": first,
+            "code": mj.Code(int(solution.code)).name,
+            "steps": int(solution.trace.steps[: int(solution.n_stages)].sum()),
+            "peak_MB": peak_megabytes(),
+            "locate-then-route / ours": float(sequential / cost),
+            "its s": apart,
+            "best of 20 / ours": best / float(cost),
+            "their s": sum(seconds for _, seconds in restarts),
+        }
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> Iterator[dict[str, Any]]:
     """Anneals, then growth."""
-    return solves() + growth()
+    yield from solves()
+    yield from growth()

@@ -1,5 +1,6 @@
 """Ten million points end to end: time and memory, and how both grow with N, K and d."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,9 +21,8 @@ _SIZES = (
 )
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> Iterator[dict[str, Any]]:
     """Blobs of standard deviation 3 around K centres in a box of side 20, in float32."""
-    rows = []
     for n, d, k in _SIZES:
         rng = np.random.default_rng(0)
         truth = rng.uniform(-10, 10, size=(k, d)).astype(np.float32)
@@ -32,18 +32,14 @@ def run() -> list[dict[str, Any]]:
         _, first = clocked(grown, problem, jax.random.key(1))
         solution, seconds = clocked(grown, problem, jax.random.key(0))
         last = int(solution.trace.steps[int(solution.n_stages) - 1])
-        rows.append(
-            {
-                "n": n,
-                "d": d,
-                "k": k,
-                "seconds": seconds,
-                "first call": first,
-                "steps of the last stage": last,
-                "cost over truth %": 100 * (cost(x, solution.params) / cost(x, truth) - 1),
-                "code": mj.Code(int(solution.code)).name,
-                "peak MB so far": peak_megabytes(),
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
+        yield {
+            "n": n,
+            "d": d,
+            "k": k,
+            "seconds": seconds,
+            "first call": first,
+            "steps of the last stage": last,
+            "cost over truth %": 100 * (cost(x, solution.params) / cost(x, truth) - 1),
+            "code": mj.Code(int(solution.code)).name,
+            "peak MB so far": peak_megabytes(),
+        }

@@ -22,12 +22,18 @@ class Repair(eqx.Module):
     energy has fallen. For problems that have `slot_spectrum`, see `Growth`; elsewhere nothing is
     done.
 
+    Where no such move is left, `swaps` random ones are tried as well (random swap, Fränti 2018): a
+    slot drawn by lot goes to where a random entity is or, one time in eight, to where the problem
+    starts, out of the way. They cost time and find what estimates of gains and costs do not show,
+    above all with autonomy.
+
     **Arguments:**
 
     - `max_refusals`: moves in a row that may fail before it stops.
     - `steps`: steps of the solver by which a move is judged.
     - `rtol`: relative fall of the free energy that is worth a move.
     - `max_moves`: moves tried in all.
+    - `swaps`: random swaps tried; default none.
 
     **Raises:** `ValueError` for numbers out of range.
 
@@ -50,11 +56,14 @@ class Repair(eqx.Module):
     steps: int = eqx.field(static=True, default=5)
     rtol: float = eqx.field(static=True, default=1e-5)
     max_moves: int = eqx.field(static=True, default=1000)
+    swaps: int = eqx.field(static=True, default=0)
 
     def __check_init__(self) -> None:
         for name in ("max_refusals", "steps", "max_moves"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Repair: `{name}` must be at least 1; got {getattr(self, name)}.")
+        if self.swaps < 0:
+            raise ValueError(f"Repair: `swaps` must be at least 0; got {self.swaps}.")
         if not self.rtol >= 0:
             raise ValueError(f"Repair: `rtol` must be >= 0; got {self.rtol}.")
 
@@ -63,6 +72,8 @@ class Repair(eqx.Module):
 _LEAST_RATIO = 0.5
 # A trial this well solved needs no more of its steps.
 _TRIAL_RTOL = 1e-4
+# Share of random swaps that only take a slot out of the way.
+_AWAY = 0.125
 
 
 class _Search(eqx.Module):
@@ -72,11 +83,17 @@ class _Search(eqx.Module):
     refused: Bool[Array, " slots"]
     refusals: Int[Array, ""]
     moves: Int[Array, ""]
+    swaps: Int[Array, ""]
     steps: Int[Array, ""]
 
 
 def repaired(
-    problem: Problem, params: Any, beta: Float[Array, ""], solver: AbstractSolver, repair: Repair
+    problem: Problem,
+    params: Any,
+    beta: Float[Array, ""],
+    solver: AbstractSolver,
+    repair: Repair,
+    key: Any,
 ) -> tuple[Any, Int[Array, ""]]:
     """Params after repair at `beta`, and the solver's steps it took."""
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
@@ -85,6 +102,7 @@ def repaired(
     spectrum = problem.slot_spectrum(params, beta)
     if count < 2:
         return params, none
+    idle = problem.init(key)
     tolerance = jnp.asarray(_TRIAL_RTOL, trees.dtype_of(params))
 
     def choose(search: _Search) -> tuple[Array, Array, Array]:
@@ -94,21 +112,40 @@ def repaired(
         removal = jnp.where(numbers == split, jnp.inf, search.spectrum.removal)
         taken = jnp.argmin(removal)
         worth = (gain[split] > 0) & (gain[split] >= _LEAST_RATIO * removal[taken])
-        return split, taken, worth
-
-    def proceed(search: _Search) -> Array:
         within = (search.refusals < repair.max_refusals) & (search.moves < repair.max_moves)
-        return within & choose(search)[2]
+        return split, taken, worth & within
 
-    def body(search: _Search) -> _Search:
+    def swapped(search: _Search) -> Any:
+        """Slots, one of them elsewhere."""
+        which, where, either = jax.random.split(jax.random.fold_in(key, search.swaps), 3)
+        taken = jax.random.randint(which, (), 0, count)
+        away = jax.random.bernoulli(either, _AWAY)
+        # A problem of one entity starts where that is.
+        there = trees.where(away, idle, problem.subsample(where, 1).init(where))
+
+        def put(own: Array, place: Array) -> Array:
+            return own.at[taken].set(place[0])
+
+        return jax.tree.map(put, problem.slots(search.params), problem.slots(there))
+
+    def moved_greedily(search: _Search) -> Any:
         split, taken, _ = choose(search)
 
         def put(own: Array, first: Array, second: Array) -> Array:
             return own.at[split].set(first[split]).at[taken].set(second[split])
 
-        slots = jax.tree.map(
+        return jax.tree.map(
             put, problem.slots(search.params), search.spectrum.first, search.spectrum.second
         )
+
+    def proceed(search: _Search) -> Array:
+        return choose(search)[2] | (search.swaps < repair.swaps)
+
+    def body(search: _Search) -> _Search:
+        split, _, greedy = choose(search)
+        slots = moved_greedily(search)
+        if repair.swaps:
+            slots = trees.where(greedy, slots, swapped(search))
         result = solve_stage(
             problem,
             moved(problem, search.params, slots),
@@ -119,6 +156,7 @@ def repaired(
         )
         energy = problem.free_energy(result.params, beta)
         better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
+        refused = search.refused.at[split].set(search.refused[split] | greedy)
         return _Search(
             params=trees.where(better, result.params, search.params),
             energy=jnp.where(better, energy, search.energy),
@@ -127,9 +165,10 @@ def repaired(
                 lambda: problem.slot_spectrum(result.params, beta),
                 lambda: search.spectrum,
             ),
-            refused=jnp.where(better, False, search.refused.at[split].set(True)),
-            refusals=jnp.where(better, 0, search.refusals + 1).astype(jnp.int32),
-            moves=search.moves + 1,
+            refused=jnp.where(better, False, refused),
+            refusals=jnp.where(better, 0, search.refusals + greedy).astype(jnp.int32),
+            moves=search.moves + greedy,
+            swaps=search.swaps + ~greedy,
             steps=search.steps + result.steps,
         )
 
@@ -140,6 +179,7 @@ def repaired(
         refused=jnp.zeros((count,), bool),
         refusals=none,
         moves=none,
+        swaps=none,
         steps=none,
     )
     end = jax.lax.while_loop(proceed, body, start)

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
@@ -123,7 +124,9 @@ class Run(eqx.Module):
         """
         params, steps = carry.params, jnp.zeros((), jnp.int32)
         if repair is not None:
-            params, steps = repaired(sample, params, carry.beta, self.solver, repair)
+            # No stage has this number, nor does the sample.
+            key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
+            params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
         before = problem.free_energy(params, carry.beta)
         stage = Stage(carry.beta, jnp.asarray(True), carry.stage.state)
         at_sample = eqx.tree_at(lambda c: c.params, carry, params)

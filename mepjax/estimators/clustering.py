@@ -66,9 +66,9 @@ class AutonomyAwareClustering(
 
     All computation is in float64, whatever the precision of the session, which stays as it is.
     For squared Euclidean cost without autonomy or with uniform one the first start grows its
-    clusters by splitting (`mepjax.Growth`), and every result is repaired (`mepjax.Repair`). Other
-    starts are the weighted mean, kicked by a ten-thousandth of the data's size. Always all data
-    are used, so that integer weights are the same as repetitions.
+    clusters by splitting (`mepjax.Growth`), and every result is repaired (`mepjax.Repair`; with
+    autonomy by random swaps too). Other starts are the weighted mean, kicked by a ten-thousandth of
+    the data's size. Always all data are used, so that integer weights are the same as repetitions.
 
     **Arguments:**
 

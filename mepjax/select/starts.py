@@ -37,6 +37,9 @@ REPAIRED = "without autonomy, then exact"
 # Size of the noise around the first centres, relative to the data's.
 _SPREAD = 1e-4
 
+# Autonomy has many local minima, which random swaps leave for less time than another start takes.
+_SWAPS_PER_CLUSTER = 2
+
 # Each is many small operations, which would be compiled one by one for every new shape.
 _evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
 _beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
@@ -286,7 +289,7 @@ class _Solver:
             key=self.keys[restart],
             init=centres,
             detector=Growth(sample=None) if centres is None else None,
-            repair=Repair(),
+            repair=Repair(swaps=_SWAPS_PER_CLUSTER * problem.k if is_aware(problem) else 0),
             adjoint=NoGrad(),
             record=self.record,
             monitor=None if self.watch is None else self.watch.stage,

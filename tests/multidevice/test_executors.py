@@ -145,7 +145,7 @@ def test_growth_samples_and_repairs_on_any_executor(executor):
             problem,
             key=KEY,
             detector=mj.Growth(sample=64),
-            repair=mj.Repair(),
+            repair=mj.Repair(swaps=4),
             executor=executor,
         ).raise_if_failed()
         for executor in (EXECUTORS[executor](), None)

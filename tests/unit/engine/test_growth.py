@@ -1,5 +1,7 @@
 """Growth by tied slots, and repair."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,7 +205,7 @@ def test_kinds_are_checked():
 # Repair.
 
 
-@pytest.mark.parametrize("bad", [{"max_refusals": 0}, {"steps": 0}, {"rtol": -1.0}])
+@pytest.mark.parametrize("bad", [{"max_refusals": 0}, {"steps": 0}, {"rtol": -1.0}, {"swaps": -1}])
 def test_numbers_of_repair_are_checked(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         mj.Repair(**bad)
@@ -220,21 +222,66 @@ def test_random_starts_with_repair_need_no_annealing():
     np.testing.assert_allclose(problem.harden(mended.params).cost, lloyd_from_truth(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("swaps", [0, 5])
 @pytest.mark.parametrize("seed", range(4))
-def test_repair_never_raises_the_free_energy(seed):
+def test_repair_never_raises_the_free_energy(seed, swaps):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(60, 3))
     problem, start = mj.Clustering(x, 6), jnp.asarray(rng.normal(size=(6, 3)))
     options = {"key": KEY, "init": start, "detector": mj.NoDetector(noise=0.0)}
     schedule = mj.Explicit([30.0])
     plain = mj.anneal(problem, schedule, **options)
-    mended = mj.anneal(problem, schedule, **options, repair=mj.Repair())
+    mended = mj.anneal(problem, schedule, **options, repair=mj.Repair(swaps=swaps))
     assert mended.free_energy <= plain.free_energy * (1 + 1e-9)
+
+
+def best_of_all_assignments(x: np.ndarray, kappa: float, k: int) -> float:
+    """The lowest hard cost under uniform autonomy, over every assignment."""
+    p = (1 - kappa - kappa / (k - 1)) * np.eye(k) + kappa / (k - 1)
+    lowest = np.inf
+    for labels in itertools.product(range(k), repeat=len(x) - 1):
+        weights = p[[0, *labels]] / len(x)
+        centres = weights.T @ x / weights.sum(axis=0)[:, None]
+        squares = np.sum((x[:, None] - centres) ** 2, axis=2)
+        lowest = min(lowest, float(np.sum(weights * squares)))
+    return lowest
+
+
+def test_random_swaps_find_the_best_assignment_where_other_moves_do_not():
+    k, kappa, n = 4, 0.2, 8
+    schedule, quiet = mj.Explicit([1e5]), mj.NoDetector(noise=0.0)
+
+    @jax.jit
+    def solved(x, swaps_start):
+        problem = mj.Clustering(x, k, autonomy=mj.autonomy.Uniform(kappa))
+        return [
+            problem.harden(
+                mj.anneal(
+                    problem,
+                    schedule,
+                    key=KEY,
+                    init=swaps_start,
+                    detector=quiet,
+                    repair=mj.Repair(swaps=swaps),
+                    adjoint=mj.NoGrad(),
+                ).params
+            ).cost
+            for swaps in (0, 60)
+        ]
+
+    missed = 0
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(n, 2))
+        best = best_of_all_assignments(x, kappa, k)
+        greedy, swapped = solved(jnp.asarray(x), jnp.asarray(x[:k]))
+        missed += bool(greedy > best * (1 + 1e-6))
+        np.testing.assert_allclose(swapped, best, rtol=1e-6)
+    assert missed >= 2
 
 
 def test_one_slot_has_nothing_to_repair():
     problem = mj.Clustering(np.eye(3), 1)
-    solution = mj.anneal(problem, mj.Explicit([1.0, 10.0]), key=KEY, repair=mj.Repair())
+    solution = mj.anneal(problem, mj.Explicit([1.0, 10.0]), key=KEY, repair=mj.Repair(swaps=2))
     np.testing.assert_allclose(solution.raise_if_failed().params, np.full((1, 3), 1 / 3))
 
 

@@ -40,7 +40,7 @@ CASES = {
     "growth": lambda: (
         clustering(),
         None,
-        {"detector": mj.Growth(sample=12), "repair": mj.Repair()},
+        {"detector": mj.Growth(sample=12), "repair": mj.Repair(swaps=3)},
     ),
     "relaxation": lambda: (
         clustering(mj.autonomy.Softmax(0.3, 1.0, 0.5, 0.05)),

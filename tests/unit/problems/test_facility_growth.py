@@ -221,6 +221,20 @@ def test_repair_moves_a_facility_to_where_it_is_worth_more():
     np.testing.assert_allclose(problem.harden(mended.params).cost, best, rtol=1e-6)
 
 
+def test_random_swaps_move_facilities_too():
+    x = towns()
+    problem = mj.FacilityPath(x, np.array([5.0, 5.0]), 4, n_stages=1)
+    middles = (x.reshape(4, 8, 2).mean(axis=1) + 5.0) / 2
+    # All for one town.
+    stuck = middles[0] + 0.01 * np.arange(4)[:, None]
+    schedule, quiet = mj.Explicit([50.0]), mj.NoDetector(noise=0.0)
+    # The first move that is refused is the last of its kind.
+    repair = mj.Repair(max_refusals=1, max_moves=1, swaps=40)
+    mended = mj.anneal(problem, schedule, key=KEY, init=stuck, detector=quiet, repair=repair)
+    best = problem.harden(middles).cost
+    np.testing.assert_allclose(problem.harden(mended.params).cost, best, rtol=1e-6)
+
+
 # What is sampled, and what is refused.
 
 
