@@ -176,3 +176,23 @@ def _input_report(checks: Sequence[Check], index: Any, got: Any) -> InputReport:
         sentences=tuple(check.sentence for check in checks),
         codes=tuple(int(check.code) for check in checks),
     )
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is an int of Python or NumPy and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_count(
+    owner: str, name: str, value: Any, *, least: int = 1, optional: bool = False
+) -> None:
+    """Raise unless `value` is an int of at least `least`, or `None` if `optional`."""
+    if optional and value is None:
+        return
+    allowed = " or None" if optional else ""
+    if not is_count(value):
+        raise TypeError(
+            f"{owner}: `{name}` must be an int{allowed}; got {type(value).__name__} {value!r}."
+        )
+    if value < least:
+        raise ValueError(f"{owner}: `{name}` must be at least {least}{allowed}; got {value}.")

@@ -34,8 +34,9 @@ def draw_all(result: Result, points: Points) -> dict[str, bytes]:
 
 
 def annealed(result: Result) -> mj.Solution:
-    """The whole anneal that led to the result, where that ended with a polish of one stage."""
-    return result.best.path[0].solution
+    """The whole anneal that led to the result, or the best one if it came of a random start."""
+    runs = [*result.best.path, *sorted(result.runs, key=lambda run: run.cost)]
+    return next((run.solution for run in runs if int(run.solution.n_stages) > 1), runs[0].solution)
 
 
 def write_film(path: Path, result: Result, points: Points) -> None:

@@ -46,11 +46,13 @@ def anneal(
     - `key`: a JAX random key, for the directions of the kicks and for samples.
     - `solver`: inner solver; default the problem's own.
     - `detector`: what is done about transitions: `Detector()` (default), `NoDetector()`, or
-        `Growth()`, which finds better solutions sooner where there are many slots.
+        `Growth()`. With many slots kicks at transitions may put several on one branch, and end
+        tens of per cent above what `Growth()` and `Repair()` find in a fraction of the time.
     - `repair`: `Repair()` moves slots to better places after the last stage; default none.
     - `adjoint`: how the solution is differentiated; default `Implicit()`.
     - `record`: what the trace keeps besides scalars; default `Record()`.
-    - `init`: params or a `Solution` to continue from; default `problem.init`.
+    - `init`: params or a `Solution` to continue from, or a function of problem and key that gives
+        params, such as `lambda problem, key: problem.scatter(key)`; default `problem.init`.
     - `executor`: where sums over data are computed: `InMemory()` (default), `Streaming()` with
         memory of one block, or `Sharded()` on several devices.
     - `monitor`: a function called on the host after each stage, such as `print_progress`.

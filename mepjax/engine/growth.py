@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._core.checks import check_count
 from .._core.distances import squared_euclidean
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
@@ -23,7 +24,8 @@ class Growth(eqx.Module):
     slots; groups that come together again are merged. Slots that are not needed yet double the
     groups in proportion to the weight these carry. Early stages are solved roughly and on a
     sample of the data; the last one is solved on all data, without ties, like any other stage. So
-    growth only chooses where that solve starts.
+    growth only chooses where that solve starts. Slots that a sample had no use for are placed by
+    `Repair` on all data before it.
 
     For problems whose slots are exchangeable and that have `slot_spectrum`: clustering by squared
     distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
@@ -41,7 +43,8 @@ class Growth(eqx.Module):
     - `max_steps`: steps of the solver in an early stage.
     - `detector`: watches the last stage; `NoDetector(noise=0.0)` saves its eigenvalue problem.
 
-    **Raises:** `ValueError` for numbers out of range.
+    **Raises:** `TypeError` for what is no int where one is expected, `ValueError` for numbers out
+    of range.
 
     **Example:**
 
@@ -63,13 +66,11 @@ class Growth(eqx.Module):
     detector: Detector | NoDetector = Detector()
 
     def __check_init__(self) -> None:
-        if self.sample is not None and not self.sample >= 1:
-            raise ValueError(f"Growth: `sample` must be at least 1 or None; got {self.sample}.")
+        for name in ("sample", "max_steps"):
+            check_count("Growth", name, getattr(self, name), optional=name == "sample")
         for name in ("separation", "rtol"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Growth: `{name}` must be > 0; got {getattr(self, name)}.")
-        if self.max_steps < 1:
-            raise ValueError(f"Growth: `max_steps` must be at least 1; got {self.max_steps}.")
         if not isinstance(self.detector, Detector | NoDetector):
             raise TypeError(
                 "Growth: `detector` must be a Detector or NoDetector instance; "

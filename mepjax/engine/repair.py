@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
+from .._core.checks import check_count
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .growth import moved
@@ -35,7 +36,8 @@ class Repair(eqx.Module):
     - `max_moves`: moves tried in all.
     - `swaps`: random swaps tried; default none.
 
-    **Raises:** `ValueError` for numbers out of range.
+    **Raises:** `TypeError` for what is no int where one is expected, `ValueError` for numbers out
+    of range.
 
     **Example:** a centre that is not needed on the right goes to the left.
 
@@ -59,11 +61,8 @@ class Repair(eqx.Module):
     swaps: int = eqx.field(static=True, default=0)
 
     def __check_init__(self) -> None:
-        for name in ("max_refusals", "steps", "max_moves"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Repair: `{name}` must be at least 1; got {getattr(self, name)}.")
-        if self.swaps < 0:
-            raise ValueError(f"Repair: `swaps` must be at least 0; got {self.swaps}.")
+        for name in ("max_refusals", "steps", "max_moves", "swaps"):
+            check_count("Repair", name, getattr(self, name), least=int(name != "swaps"))
         if not self.rtol >= 0:
             raise ValueError(f"Repair: `rtol` must be >= 0; got {self.rtol}.")
 

@@ -218,6 +218,8 @@ def begin(
             detector = NoDetector(noise=_ROUGH_NOISE)
     if isinstance(init, Solution):
         init = init.params
+    elif callable(init):
+        init = init(problem, jax.random.split(key)[0])
     if init is not None:
         init = _check_init(problem, init, key)
     options = Options(

@@ -1,5 +1,6 @@
 """The one annealing loop: scan the schedule, solve each stage, record it."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from .._core import trees
 from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
+from .distinct import n_distinct
 from .foresight import Probe, next_stage, probed
 from .growth import Groups, Growth, one_group, solve_with_splits
 from .kicks import solve_with_kicks
@@ -22,6 +24,9 @@ from .record import Record
 from .repair import Repair, repaired
 from .schedules import AbstractSchedule, Stage
 from .solution import Trace
+
+# Slots this close, in units of the data's size, are at one place.
+_TIED = 1e-6
 
 
 class Transitions(eqx.Module):
@@ -120,14 +125,19 @@ class Run(eqx.Module):
     ) -> tuple[Carry, Trace, Float[Array, ""]]:
         """Repair on the sample, then the last stage again, on all data and without ties.
 
-        Also returns how much the free energy of all data has fallen in that stage.
+        Also returns how much the free energy of all data has fallen from that of the sample's
+        params, zero where the sample is all data.
         """
         params, steps = carry.params, jnp.zeros((), jnp.int32)
+        # No stage has this number, nor does the sample.
+        key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
         if repair is not None:
-            # No stage has this number, nor does the sample.
-            key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
             params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
-        before = problem.free_energy(params, carry.beta)
+        sampled = sample is not problem
+        if sampled:
+            before = problem.free_energy(params, carry.beta)
+            params, more = self._spares_placed(problem, params, carry.beta, repair, key)
+            steps = steps + more
         stage = Stage(carry.beta, jnp.asarray(True), carry.stage.state)
         at_sample = eqx.tree_at(lambda c: c.params, carry, params)
         number = jnp.asarray(self.schedule.max_stages, jnp.int32)
@@ -149,7 +159,22 @@ class Run(eqx.Module):
         trace = jax.tree.map(
             lambda rows, one: rows.at[place].set(jnp.where(failed, rows[place], one)), trace, row
         )
-        return final, trace, before - row.free_energy
+        gap = before - row.free_energy if sampled else jnp.zeros_like(row.free_energy)
+        return final, trace, gap
+
+    def _spares_placed(
+        self, problem: Problem, params: Any, beta: Float[Array, ""], repair: Repair | None, key: Any
+    ) -> tuple[Any, Int[Array, ""]]:
+        """Params after repair on all data, where slots coincide that the sample had no use for."""
+        places = jax.tree.leaves(problem.slots(params))[0].shape[0]
+
+        def mended() -> tuple[Any, Int[Array, ""]]:
+            # Swaps at random have been tried, on the sample.
+            plain = dataclasses.replace(repair or Repair(), swaps=0)
+            return repaired(problem, params, beta, self.solver, plain, key)
+
+        spare = n_distinct(problem, params, rtol=_TIED) < places
+        return jax.lax.cond(spare, mended, lambda: (params, jnp.zeros((), jnp.int32)))
 
     def first(self, problem: Problem, params: Any) -> tuple[Carry, Trace]:
         """What the first stage starts from, and a trace without stages."""

@@ -48,7 +48,7 @@ class Solution(eqx.Module):
     - `transitions`: critical betas met on the way, one place per slot, padded with inf.
     - `n_transitions`: how many were met, including those without a place.
     - `sampling_gap`: how much solving on all data lowered their free energy after early stages on
-        a sample (`Growth`); about 0 where there was no sample.
+        a sample (`Growth`); 0 where there was no sample.
     - `input_report`: which check a traced input failed.
     """
 

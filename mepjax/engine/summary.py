@@ -24,6 +24,7 @@ def summarise(solution: Any) -> str:
             f"inner steps: {_span(np.sum(np.asarray(trace.steps), axis=-1))}; stages stopped "
             f"before their tolerance: {_span(_unfinished(trace.code, used))}",
             f"  phase transitions: {_span(solution.n_transitions)}{_betas(solution.transitions)}",
+            *_sampling(solution.sampling_gap),
             f"  curvature at the end: {_curvature(trace.curvature, solution.n_stages)}",
         )
     )
@@ -61,6 +62,13 @@ def _betas(transitions: Any) -> str:
     known = np.asarray(transitions)
     known = known[np.isfinite(known)]
     return f", at beta = {_span(known)}" if known.size else ""
+
+
+def _sampling(gaps: Any) -> list[str]:
+    """A line where early stages saw a sample and all data moved what came of it."""
+    if not np.any(np.asarray(gaps) != 0):
+        return []
+    return [f"  early stages and repair on a sample; all data then lowered F by {_span(gaps)}"]
 
 
 def _curvature(curvatures: Any, n_stages: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import trees
+from .._core.checks import is_count
 from .._core.codes import is_failing
 from .._core.keys import check_key
 from .anneal import anneal
@@ -83,9 +84,10 @@ def sweep(
     - `batch`: lanes solved at once; default 1 on a CPU, and on an accelerator as many as half of
         its memory holds.
     - `objective`: what is compared between seeds, a function of problem and solution; default the
-        hard cost.
+        hard cost, or with capacities, which the hard cost leaves out, the distortion.
     - `monitor`: a function called on the host as lanes end, given a `LaneDone`.
-    - `options`: those of `anneal`, such as `schedule`, `detector`, `repair`, the same in all lanes.
+    - `options`: those of `anneal`, such as `detector` and `repair`, the same in all lanes.
+        `schedule` may also be a function of the setting, and `init` one of problem and key.
 
     **Returns:** a `Sweep`: all solutions, their costs, and the `best` of each setting.
 
@@ -110,12 +112,16 @@ def sweep(
     """
     key = check_key(key)
     count = _number_of(settings)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+    if not is_count(seeds) or seeds < 1:
         raise ValueError(f"sweep: `seeds` must be a positive int; got {seeds!r}.")
-    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+    if batch is not None and (not is_count(batch) or batch < 1):
         raise ValueError(f"sweep: `batch` must be a positive int; got {batch!r}.")
-    if "init" in options or "key" in options:
-        raise ValueError("sweep: `init` and `key` of `anneal` differ between lanes; not options.")
+    init = options.get("init")
+    if init is not None and not callable(init):
+        raise ValueError(
+            "sweep: lanes differ in where they start; `init` must be a function of problem and "
+            f"key, got {type(init).__name__}."
+        )
     settings = jax.tree.map(jnp.asarray, settings)
     _check_build(build, settings)
     keys = jax.random.split(key, (count, seeds))
@@ -136,8 +142,12 @@ class _Lane(eqx.Module):
     def __call__(self, lane: Any) -> tuple[Solution, Array]:
         key, numbers = lane
         # Taken here, so that seeds do not multiply the data.
-        problem = self.build(jax.tree.map(lambda leaf: leaf[numbers[0]], self.settings))
-        solution = anneal(problem, key=key, **self.options)
+        setting = jax.tree.map(lambda leaf: leaf[numbers[0]], self.settings)
+        problem, options = self.build(setting), self.options
+        schedule = options.get("schedule")
+        if callable(schedule):
+            options = options | {"schedule": schedule(setting)}
+        solution = anneal(problem, key=key, **options)
         cost = jnp.asarray(self.objective(problem, solution), trees.dtype_of(solution.params))
         usable = ~is_failing(solution.code) & jnp.isfinite(cost)
         cost = jnp.where(usable, cost, jnp.inf)
@@ -155,7 +165,9 @@ def _tell(monitor: Any, lanes: int, numbers: Array, cost: Array, code: Array) ->
 
 
 def _hard_cost(problem: Problem, solution: Solution) -> Any:
-    return problem.harden(solution.params).cost
+    _, prices = problem.split_params(solution.params)
+    # Hard decisions of whole entities that meet capacities are found on the host.
+    return problem.harden(solution.params).cost if prices is None else solution.distortion
 
 
 @eqx.filter_jit
@@ -208,6 +220,11 @@ def _number_of(settings: Any) -> int:
             raise ValueError(
                 f"sweep: `{name}` must be an array with one entry per setting along its first "
                 f"axis; got {leaf!r:.60}. What is the same in all lanes belongs into `build`."
+            )
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufc":
+            raise ValueError(
+                f"sweep: `{name}` must be an array of numbers; got dtype {leaf.dtype}. Sweep over "
+                "arrays, and loop in Python over what is static, such as a choice by name."
             )
         lengths[name] = leaf.shape[0]
     if len(set(lengths.values())) > 1:

@@ -65,10 +65,11 @@ class AutonomyAwareClustering(
     polished by an exact solve are both done, and the lower cost is kept.
 
     All computation is in float64, whatever the precision of the session, which stays as it is.
-    For squared Euclidean cost without autonomy or with uniform one the first start grows its
-    clusters by splitting (`mepjax.Growth`), and every result is repaired (`mepjax.Repair`; with
-    autonomy by random swaps too). Other starts are the weighted mean, kicked by a ten-thousandth of
-    the data's size. Always all data are used, so that integer weights are the same as repetitions.
+    For squared Euclidean cost without autonomy, with uniform or with softmax one (gamma 0) the
+    first start grows its clusters by splitting (`mepjax.Growth`), other starts are points drawn at
+    random, and every result is repaired (`mepjax.Repair`; with autonomy by random swaps too).
+    Elsewhere starts are the weighted mean, kicked by a ten-thousandth of the data's size. Always
+    all data are used, so that integer weights are the same as repetitions.
 
     **Arguments:**
 
@@ -111,10 +112,11 @@ class AutonomyAwareClustering(
     - `cost_of_ignoring_autonomy_`: how many per cent more the centres found without autonomy
         cost under it; `None` without autonomy or where that is not defined.
     - `n_used_clusters_`: number of clusters that a point of positive weight is told to join.
-    - `transitions_`: the critical betas met on the way, in scaled units, ascending.
+    - `transitions_`: the critical betas met on the way, in scaled units, ascending; none on that
+        of a random start.
     - `beta_`: the last beta, in scaled units.
     - `solution_code_`: the `mepjax.Code` of the solution kept.
-    - `found_by_`: how it was found, such as `"exact"` or `"frozen, then exact"`.
+    - `found_by_`: how it was found, such as `"exact"`, `"random start"` or `"frozen, then exact"`.
     - `n_iter_`: steps of the inner solver that led to it, over all stages.
     - `autonomy_`: the model in effect, `None` without.
     - `n_features_in_`, `feature_names_in_`: as everywhere in scikit-learn.

@@ -8,6 +8,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._core.blocks import block_map, block_rows, block_sum
+from .._core.checks import check_count
 
 
 class AbstractExecutor(eqx.Module):
@@ -66,9 +67,4 @@ class AbstractExecutor(eqx.Module):
 
 def check_block(owner: str, block: Any) -> None:
     """Raise unless `block` is `None` or a positive int."""
-    if block is None:
-        return
-    if isinstance(block, bool) or not isinstance(block, int):
-        raise TypeError(f"{owner}: `block` must be an int or None; got {block!r}.")
-    if block < 1:
-        raise ValueError(f"{owner}: `block` must be at least 1 row; got {block}.")
+    check_count(owner, "block", block, optional=True)

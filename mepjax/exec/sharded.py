@@ -56,9 +56,11 @@ class Sharded(AbstractExecutor):
             raise TypeError(
                 f"Sharded: `mesh` must be a jax.sharding.Mesh; got {type(mesh).__name__} {mesh!r}."
             )
+        if mesh.size == 0:
+            raise ValueError("Sharded: `mesh` must have at least one device; got an empty one.")
         # `jax.make_mesh` makes explicit axes, along which an array has one fixed sharding.
         self.mesh = Mesh(mesh.devices, mesh.axis_names)
-        self.block = block
+        self.block = None if block is None else int(block)
 
     @property
     def in_blocks(self) -> bool:

@@ -9,7 +9,7 @@ class Streaming(AbstractExecutor):
     """Sums over the data block by block on one device, computed again for derivatives.
 
     Beside the data themselves, memory is that of one block, in value and in gradient, for every
-    autonomy and every cost whose centres are weighted means.
+    autonomy and every cost that has derivatives.
 
     **Arguments:** `block`: rows of a block; default as many as stay in a cache.
 
@@ -28,10 +28,11 @@ class Streaming(AbstractExecutor):
     ```
     """
 
-    block: int | None = eqx.field(static=True, default=None)
+    block: int | None = eqx.field(static=True)
 
-    def __check_init__(self) -> None:
-        check_block("Streaming", self.block)
+    def __init__(self, block: int | None = None) -> None:
+        check_block("Streaming", block)
+        self.block = None if block is None else int(block)
 
     @property
     def in_blocks(self) -> bool:

@@ -112,7 +112,9 @@ class ClusterCapacity(eqx.Module):
     ) -> Int[Array, ""]:
         """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price."""
         left = jnp.max(jnp.abs(self.condition(prices, gap, beta)))
-        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5
+        # Relative to the smallest limit: many clusters have small ones.
+        smallest = jnp.min(jnp.where(self.active, self.limit, 1.0))
+        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5 * jnp.minimum(smallest, 1.0)
         idle = self.active & ~self.free & (jnp.abs(gap) < tolerance) & (beta * prices < tolerance)
         code = jnp.where(jnp.any(idle), as_code(Code.WEAKLY_ACTIVE), as_code(Code.OK))
         return jnp.where(left <= tolerance, code, as_code(Code.INFEASIBLE))

@@ -1,7 +1,7 @@
-"""Sums over the entities of a clustering with any autonomy, block by block.
+"""Sums over the entities of a clustering with any autonomy and cost, block by block.
 
-For costs whose centres are weighted means; `soft_means` does the same faster where the autonomy
-is none or uniform and the cost squared Euclidean.
+`soft_means` does the same faster where the autonomy is none or uniform and the cost squared
+Euclidean.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from .._core import gibbs
 from .._core.types import Scalar
 from ..exec.base import AbstractExecutor
-from .costs.base import means_of
 
 
 class EntitySums(eqx.Module):
@@ -55,16 +54,21 @@ class EntitySums(eqx.Module):
         # for a gradient the slope of the cost.
         return 4 * self.problem.k
 
-    def _sum(self, part: Callable[..., Any], y: Float[Array, "k d"], beta: Scalar) -> Any:
-        """Sum of part(block, shares, y, beta) over the entities, by shares of weight."""
+    def sum(
+        self, part: Callable[..., Any], y: Float[Array, "k d"] | None, beta: Scalar, *more: Any
+    ) -> Any:
+        """Sum of part(block, shares, y, beta, *more) over the entities, by shares of weight."""
         problem = self.problem
         leaves, restore, shared = self._split()
 
-        def of_block(args: Any, shares: Array, *leaves: Array) -> Any:
-            shared, y, beta = args
-            return part(restore(shared, list(leaves)), shares, y, beta)
+        more, rest = eqx.partition(more, eqx.is_array)
 
-        args = (shared, y, jnp.asarray(beta, y.dtype))
+        def of_block(args: Any, shares: Array, *leaves: Array) -> Any:
+            shared, y, beta, more = args
+            more = eqx.combine(more, rest)
+            return part(restore(shared, list(leaves)), shares, y, beta, *more)
+
+        args = (shared, y, jnp.asarray(beta, problem.x.dtype), more)
         weights, columns = problem.weights, self._columns
         sums = self.executor.sum(of_block, args, weights, *leaves, columns=columns)
         total = jnp.sum(problem.weights)
@@ -76,7 +80,7 @@ class EntitySums(eqx.Module):
         def part(block: Any, shares: Array, y: Array, beta: Array) -> Array:
             return gibbs.free_energy(block.average_distances(y), shares, beta)
 
-        return self._sum(part, y, beta)
+        return self.sum(part, y, beta)
 
     def energy_and_terms(
         self, y: Float[Array, "k d"], beta: Scalar
@@ -86,31 +90,7 @@ class EntitySums(eqx.Module):
         def part(block: Any, shares: Array, y: Array, beta: Array) -> tuple[Array, ...]:
             return gibbs.free_energy_and_terms(block.average_distances(y), shares, beta)
 
-        return self._sum(part, y, beta)
-
-    def received(
-        self, y: Float[Array, "k d"], beta: Scalar
-    ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
-        """What each cluster receives: sum of x - origin, and mass."""
-
-        def part(block: Any, shares: Array, y: Array, beta: Array) -> tuple[Array, Array]:
-            weights = block.received_weights(y, beta, shares)
-            x = block.x - jax.lax.stop_gradient(block.origin)
-            sums = jnp.matmul(weights.T, x, precision=jax.lax.Precision.HIGHEST)
-            return sums, jnp.sum(weights, axis=0)
-
-        return self._sum(part, y, beta)
-
-    def update(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
-        """The mean of what each cluster receives; without mass a centre stays."""
-        origin = jax.lax.stop_gradient(self.problem.origin)
-        return means_of(*self.received(y, beta), y - origin) + origin
-
-    def slope_and_masses(
-        self, y: Float[Array, "k d"], beta: Scalar
-    ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
-        """dF / dy, and what each cluster receives."""
-        return jax.grad(self.free_energy)(y, beta), self.received(y, beta)[1]
+        return self.sum(part, y, beta)
 
     def harden(self, y: Float[Array, "k d"]) -> tuple[Array, Array]:
         """`least_costs` of every entity."""
@@ -121,3 +101,40 @@ class EntitySums(eqx.Module):
             return restore(shared, list(leaves)).least_costs(y)
 
         return self.executor.map(of_block, (shared, y), *leaves, columns=self._columns)
+
+
+class BlockedEntities(eqx.Module):
+    """What `WeightedEntities` is in memory: entities weighted by the Gibbs policy at `centres`.
+
+    Without centres all entities are in one cluster.
+    """
+
+    sums: EntitySums
+    centres: Float[Array, "k d"] | None
+    beta: Float[Array, ""]
+
+    def sum(self, part: Callable[..., Any], *args: Any) -> Any:
+        """part(weights, x, *args) of all entities, x relative to the origin."""
+
+        def of_block(block: Any, shares: Array, y: Any, beta: Array, *args: Any) -> Any:
+            one = self.centres is None
+            weights = shares[:, None] if one else block.received_weights(y, beta, shares)
+            return part(weights, block.x - jax.lax.stop_gradient(block.origin), *args)
+
+        return self.sums.sum(of_block, self.centres, self.beta, *args)
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return 1 if self.centres is None else self.centres.shape[0]
+
+    @property
+    def first(self) -> Float[Array, " d"]:
+        """Any one of the entities."""
+        problem = self.sums.problem
+        return problem.x[0] - jax.lax.stop_gradient(problem.origin)
+
+    def scale(self, cost: Any) -> Float[Array, ""]:
+        """`cost.spread` of the entities, which is known."""
+        del cost
+        return self.sums.problem.spread

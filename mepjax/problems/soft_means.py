@@ -20,7 +20,7 @@ from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
 from ..exec.base import AbstractExecutor
 from .cluster_sizes import Totals, totals_of
-from .costs.base import live, means_of
+from .costs.entities import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # The means of the two sides, and one refinement.

@@ -62,7 +62,9 @@ def whole_sizes(wanted: np.ndarray, n: int, eps: float) -> np.ndarray:
     """Numbers rounded down; the largest remainders up until there is room for all n."""
     low = np.floor(wanted * (1 + 8 * eps))
     missing = int(max(n - low.sum(), 0))
-    low[np.argsort(low - wanted, kind="stable")[:missing]] += 1
+    # Where there is no limit nothing is rounded.
+    rounded = np.where(np.isfinite(wanted), low - np.where(np.isfinite(wanted), wanted, 0), 0.0)
+    low[np.argsort(rounded, kind="stable")[:missing]] += 1
     return low
 
 

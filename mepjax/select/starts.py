@@ -2,7 +2,8 @@
 
 Softmax autonomy, or any that moves with the centres, has local minima that no single way of
 solving always avoids: an exact anneal and a frozen one polished by an exact solve at the last
-beta are both done. Centres found without autonomy tell what ignoring it costs; should they be the
+beta are both done. Where clusters can grow, starts after the first are random and repaired, without
+an anneal. Centres found without autonomy tell what ignoring it costs; should they be the
 best start of all, they are polished too.
 """
 
@@ -29,6 +30,7 @@ from ..problems.clustering import Clustering
 from ..solvers.adjoints import NoGrad
 
 EXACT = "exact"
+RANDOM = "random start"
 FROZEN = "frozen"
 POLISHED = "frozen, then exact"
 IGNORED = "without autonomy"
@@ -42,6 +44,7 @@ _SWAPS_PER_CLUSTER = 2
 
 # Each is many small operations, which would be compiled one by one for every new shape.
 _evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
+_scattered = eqx.filter_jit(lambda problem, key: problem.scatter(key))
 _beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
 
 
@@ -200,7 +203,7 @@ def best_of_starts(
     >>> keys = jax.random.split(jax.random.key(0), 2)
     >>> starts = best_of_starts(problem, mj.Geometric(1.0, 1e3, 1.5), keys)
     >>> [(run.name, run.restart) for run in starts.runs], starts.best.n_used
-    ([('exact', 0), ('exact', 1)], 4)
+    ([('exact', 0), ('random start', 1)], 4)
 
     ```
     """
@@ -259,19 +262,29 @@ class _Solver:
     def _run(self, name: str, restart: int, problem: Clustering) -> Run:
         if self.watch is not None:
             self.watch.run(name, restart)
-        # A continuation in the autonomy belongs to the default start, see `_polish` for the other;
-        # so does growth, which has no chance in it and is done once.
-        default = problem.relaxation_stages or (restart == 0 and supports_growth(problem))
-        centres = None if default else kicked_start(problem, self.keys[restart])
-        return self._record(name, restart, problem, self.schedule, centres, None)
+        key, schedule, centres = self.keys[restart], self.schedule, None
+        # Growth has no chance in it and is done once; other starts then are random and repaired,
+        # without an anneal. A continuation in the autonomy belongs to the default start.
+        if supports_growth(problem) and restart > 0:
+            schedule, centres = self._last_stage, _scattered(problem, key)
+            name = RANDOM if name == EXACT else name
+        elif not (problem.relaxation_stages or supports_growth(problem)):
+            centres = kicked_start(problem, key)
+        return self._record(name, restart, problem, schedule, centres, None)
+
+    @property
+    def _last_stage(self) -> Geometric:
+        """One stage at the last beta.
+
+        Its schedule has the kind and length of a whole one, and both are told their start, so that
+        the program compiled for whole anneals serves again.
+        """
+        end, stages = float(self.schedule.beta_max), self.schedule.max_stages
+        return Geometric(end, end, self.schedule.factor, max_stages=stages)
 
     def _polish(self, name: str, start: Run) -> Run:
-        # One stage at the last beta. Its schedule has the kind and length of a whole one, and
-        # both are told their start, so that the program compiled for whole anneals serves again.
-        end, stages = float(self.schedule.beta_max), self.schedule.max_stages
-        schedule = Geometric(end, end, self.schedule.factor, max_stages=stages)
         centres = start.solution.params
-        return self._record(name, start.restart, self.problem, schedule, centres, start)
+        return self._record(name, start.restart, self.problem, self._last_stage, centres, start)
 
     def _record(
         self,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import mepjax as mj
-from mepjax.problems.costs.mean import MeanCost
 
 from ..registry import ROWS, D, K, N, points
 
@@ -24,7 +23,7 @@ DEFAULT = {"uniform", "matrix", "softmax-frozen"}
 def in_sums(row) -> bool:
     with jax.enable_x64(True):
         problem = row.build(*points())
-    if not isinstance(problem, mj.Clustering) or not isinstance(problem.cost, MeanCost):
+    if not isinstance(problem, mj.Clustering) or not problem.smooth:
         return False
     return problem.capacity is None or isinstance(
         problem.autonomy, mj.autonomy.NoAutonomy | mj.autonomy.Uniform
@@ -189,6 +188,25 @@ def test_entities_that_sharded_devices_do_not_divide_are_refused():
     problem = mj.Clustering(points()[0][: N - 1], K)
     with pytest.raises(ValueError, match="multiple of the 8 devices of `mesh`; got 23. Add 1"):
         problem.on(mj.Sharded())
+
+
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
+def test_memory_of_an_anneal_does_not_grow_with_the_data(cost):
+    def bytes_of(n):
+        x = np.random.default_rng(0).normal(size=(n, 8))
+        problem = mj.Clustering(x, 4, cost=cost).on(mj.Streaming(block=100))
+        arrays, rest = eqx.partition(problem, eqx.is_array)
+
+        def run(arrays):
+            schedule, quiet = mj.Geometric(0.1, 1.0, 1.5), mj.NoDetector()
+            return mj.anneal(eqx.combine(arrays, rest), schedule, key=KEY, detector=quiet).params
+
+        analysis = jax.jit(run).lower(arrays).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    few, many = bytes_of(5_000), bytes_of(20_000)
+    assert many < few + 5_000 * 8
 
 
 def test_memory_is_that_of_a_block():

@@ -11,6 +11,7 @@ import pytest
 import mepjax as mj
 from mepjax import Code
 from mepjax.problems.costs import weighted_sum
+from mepjax.problems.costs.entities import WeightedEntities
 
 from ..registry import PseudoHuber, map_place, positive
 from . import costs_numpy as oracle
@@ -58,6 +59,10 @@ SMOOTH = [name for name in COSTS if name != "manhattan"]
 QUICK = ["euclidean", "manhattan", "kullback-leibler"]
 EACH = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COSTS]
 INEXACT = ["euclidean", "euclidean without smoothing", "great-circle", "function"]
+
+
+def weighted(weights, x) -> WeightedEntities:
+    return WeightedEntities(jnp.asarray(weights), jnp.asarray(x))
 
 
 def table(d, x, y):
@@ -117,7 +122,7 @@ def test_residual_is_the_gradient_of_f(name):
 def test_hessians_of_weighted_sums_equal_the_oracle(name):
     cost, d, place = COSTS[name]
     x, y = place(X), place(X[:K]) + 0.4
-    metric = cost.metric(SHARES, jnp.asarray(x), jnp.asarray(y))
+    metric = cost.metric(weighted(SHARES, x), jnp.asarray(y))
     for k in range(K):
         block = oracle.hessian(lambda z, k=k: (SHARES[:, k] * d(x, z)).sum(), y[k])
         values, vectors = np.linalg.eigh(block)
@@ -134,7 +139,7 @@ def test_hessians_of_weighted_sums_equal_the_oracle(name):
 def test_minimisers_of_weighted_sums_equal_scipy(name):
     cost, d, place = COSTS[name]
     x = place(X)
-    got = np.asarray(eqx.filter_jit(cost.minimise)(jnp.asarray(SHARES), jnp.asarray(x)))
+    got = np.asarray(eqx.filter_jit(cost.minimise)(weighted(SHARES, x)))
     for k in range(K):
         if name == "cosine":
             chart = lambda t: np.concatenate([np.cos(t), np.sin(t)])  # noqa: E731
@@ -155,7 +160,7 @@ def test_steps_never_raise_the_weighted_sums(name):
         # Half of the starts lie on entities, some far from all of them.
         y = place(3 * rng.normal(size=(K, D))) if trial % 2 else x[rng.integers(N, size=K)]
         weights = rng.dirichlet(0.3 * np.ones(K), size=N) * RHO[:, None]
-        new = np.asarray(step(jnp.asarray(weights), jnp.asarray(x), jnp.asarray(y)))
+        new = np.asarray(step(weighted(weights, x), jnp.asarray(y)))
         assert (sums(d, weights, x, new) <= sums(d, weights, x, y) * (1 + 1e-13) + 1e-15).all()
 
 
@@ -166,12 +171,12 @@ def test_a_centre_without_mass_stays(name):
     if name == "cosine":
         y = y / jnp.linalg.norm(y, axis=1, keepdims=True)
     weights = jnp.asarray(SHARES).at[:, 1].set(0.0)
-    np.testing.assert_allclose(cost.step(weights, x, y)[1], y[1], rtol=1e-15)
+    np.testing.assert_allclose(cost.step(weighted(weights, x), y)[1], y[1], rtol=1e-15)
 
 
 def test_medians_are_where_no_other_entity_is_better():
     cost = mj.costs.Manhattan()
-    y = np.asarray(cost.step(jnp.asarray(SHARES), jnp.asarray(X), jnp.asarray(Y)))
+    y = np.asarray(cost.step(weighted(SHARES, X), jnp.asarray(Y)))
     for k in range(K):
         for f in range(D):
             got = (SHARES[:, k] * np.abs(X[:, f] - y[k, f])).sum()
@@ -179,7 +184,8 @@ def test_medians_are_where_no_other_entity_is_better():
             assert got == pytest.approx(best, rel=1e-12)
     # Between two equal halves the middle; entities of no weight do not count.
     column = jnp.array([[0.0], [1.0], [3.0], [2.0]])
-    middle = cost.step(jnp.array([[1.0], [1.0], [2.0], [0.0]]), column, jnp.zeros((1, 1)))
+    weights = jnp.array([[1.0], [1.0], [2.0], [0.0]])
+    middle = cost.step(weighted(weights, column), jnp.zeros((1, 1)))
     assert float(middle[0, 0]) == 2.0
 
 
@@ -189,7 +195,7 @@ def test_bregman_centres_are_weighted_means():
         x = place(X)
         means = SHARES.T @ x / SHARES.sum(axis=0)[:, None]
         np.testing.assert_allclose(
-            cost.step(jnp.asarray(SHARES), jnp.asarray(x), jnp.asarray(means + 1)),
+            cost.step(weighted(SHARES, x), jnp.asarray(means + 1)),
             means,
             rtol=1e-13,
         )
@@ -200,12 +206,14 @@ def test_cosine_centres_are_directions_of_sums_of_unit_vectors():
     expected = SHARES.T @ units
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        mj.costs.Cosine().step(jnp.asarray(SHARES), jnp.asarray(7 * X), jnp.asarray(Y)),
+        mj.costs.Cosine().step(weighted(SHARES, 7 * X), jnp.asarray(Y)),
         expected,
         rtol=1e-12,
     )
     opposite = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    stays = mj.costs.Cosine().step(jnp.full((2, 1), 0.5), opposite, jnp.array([[0.0, 1.0]]))
+    stays = mj.costs.Cosine().step(
+        weighted(np.full((2, 1), 0.5), opposite), jnp.array([[0.0, 1.0]])
+    )
     np.testing.assert_allclose(stays, [[0.0, 1.0]])
 
 
@@ -230,7 +238,7 @@ def test_without_smoothing_weiszfeld_stays_on_a_heavy_entity_and_leaves_a_light_
     pull = np.linalg.norm([1 + 0.5**0.5, 1 + 0.5**0.5])
     for heavy in (1.001 * pull, 0.999 * pull):
         weights = jnp.array([heavy, 1.0, 1.0, 1.0])[:, None]
-        new = cost.step(weights, x, x[:1])
+        new = cost.step(weighted(weights, x), x[:1])
         assert bool(jnp.all(new == x[:1])) == (heavy > pull)
 
 
@@ -313,7 +321,7 @@ def test_concave_parts_of_a_function_are_descended_too():
     x, y = jnp.zeros((1, 2)), jnp.array([[1.5, 0.0], [0.0, 1.1]])
     weights, step = jnp.full((1, 2), 0.5), eqx.filter_jit(cost.step)
     for _ in range(30):
-        new = step(weights, x, y)
+        new = step(weighted(weights, x), y)
         assert (cost.pairwise(x, new) <= cost.pairwise(x, y) + 1e-15).all()
         y = new
     np.testing.assert_allclose(y, 0, atol=1e-8)
@@ -358,15 +366,15 @@ def test_weiszfeld_steps_on_the_sphere_do_not_see_longitudes():
     x = np.stack([rng.uniform(-180, 180, 9), rng.uniform(70, 90, 9)], axis=1)
     weights = jnp.asarray(rng.uniform(size=(9, 3)))
     y = np.array([[20.0, 80.0], [-170.0, 89.999], [0.0, 90.0]])
-    new = np.asarray(cost.step(weights, jnp.asarray(x), jnp.asarray(y)))
+    new = np.asarray(cost.step(weighted(weights, x), jnp.asarray(y)))
     for turn in (35.0, 180.0, -359.0):
-        turned = cost.step(weights, jnp.asarray(x + [turn, 0]), jnp.asarray(y + [turn, 0]))
+        turned = cost.step(weighted(weights, x + [turn, 0]), jnp.asarray(y + [turn, 0]))
         np.testing.assert_allclose(
             oracle.on_sphere(np.asarray(turned)), oracle.on_sphere(new + [turn, 0]), atol=1e-12
         )
     best = [oracle.minimiser(lambda a, b: oracle.great_circle(a, b, 1.0, 1e-3), x,
                              np.asarray(weights)[:, k], [0.0, 85.0]) for k in range(3)]  # fmt: skip
-    got = eqx.filter_jit(cost.minimise)(weights, jnp.asarray(x))
+    got = eqx.filter_jit(cost.minimise)(weighted(weights, x))
     np.testing.assert_allclose(
         oracle.on_sphere(np.asarray(got)), oracle.on_sphere(np.array(best)), atol=1e-7
     )
@@ -442,7 +450,7 @@ def test_autonomy_weights_reach_the_step(name):
     np.testing.assert_allclose(problem.association_weights(jnp.asarray(y), 1.7), weights, rtol=1e-9)
     np.testing.assert_allclose(
         problem.update(jnp.asarray(y), 1.7),
-        cost.step(jnp.asarray(weights), jnp.asarray(x), jnp.asarray(y)),
+        cost.step(weighted(weights, x), jnp.asarray(y)),
         rtol=1e-9,
     )
 
@@ -450,7 +458,7 @@ def test_autonomy_weights_reach_the_step(name):
 def test_weighted_sums_are_differentiated_without_pairs_of_features():
     x, y = jnp.zeros((1000, 5)), jnp.ones((8, 5))
     cost = mj.costs.Euclidean(0.1)
-    text = str(jax.make_jaxpr(lambda w: weighted_sum.hessians(cost.pairwise, w, x, y))(
+    text = str(jax.make_jaxpr(lambda w: weighted_sum.hessians(cost, WeightedEntities(w, x), y))(
         jnp.ones((1000, 8))
     ))  # fmt: skip
     assert "[1000,8]" in text or "[5,1000,8]" in text

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ..._core import checks, trees
 from . import weighted_sum
+from .entities import WeightedEntities, means_of, sums_and_masses
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -73,45 +74,37 @@ class AbstractCost(eqx.Module):
 
     # The weighted sums and their minimisers.
 
-    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
         """Where the search for minimisers of the weighted sums starts: the weighted means."""
-        overall = weighted_means(jnp.sum(weights, axis=1, keepdims=True), x, x[:1])
-        return weighted_means(weights, x, jnp.broadcast_to(overall, (weights.shape[1], x.shape[1])))
+        sums, masses = entities.sum(sums_and_masses)
+        overall = means_of(jnp.sum(sums, axis=0)[None], jnp.sum(masses)[None], entities.first[None])
+        return means_of(sums, masses, jnp.broadcast_to(overall, sums.shape))
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """New centres whose weighted sums are no larger; without mass a centre stays."""
-        return weighted_sum.newton_step(self.pairwise, weights, x, y)
+        return weighted_sum.newton_step(self, entities, y)
 
-    def minimise(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+    def minimise(self, entities: WeightedEntities) -> Float[Array, "k d"]:
         """Minimisers of the weighted sums."""
         if self.exact_step:
-            return self.start(weights, x)
-        cost, weights, x = trees.stop_gradient((self, weights, x))
-        total = jnp.sum(weights, axis=1)
-        scale = cost.spread(x, total / jnp.sum(total))
-        return weighted_sum.minimise(cost, weights, x, cost.start(weights, x), scale)
+            return self.start(entities)
+        cost, entities = trees.stop_gradient((self, entities))
+        return weighted_sum.minimise(cost, entities, cost.start(entities), entities.scale(cost))
 
     def metric(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """blockdiag(sum_i weights_ik Hess_y d), positive definite: Hess F as beta -> 0."""
-        return block_operator(weighted_sum.hessians(self.pairwise, weights, x, y))
+        return block_operator(weighted_sum.hessians(self, entities, y))
 
     def precondition(
-        self,
-        weights: Float[Array, "n k"],
-        x: Float[Array, "n d"],
-        y: Float[Array, "k d"],
-        vector: Float[Array, "k d"],
+        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`."""
-        blocks = weighted_sum.hessians(self.pairwise, weights, x, y)
-        return weighted_sum.solve_blocks(blocks, vector)
+        return weighted_sum.solve_blocks(weighted_sum.hessians(self, entities, y), vector)
 
     def gauge_equation(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> Float[Array, "k d"] | None:
         """What keeps centres in place along directions that d does not see; `None`: no such.
 
@@ -127,8 +120,9 @@ class AbstractCost(eqx.Module):
         H^-1/2 grad_y d(x_i, y) / sqrt(2), with H = sum_i shares_i Hess_y d(x_i, y). Coincident
         centres split at beta = 1 / (2 lambda_max(Cov)) of these, without autonomy.
         """
-        y = self.minimise(shares[:, None], x)
-        block = weighted_sum.hessians(self.pairwise, shares[:, None], x, y)[0]
+        entities = WeightedEntities(shares[:, None], x)
+        y = self.minimise(entities)
+        block = weighted_sum.hessians(self, entities, y)[0]
         gradients = weighted_sum.gradients(self.pairwise, x, y[0])
         lower = jnp.linalg.cholesky(block)
         return jax.scipy.linalg.solve_triangular(lower, gradients.T, lower=True).T * 0.5**0.5
@@ -139,36 +133,22 @@ class AbstractCost(eqx.Module):
         """beta at which coincident centres split without autonomy; 1 for constant data."""
         z = self.embed(x, shares)
         z = z - shares @ z
-        covariance = jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST)
-        largest = jnp.linalg.eigvalsh(covariance)[-1]
-        return jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), 1.0)
+        return _first_of(jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST))
+
+    def first_transition_in_sums(self, entities: WeightedEntities) -> Float[Array, ""]:
+        """`first_transition` of entities in one cluster by their shares, without a copy of them."""
+        y = self.minimise(entities)
+        lower = jnp.linalg.cholesky(weighted_sum.hessians(self, entities, y)[0])
+        # The gradients' mean is zero at the minimiser.
+        moments = entities.sum(weighted_sum.squared_slopes, self, y[0])
+        half = jax.scipy.linalg.solve_triangular(lower, moments, lower=True)
+        return _first_of(0.5 * jax.scipy.linalg.solve_triangular(lower, half.T, lower=True))
 
 
-def live(masses: Float[Array, " k"]) -> Bool[Array, " k"]:
-    """Clusters with enough mass for their centre to be defined; NaN counts, to be seen."""
-    return ~(masses <= float(jnp.finfo(masses.dtype).tiny) ** 0.5)
-
-
-def safe_masses(masses: Float[Array, " k"]) -> Float[Array, " k"]:
-    """Masses, with 1 in place of none."""
-    return jnp.where(live(masses), masses, 1.0)
-
-
-def weighted_means(
-    weights: Float[Array, "n k"], x: Float[Array, "n d"], previous: Float[Array, "k d"]
-) -> Float[Array, "k d"]:
-    """sum_i weights_ik x_i / sum_i weights_ik; clusters without mass stay where they are."""
-    sums = jnp.matmul(weights.T, x, precision=_HIGHEST)
-    return means_of(sums, jnp.sum(weights, axis=0), previous)
-
-
-def means_of(
-    sums: Float[Array, "k d"], masses: Float[Array, " k"], previous: Float[Array, "k d"]
-) -> Float[Array, "k d"]:
-    """sums_k / masses_k; without mass what was there before."""
-    alive = live(masses)[:, None]
-    means = sums / jnp.where(alive, masses[:, None], 1.0)
-    return jnp.where(alive, means, jax.lax.stop_gradient(previous))
+def _first_of(covariance: Float[Array, "e e"]) -> Float[Array, ""]:
+    """Where coincident centres split, of entities embedded with this covariance."""
+    largest = jnp.linalg.eigvalsh(covariance)[-1]
+    return jnp.where(largest > 0, 0.5 / jnp.where(largest > 0, largest, 1.0), 1.0)
 
 
 def block_operator(blocks: Float[Array, "k d d"]) -> lx.AbstractLinearOperator:

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from ..._core import checks
 from ..._core.distances import squared_euclidean
-from .base import AbstractCost, live, safe_masses
+from .base import AbstractCost
+from .entities import WeightedEntities, live, safe_masses, sums_and_masses
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -63,66 +64,63 @@ class Cosine(AbstractCost):
         """Half the squared distance of unit vectors."""
         return 0.5 * squared_euclidean(unit(x), unit(y))
 
-    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
         """The directions of the weighted sums."""
-        return self.step(weights, x, jnp.broadcast_to(x[:1], (weights.shape[1], x.shape[1])))
+        first = entities.first
+        return self.step(entities, jnp.broadcast_to(first, (entities.k, *first.shape)))
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The directions of the weighted sums; where these vanish the centre stays."""
-        sums = jnp.matmul(weights.T, unit(x), precision=_HIGHEST)
+        sums, masses = entities.sum(_sums_of_units)
         # Unit vectors that cancel to rounding have no mean direction.
-        threshold = 4 * jnp.finfo(x.dtype).eps * jnp.sum(weights, axis=0)
+        threshold = 4 * jnp.finfo(y.dtype).eps * masses
         defined = live(jnp.max(jnp.abs(sums), axis=1) - threshold)[:, None]
         return jnp.where(
             defined, unit(jnp.where(defined, sums, 1.0)), unit(jax.lax.stop_gradient(y))
         )
 
-    def _stiffness(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k 1"]:
+    def _stiffness(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k 1"]:
         """|sum_i weights_ik unit(x_i)| / |y_k|^2: the Hessian across y_k at the minimiser."""
-        sums = jnp.matmul(weights.T, unit(x), precision=_HIGHEST)
+        sums, masses = entities.sum(_sums_of_units)
         # Where unit vectors cancel the Hessian is zero, and a metric must not be.
-        floor = (
-            float(jnp.finfo(x.dtype).eps) ** 0.5 * safe_masses(jnp.sum(weights, axis=0))[:, None]
-        )
+        floor = float(jnp.finfo(y.dtype).eps) ** 0.5 * safe_masses(masses)[:, None]
         squares = jnp.sum(sums * sums, axis=1, keepdims=True)
         strong = squares > floor**2
         strength = jnp.where(strong, jnp.sqrt(jnp.where(strong, squares, 1.0)), floor)
         return strength / jnp.sum(y * y, axis=1, keepdims=True)
 
     def metric(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """The same number across and along each centre; `gauge_equation` is what is along."""
-        return lx.DiagonalLinearOperator(jnp.broadcast_to(self._stiffness(weights, x, y), y.shape))
+        return lx.DiagonalLinearOperator(jnp.broadcast_to(self._stiffness(entities, y), y.shape))
 
     def precondition(
-        self,
-        weights: Float[Array, "n k"],
-        x: Float[Array, "n d"],
-        y: Float[Array, "k d"],
-        vector: Float[Array, "k d"],
+        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """A division."""
-        return vector / self._stiffness(weights, x, y)
+        return vector / self._stiffness(entities, y)
 
     def gauge_equation(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """The length of a centre stays what it is."""
         along = unit(jax.lax.stop_gradient(y))
         change = jnp.sum(along * (y - jax.lax.stop_gradient(y)), axis=1, keepdims=True)
-        return self._stiffness(weights, x, y) * change * along
+        return self._stiffness(entities, y) * change * along
 
     def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:
         """Unit vectors across the mean direction, over the root of twice the mean length."""
-        points = unit(x)
-        y = self.start(shares[:, None], x)[0]
+        points, entities = unit(x), WeightedEntities(shares[:, None], x)
+        y = self.start(entities)[0]
         across = points - jnp.matmul(points, y, precision=_HIGHEST)[:, None] * y
-        return across / jnp.sqrt(2 * self._stiffness(shares[:, None], x, y[None])[0])
+        return across / jnp.sqrt(2 * self._stiffness(entities, y[None])[0])
+
+
+def _sums_of_units(
+    weights: Float[Array, "n k"], x: Float[Array, "n d"]
+) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
+    return sums_and_masses(weights, unit(x))
 
 
 def unit(points: Float[Array, "m d"]) -> Float[Array, "m d"]:

@@ -11,7 +11,8 @@ from ..._core import checks
 from ..._core.arrays import as_float_array, as_parameter
 from ..._core.distances import squared_euclidean
 from . import weighted_sum
-from .base import AbstractCost, live
+from .base import AbstractCost
+from .entities import WeightedEntities, live
 
 # Default smoothing, relative to the spread of the data.
 _SMOOTHING = 1e-3
@@ -51,8 +52,7 @@ class SmoothedDistance(AbstractCost):
 
     def _sharpened(
         self,
-        weights: Float[Array, "n k"],
-        x: Float[Array, "n d"],
+        entities: WeightedEntities,
         y: Float[Array, "k d"],
         safe: Float[Array, "k d"],
         reach: float = float("inf"),
@@ -66,10 +66,10 @@ class SmoothedDistance(AbstractCost):
             return safe
 
         def sums(centres: Float[Array, "k d"]) -> Float[Array, " k"]:
-            return jnp.sum(weights * self.pairwise(x, centres), axis=0)
+            return entities.sum(weighted_sum.totals, self, centres)
 
         slopes = jax.grad(lambda centres: jnp.sum(sums(centres)))(y)
-        blocks = jax.lax.stop_gradient(weighted_sum.hessians(self.pairwise, weights, x, y))
+        blocks = jax.lax.stop_gradient(weighted_sum.hessians(self, entities, y))
         newton = y - weighted_sum.solve_blocks(blocks, slopes)
         limit = sums(safe)
         limit = limit + 8 * jnp.finfo(y.dtype).eps * jnp.abs(limit)
@@ -166,15 +166,19 @@ class Euclidean(SmoothedDistance):
         """Smoothed distances."""
         return self._length(squared_euclidean(x, y))
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """One Weiszfeld step, to the means weighted by weights / distance, or Newton's."""
-        lengths = self.pairwise(x, y)
-        apart = lengths > 0
-        pulls = jnp.where(apart, weights / jnp.where(apart, lengths, 1.0), 0.0)
-        coincident = jnp.sum(jnp.where(apart, 0.0, weights), axis=0)
-        stiffness = jnp.sum(pulls, axis=0)
-        pull = jnp.matmul(pulls.T, x, precision=_HIGHEST) - stiffness[:, None] * y
-        safe = y + damped_pull(pull, stiffness, coincident)
-        return self._sharpened(weights, x, y, safe)
+        pulled, stiffness, coincident = entities.sum(_pulls, self, y)
+        pull = pulled - stiffness[:, None] * y
+        return self._sharpened(entities, y, y + damped_pull(pull, stiffness, coincident))
+
+
+def _pulls(
+    weights: Float[Array, "n k"], x: Float[Array, "n d"], cost: Euclidean, y: Float[Array, "k d"]
+) -> tuple[Float[Array, "k d"], Float[Array, " k"], Float[Array, " k"]]:
+    """Sums of x and of 1 by weights / distance, and the weight of those at distance zero."""
+    lengths = cost.pairwise(x, y)
+    apart = lengths > 0
+    pulls = jnp.where(apart, weights / jnp.where(apart, lengths, 1.0), 0.0)
+    coincident = jnp.sum(jnp.where(apart, 0.0, weights), axis=0)
+    return jnp.matmul(pulls.T, x, precision=_HIGHEST), jnp.sum(pulls, axis=0), coincident

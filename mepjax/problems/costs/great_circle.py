@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
+from .entities import WeightedEntities, sums_and_masses
 from .euclidean import SmoothedDistance, as_smoothing, damped_pull, total_deviation
 
 _EARTH_KM = 6371.0088
@@ -111,11 +112,11 @@ class GreatCircle(SmoothedDistance):
         """Smoothed distances, by haversines of differences: exact for near points."""
         return self._length(self.radius**2 * _squared_angle(_Pairs(x, y).haversine))
 
-    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n 2"]) -> Float[Array, "k 2"]:
+    def start(self, entities: WeightedEntities) -> Float[Array, "k 2"]:
         """Below the weighted means in space; the first entity where those are at the centre."""
-        sums = jnp.matmul(weights.T, _on_sphere(x), precision=jax.lax.Precision.HIGHEST)
+        sums, masses = entities.sum(_sums_in_space)
         # Longitudes count from the first entity's, so that they stay next to the data's.
-        first, threshold = x[0], 1e-6 * jnp.sum(weights, axis=0)
+        first, threshold = entities.first, 1e-6 * masses
         turned = _radians(first[0])
         east = sums[:, 1] * jnp.cos(turned) - sums[:, 0] * jnp.sin(turned)
         front = sums[:, 0] * jnp.cos(turned) + sums[:, 1] * jnp.sin(turned)
@@ -125,22 +126,10 @@ class GreatCircle(SmoothedDistance):
         defined = jnp.hypot(level, sums[:, 2]) > threshold
         return jnp.where(defined[:, None], jnp.stack([longitude, latitude], axis=1), first)
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n 2"], y: Float[Array, "k 2"]
-    ) -> Float[Array, "k 2"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k 2"]) -> Float[Array, "k 2"]:
         """One Weiszfeld step in the tangent plane, followed along its great circle, or Newton's."""
-        pairs = _Pairs(x, y)
-        angle = self._length(self.radius**2 * _squared_angle(pairs.haversine)) / self.radius
-        apart = angle > 0
-        pulls = jnp.where(apart, weights / jnp.where(apart, angle, 1.0), 0.0)
-        coincident = jnp.sum(jnp.where(apart, 0.0, weights), axis=0)
-        stretched = pulls * _arc_over_sine(pairs.haversine)
-        pull = jnp.stack(
-            [jnp.sum(stretched * pairs.east, axis=0), jnp.sum(stretched * pairs.north, axis=0)],
-            axis=1,
-        )
-        move = damped_pull(pull, jnp.sum(pulls, axis=0), coincident)
-        return self._sharpened(weights, x, y, _along_great_circle(y, move), reach=_NEWTON_REACH)
+        move = damped_pull(*entities.sum(_pulls, self, y))
+        return self._sharpened(entities, y, _along_great_circle(y, move), reach=_NEWTON_REACH)
 
     @staticmethod
     def wrap(points: Any) -> Float[Array, "m 2"]:
@@ -162,6 +151,29 @@ class GreatCircle(SmoothedDistance):
         latitude = jnp.where(beyond, jnp.sign(latitude) * 180 - latitude, latitude)
         longitude = points[:, 0] + jnp.where(beyond, 180.0, 0.0)
         return jnp.stack([jnp.mod(longitude + 180, 360) - 180, latitude], axis=1)
+
+
+def _sums_in_space(
+    weights: Float[Array, "n k"], x: Float[Array, "n 2"]
+) -> tuple[Float[Array, "k 3"], Float[Array, " k"]]:
+    return sums_and_masses(weights, _on_sphere(x))
+
+
+def _pulls(
+    weights: Float[Array, "n k"], x: Float[Array, "n 2"], cost: GreatCircle, y: Float[Array, "k 2"]
+) -> tuple[Float[Array, "k 2"], Float[Array, " k"], Float[Array, " k"]]:
+    """Pull in the tangent plane, stiffness, and the weight of those at distance zero."""
+    pairs = _Pairs(x, y)
+    angle = cost._length(cost.radius**2 * _squared_angle(pairs.haversine)) / cost.radius
+    apart = angle > 0
+    pulls = jnp.where(apart, weights / jnp.where(apart, angle, 1.0), 0.0)
+    coincident = jnp.sum(jnp.where(apart, 0.0, weights), axis=0)
+    stretched = pulls * _arc_over_sine(pairs.haversine)
+    pull = jnp.stack(
+        [jnp.sum(stretched * pairs.east, axis=0), jnp.sum(stretched * pairs.north, axis=0)],
+        axis=1,
+    )
+    return pull, jnp.sum(pulls, axis=0), coincident
 
 
 def _radians(degrees: Array) -> Array:

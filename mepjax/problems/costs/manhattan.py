@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from .base import AbstractCost, live
+from .base import AbstractCost
+from .entities import WeightedEntities, live
 
 
 class Manhattan(AbstractCost):
@@ -59,14 +60,15 @@ class Manhattan(AbstractCost):
         total = jnp.zeros((x.shape[0], y.shape[0]), x.dtype)
         return jax.lax.scan(add, total, (x.T, y.T))[0]
 
-    def start(self, weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, "k d"]:
+    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
         """The weighted medians."""
-        return self.step(weights, x, jnp.broadcast_to(x[:1], (weights.shape[1], x.shape[1])))
+        first = entities.first
+        return self.step(entities, jnp.broadcast_to(first, (entities.k, *first.shape)))
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The weighted medians, in the middle where a whole interval is; no mass, no move."""
+        # No sums tell a median.
+        weights, x = entities.weights, entities.x
 
         def medians(column: Float[Array, " n"]) -> Float[Array, " k"]:
             order = jnp.argsort(column)
@@ -82,17 +84,13 @@ class Manhattan(AbstractCost):
         return jnp.where(live(jnp.sum(weights, axis=0))[:, None], new, jax.lax.stop_gradient(y))
 
     def metric(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """NaN: there is no Hessian."""
         return lx.DiagonalLinearOperator(jnp.full_like(y, jnp.nan))
 
     def precondition(
-        self,
-        weights: Float[Array, "n k"],
-        x: Float[Array, "n d"],
-        y: Float[Array, "k d"],
-        vector: Float[Array, "k d"],
+        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """NaN."""
         return jnp.full_like(vector, jnp.nan)
@@ -103,7 +101,7 @@ class Manhattan(AbstractCost):
         For data spread evenly along a line the deviation's reciprocal, halved, is where their
         two halves separate.
         """
-        deviations = x - self.start(shares[:, None], x)
+        deviations = x - self.start(WeightedEntities(shares[:, None], x))
         mean = shares @ jnp.abs(deviations)
         variance = shares @ deviations**2
         return deviations * jnp.sqrt(mean / jnp.where(variance > 0, variance, 1.0))

@@ -2,11 +2,11 @@
 
 import abc
 
-import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from .base import AbstractCost, safe_masses, weighted_means
+from .base import AbstractCost
+from .entities import WeightedEntities, masses, safe_masses, weighted_means
 
 
 class MeanCost(AbstractCost):
@@ -26,11 +26,9 @@ class MeanCost(AbstractCost):
         """Always."""
         return True
 
-    def step(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The weighted means."""
-        return weighted_means(weights, x, y)
+        return weighted_means(entities, y)
 
     @abc.abstractmethod
     def metric_of(
@@ -45,17 +43,13 @@ class MeanCost(AbstractCost):
         """Solve with `metric_of`."""
 
     def metric(
-        self, weights: Float[Array, "n k"], x: Float[Array, "n d"], y: Float[Array, "k d"]
+        self, entities: WeightedEntities, y: Float[Array, "k d"]
     ) -> lx.AbstractLinearOperator:
         """`metric_of` the masses."""
-        return self.metric_of(safe_masses(jnp.sum(weights, axis=0)), y)
+        return self.metric_of(safe_masses(entities.sum(masses)), y)
 
     def precondition(
-        self,
-        weights: Float[Array, "n k"],
-        x: Float[Array, "n d"],
-        y: Float[Array, "k d"],
-        vector: Float[Array, "k d"],
+        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """`solve_metric` with the masses."""
-        return self.solve_metric(safe_masses(jnp.sum(weights, axis=0)), y, vector)
+        return self.solve_metric(safe_masses(entities.sum(masses)), y, vector)

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..._core import trees
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.loop import solve_stage
+from .entities import WeightedEntities
 
 # Columns of a Hessian that are computed at once.
 _BLOCK = 8
@@ -24,6 +26,27 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 Pairwise = Callable[[Float[Array, "n d"], Float[Array, "k d"]], Float[Array, "n k"]]
 
 
+def totals(
+    weights: Float[Array, "n k"], x: Float[Array, "n d"], cost: Any, y: Float[Array, "k d"]
+) -> Float[Array, " k"]:
+    """For `WeightedEntities.sum`: sum_i weights_ik d(x_i, y_k)."""
+    return jnp.sum(weights * cost.pairwise(x, y), axis=0)
+
+
+def _curvatures(
+    weights: Float[Array, "n k"], x: Float[Array, "n d"], cost: Any, y: Float[Array, "k d"]
+) -> Float[Array, "k d d"]:
+    """For `WeightedEntities.sum`: sum_i weights_ik Hess_y d(x_i, y_k)."""
+    slope = jax.grad(lambda centres: jnp.sum(totals(weights, x, cost, centres)))
+    _, linear = jax.linearize(slope, y)
+    columns = jax.lax.map(
+        lambda direction: linear(jnp.broadcast_to(direction, y.shape)),
+        jnp.eye(y.shape[1], dtype=y.dtype),
+        batch_size=_BLOCK,
+    )
+    return jnp.moveaxis(columns, 0, -1)
+
+
 def gradients(
     pairwise: Pairwise, x: Float[Array, "n d"], y: Float[Array, " d"]
 ) -> Float[Array, "n d"]:
@@ -32,21 +55,19 @@ def gradients(
     return jax.lax.map(linear, jnp.eye(y.size, dtype=y.dtype), batch_size=_BLOCK).T
 
 
+def squared_slopes(
+    weights: Float[Array, "n 1"], x: Float[Array, "n d"], cost: Any, y: Float[Array, " d"]
+) -> Float[Array, "d d"]:
+    """For `WeightedEntities.sum`: sum_i weights_i g_i g_i^T with g_i = grad_y d(x_i, y)."""
+    slopes = gradients(cost.pairwise, x, y)
+    return jnp.matmul((weights * slopes).T, slopes, precision=_HIGHEST)
+
+
 def hessians(
-    pairwise: Pairwise,
-    weights: Float[Array, "n k"],
-    x: Float[Array, "n d"],
-    y: Float[Array, "k d"],
+    cost: Any, entities: WeightedEntities, y: Float[Array, "k d"]
 ) -> Float[Array, "k d d"]:
     """sum_i weights_ik Hess_y d(x_i, y_k), made positive definite; identity without mass."""
-    slope = jax.grad(lambda centres: jnp.sum(weights * pairwise(x, centres)))
-    _, linear = jax.linearize(slope, y)
-    columns = jax.lax.map(
-        lambda direction: linear(jnp.broadcast_to(direction, y.shape)),
-        jnp.eye(y.shape[1], dtype=y.dtype),
-        batch_size=_BLOCK,
-    )
-    return positive_definite(jnp.moveaxis(columns, 0, -1))
+    return positive_definite(entities.sum(_curvatures, cost, y))
 
 
 def positive_definite(blocks: Float[Array, "k d d"]) -> Float[Array, "k d d"]:
@@ -78,22 +99,20 @@ class _Trial(eqx.Module):
 
 
 def newton_step(
-    pairwise: Pairwise,
-    weights: Float[Array, "n k"],
-    x: Float[Array, "n d"],
-    y: Float[Array, "k d"],
+    cost: Any, entities: WeightedEntities, y: Float[Array, "k d"]
 ) -> Float[Array, "k d"]:
     """One Newton step per centre, each halved until its weighted sum has fallen enough.
 
     Hessians and step lengths are constants for derivatives: at a fixed point, where the step is
     zero, they contribute none.
     """
+    still_cost, still = trees.stop_gradient((cost, entities))
 
     def sums(centres: Float[Array, "k d"]) -> Float[Array, " k"]:
-        return jnp.sum(weights * pairwise(x, centres), axis=0)
+        return still.sum(totals, still_cost, centres)
 
-    slopes = jax.grad(lambda centres: jnp.sum(sums(centres)))(y)
-    blocks = jax.lax.stop_gradient(hessians(pairwise, weights, x, y))
+    slopes = jax.grad(lambda centres: jnp.sum(entities.sum(totals, cost, centres)))(y)
+    blocks = jax.lax.stop_gradient(hessians(cost, entities, y))
     move = -solve_blocks(blocks, slopes)
     length = jax.lax.stop_gradient(_step_lengths(sums, *jax.lax.stop_gradient((y, slopes, move))))
     return y + length[:, None] * move
@@ -130,13 +149,12 @@ class _Sums(eqx.Module):
     """The weighted sums alone as what the inner loop iterates."""
 
     cost: Any
-    weights: Float[Array, "n k"]
-    x: Float[Array, "n d"]
+    entities: WeightedEntities
     scale: Float[Array, ""]
 
     def update(self, params: Float[Array, "k d"], beta: Any) -> Float[Array, "k d"]:
         """The cost's own step."""
-        return self.cost.step(self.weights, self.x, params)
+        return self.cost.step(self.entities, params)
 
     def params_scale(self, params: Float[Array, "k d"]) -> Float[Array, ""]:
         """Spread of the data."""
@@ -145,13 +163,12 @@ class _Sums(eqx.Module):
 
 def minimise(
     cost: Any,
-    weights: Float[Array, "n k"],
-    x: Float[Array, "n d"],
+    entities: WeightedEntities,
     start: Float[Array, "k d"],
     scale: Float[Array, ""],
 ) -> Float[Array, "k d"]:
     """Repeat the cost's step from `start` until converged; no derivatives."""
-    problem = _Sums(cost, weights, x, scale)
+    problem = _Sums(cost, entities, scale)
     double = start.dtype == jnp.float64
     result = solve_stage(
         problem,

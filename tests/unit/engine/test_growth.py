@@ -152,6 +152,14 @@ def test_uniform_autonomy_is_no_worse_than_without_growth():
     assert problem.harden(grown.params).cost <= best * (1 + 1e-6)
 
 
+def test_all_centres_are_distinct_although_the_sample_missed_some_points():
+    x = np.concatenate([np.zeros(3000), np.arange(1.0, 6.0)])[:, None]
+    problem = mj.Clustering(x, 6)
+    for repair in (None, mj.Repair()):
+        sol = mj.anneal(problem, key=KEY, detector=mj.Growth(sample=100), repair=repair)
+        np.testing.assert_allclose(np.sort(sol.params[:, 0]), np.arange(6.0), atol=1e-6)
+
+
 # The parts.
 
 
@@ -196,6 +204,10 @@ def test_numbers_of_growth_are_checked(bad):
 
 
 def test_kinds_are_checked():
+    with pytest.raises(TypeError, match="`sample` must be an int or None; got float 1.5"):
+        mj.Growth(sample=1.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="`steps` must be an int; got float 2.5"):
+        mj.Repair(steps=2.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="detector"):
         mj.Growth(detector=None)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="`repair`"):

@@ -54,3 +54,12 @@ def test_citation_names_what_was_used(capsys):
     assert mj.__version__ in capsys.readouterr().out
     with pytest.raises(TypeError, match="got int"):
         mj.citation(3)
+
+
+def test_the_error_of_a_sample_is_told_where_there_was_one():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    for sample, told in ((50, True), (None, False)):
+        growth = mj.Growth(sample=sample, detector=mj.NoDetector(noise=0.0))
+        solution = mj.anneal(mj.Clustering(x, 3), key=KEY, detector=growth)
+        assert (float(solution.sampling_gap) > 0) == told
+        assert ("on a sample; all data then lowered F by" in solution.summary()) == told

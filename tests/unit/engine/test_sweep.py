@@ -155,3 +155,53 @@ def test_lanes_at_once_fill_half_of_an_accelerator():
     unknown = SimpleNamespace(platform="gpu", memory_stats=lambda: None)
     assert lanes_at_once(lane, lanes, 40, unknown) == 40
     assert lanes_at_once(lane, lanes, 40) == 1
+
+
+def test_with_capacities_what_meets_them_is_compared():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(24, 2)))
+    capacity = mj.Equal(jnp.array([0.125, 0.25, 0.625]))
+
+    def build(shift):
+        return mj.Clustering(x + shift, 3, capacity=capacity)
+
+    schedule = mj.Geometric(20.0, 200.0, 2.0)
+    start = lambda problem, key: problem.scatter(key)  # noqa: E731
+    options = {"schedule": schedule, "init": start, "detector": mj.NoDetector(noise=0.0)}
+    result = mj.sweep(build, jnp.zeros(1), key=KEY, seeds=5, **options)
+    problem = build(0.0)
+    lanes = [jax.tree.map(lambda leaf, r=r: leaf[0, r], result.solutions.params) for r in range(5)]
+    assigned = [float(problem.harden(p, capacities="assign").cost) for p in lanes]
+    assert len({round(cost, 6) for cost in assigned}) > 1
+    assert assigned[int(result.best_seed[0])] <= min(assigned) * 1.01
+
+
+def test_lanes_have_starts_and_schedules_of_their_own():
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(30, 2)))
+
+    def build(setting):
+        return mj.Clustering(x, 4, autonomy=mj.autonomy.Uniform(setting["kappa"]))
+
+    def schedule(setting):
+        return mj.Geometric(1.0, setting["beta"], 1.5, max_stages=16)
+
+    def start(problem, key):
+        return problem.scatter(key)
+
+    settings = {"kappa": jnp.array([0.0, 0.2]), "beta": jnp.array([20.0, 50.0])}
+    options = {"detector": mj.NoDetector(noise=0.0)}
+    result = mj.sweep(build, settings, key=KEY, seeds=2, schedule=schedule, init=start, **options)
+    keys = jax.random.split(KEY, (2, 2))
+    for s in range(2):
+        setting = jax.tree.map(lambda leaf, s=s: leaf[s], settings)
+        for r in range(2):
+            alone = mj.anneal(
+                build(setting), schedule(setting), key=keys[s, r], init=start, **options
+            )
+            np.testing.assert_allclose(result.solutions.params[s, r], alone.params, rtol=1e-9)
+            np.testing.assert_allclose(result.solutions.beta[s, r], settings["beta"][s])
+    assert not np.allclose(result.solutions.params[0, 0], result.solutions.params[0, 1])
+
+
+def test_settings_that_are_no_numbers_are_named():
+    with pytest.raises(ValueError, match="`settings` must be an array of numbers; got dtype <U6"):
+        mj.sweep(lambda s: None, np.array(["exact", "frozen"]), key=KEY)  # pyright: ignore

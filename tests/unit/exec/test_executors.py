@@ -15,10 +15,10 @@ import mepjax as mj
 @pytest.mark.parametrize(
     ("block", "error", "says"),
     [
-        (0, ValueError, "`block` must be at least 1 row; got 0"),
+        (0, ValueError, "`block` must be at least 1 or None; got 0"),
         (-3, ValueError, "got -3"),
-        (2.5, TypeError, "`block` must be an int or None; got 2.5"),
-        (True, TypeError, "got True"),
+        (2.5, TypeError, "`block` must be an int or None; got float 2.5"),
+        (True, TypeError, "got bool True"),
     ],
 )
 def test_a_block_too_small_is_refused(executor, block, error, says):

@@ -275,3 +275,25 @@ def test_frozen_curvature_sees_the_prices():
     jacobian = jax.jit(jax.jacfwd(primal))(params.centres.ravel())
     expected = 1 - np.linalg.eigvals(jacobian).real.max()
     np.testing.assert_allclose(mj.curvature(problem, params, 0.5), expected, rtol=1e-6)
+
+
+def test_an_unlimited_cluster_takes_what_is_left():
+    x = np.array([[0.0], [0.1], [0.2], [5.0]])
+    problem = mj.Clustering(x, 3, capacity=np.array([np.inf, 0.25, np.inf]))
+    params = problem.at(np.array([[5.0], [0.1], [3.0]]))
+    hard = problem.harden(params, capacities="assign")
+    assert np.sum(hard.assignments == 1) == 1
+    np.testing.assert_array_equal(hard.excess, 0.0)
+
+
+def test_many_small_capacities_are_met_in_float32():
+    k = 64
+    x = np.random.default_rng(0).normal(size=(640, 3)).astype(np.float32)
+    with jax.enable_x64(False):
+        problem = mj.Clustering(x, k, capacity=mj.Equal(np.full(k, 1 / k, np.float32)))
+        start = problem.scatter(jax.random.key(0))
+        schedule, quiet = mj.Explicit([5.0, 20.0]), mj.NoDetector(noise=0.0)
+        options = {"key": jax.random.key(1), "init": start, "detector": quiet}
+        solution = mj.anneal(problem, schedule, **options).raise_if_failed()
+        told = jnp.exp(problem.policy(solution.params, solution.beta)).mean(axis=0)
+    np.testing.assert_allclose(told, 1 / k, rtol=4e-3)
