@@ -8,6 +8,7 @@ the mean of their cluster, in float64.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -135,6 +136,9 @@ def run() -> list[dict[str, Any]]:
             labels, seconds = _peer(x, k, starts)
             return {"starts": starts, "seconds": seconds}, labels
 
+        if importlib.util.find_spec("k_means_constrained") is None:
+            rows.append({"what": f"k-means-constrained x {starts}", "n": "not installed"})
+            continue
         row = add(f"k-means-constrained x {starts}", x, equal, peer)
         for ours in compared:
             ours[f"seconds over x {starts}"] = ours["seconds"] / row["seconds"]

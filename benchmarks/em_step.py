@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,12 +55,17 @@ def of_executor(name: str) -> list[dict[str, Any]]:
         problem = mj.Clustering(data.astype(np.float32), k).on(executor)
         _, start = executor.place(problem.x, jnp.asarray(centres + 0.1, jnp.float32))
         beta = 2 * float(problem.beta_scale())
+        held, static = eqx.partition(problem, eqx.is_array)
 
-        def value(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
-            return mj.Clustering(x, k).on(executor).free_energy(y, beta)
+        def at(x: Any, held: Any, static: Any = static) -> mj.Clustering:
+            problem = eqx.combine(held, static)
+            return eqx.tree_at(lambda p: p.x, problem, x)
 
-        def update(x: Any, y: Any, k: int = k, beta: float = beta) -> Any:
-            return mj.Clustering(x, k).on(executor).update(y, beta)
+        def value(x: Any, y: Any, held: Any, at: Any = at, beta: float = beta) -> Any:
+            return at(x, held).free_energy(y, beta)
+
+        def update(x: Any, y: Any, held: Any, at: Any = at, beta: float = beta) -> Any:
+            return at(x, held).update(y, beta)
 
         forms = {
             "E/M update": update,
@@ -74,8 +80,8 @@ def of_executor(name: str) -> list[dict[str, Any]]:
                     "data": data_name,
                     "what": form,
                     "executor": f"{name} ({jax.device_count()} devices)",
-                    **timed(lambda f=compiled, x=problem.x, y=start: f(x, y)),
-                    "temporary_MB": temporary_bytes(function, problem.x, start) / 1e6,
+                    **timed(lambda f=compiled, p=problem, y=start, h=held: f(p.x, y, h)),
+                    "temporary_MB": temporary_bytes(function, problem.x, start, held) / 1e6,
                 }
             )
     return rows

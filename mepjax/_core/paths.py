@@ -78,27 +78,41 @@ def _cost_to_go(
 
 
 def _entry(
-    costs: StageCosts, table: Float[Array, "stages m"], limits: Int[Array, " n"] | None
+    first: Float[Array, "n m"],
+    direct: Float[Array, "n l"] | None,
+    table: Float[Array, "stages m"],
+    limits: Int[Array, " n"] | None,
 ) -> Float[Array, "n choices"]:
     """Cost of each first choice and the best after it: M states, then L destinations."""
     if limits is None:
-        entry = costs.first + table[-1]
+        entry = first + table[-1]
     else:
-        entry = costs.first + table[jnp.maximum(limits - 1, 0)]
+        entry = first + table[jnp.maximum(limits - 1, 0)]
         entry = jnp.where(limits[:, None] > 0, entry, jnp.inf)
-    return entry if costs.direct is None else jnp.concatenate([entry, costs.direct], axis=-1)
+    return entry if direct is None else jnp.concatenate([entry, direct], axis=-1)
 
 
 def values(
     costs: StageCosts, beta: Scalar, limits: Int[Array, " n"] | None = None
 ) -> Float[Array, " n"]:
     """Free energy of the paths of each node, -(1/beta) log sum over paths of exp(-beta cost)."""
+    return values_before(costs.first, costs.direct, cost_to_go(costs, beta), beta, limits)
 
-    def minimum(a: Array) -> Array:
-        return gibbs.softmin(a, beta)
 
-    table, _, _ = _cost_to_go(costs, minimum)
-    return minimum(_entry(costs, table, limits))
+def cost_to_go(costs: StageCosts, beta: Scalar) -> Float[Array, "stages m"]:
+    """V_r for r = 0..K-1 further states, which does not depend on the nodes."""
+    return _cost_to_go(costs, lambda a: gibbs.softmin(a, beta))[0]
+
+
+def values_before(
+    first: Float[Array, "n m"],
+    direct: Float[Array, "n l"] | None,
+    table: Float[Array, "stages m"],
+    beta: Scalar,
+    limits: Int[Array, " n"] | None = None,
+) -> Float[Array, " n"]:
+    """`values` where the cost-to-go after the first choice is known."""
+    return gibbs.softmin(_entry(first, direct, table, limits), beta)
 
 
 def log_policies(
@@ -110,7 +124,7 @@ def log_policies(
     has -inf throughout.
     """
     table, links, last = _cost_to_go(costs, lambda a: gibbs.softmin(a, beta))
-    entry = gibbs.masked_log_policy(_entry(costs, table, limits), beta)
+    entry = gibbs.masked_log_policy(_entry(costs.first, costs.direct, table, limits), beta)
     nothing = jnp.full((1, *costs.links.shape[-2:]), jnp.inf, table.dtype)
     onward = jnp.concatenate([nothing, links + table[:-1, None, :]])
     return entry, gibbs.masked_log_policy(jnp.concatenate([onward, last], axis=-1), beta)
@@ -128,7 +142,7 @@ def shortest(costs: StageCosts, limits: Int[Array, " n"] | None = None) -> Route
     end = jnp.full((1, m), -1, jnp.int32)
     following = jnp.concatenate([end, jnp.where(goes_on, go_to, -1)])
 
-    entry = _entry(costs, table, limits)
+    entry = _entry(costs.first, costs.direct, table, limits)
     best = jnp.min(entry, axis=-1)
     state = jnp.argmin(entry[:, :m], axis=-1).astype(jnp.int32)
     destination = jnp.zeros_like(state)

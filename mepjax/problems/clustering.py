@@ -37,6 +37,7 @@ from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
 from .entity_sums import BlockedEntities, EntitySums
 from .hard_clusters import Evaluation, HardClustering, evaluate
+from .rows import placed
 from .soft_means import SoftMeans
 from .transport import assign
 
@@ -695,13 +696,9 @@ class Clustering(Problem):
             )
         executor.check(self.x.shape[0])
         moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
-        return moved._placed() if executor.in_blocks else moved
-
-    def _placed(self) -> "Clustering":
-        """With its arrays where its executor wants them."""
-        rows, rest = eqx.partition(self, EntitySums(self, self.executor).by_entity())
-        shared, static = eqx.partition(rest, eqx.is_array)
-        return eqx.combine(*self.executor.place(rows, shared), static)
+        if not executor.in_blocks:
+            return moved
+        return placed(moved, EntitySums(moved, executor).by_entity())
 
     # Growth.
 

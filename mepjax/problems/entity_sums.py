@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from .._core import gibbs
 from .._core.types import Scalar
 from ..exec.base import AbstractExecutor
+from .rows import split_rows
 
 
 class EntitySums(eqx.Module):
@@ -35,18 +36,6 @@ class EntitySums(eqx.Module):
         nothing = jax.tree.map(lambda _: False, problem)
         return eqx.tree_at(lambda p: (p.x, p.weights, p.autonomy), nothing, (True, True, numbers))
 
-    def _split(self) -> tuple[list[Array], Callable[[Any, list[Array]], Any], Any]:
-        """Arrays with a row for each entity, a way back to a problem, and all other arrays."""
-        problem = self.problem
-        rows, rest = eqx.partition(problem, self.by_entity())
-        shared, static = eqx.partition(rest, eqx.is_array)
-        leaves, structure = jax.tree.flatten(rows)
-
-        def restore(shared: Any, leaves: list[Array]) -> Any:
-            return eqx.combine(jax.tree.unflatten(structure, leaves), shared, static)
-
-        return leaves, restore, shared
-
     @property
     def _columns(self) -> int:
         """Numbers that a block holds for an entity."""
@@ -59,7 +48,7 @@ class EntitySums(eqx.Module):
     ) -> Any:
         """Sum of part(block, shares, y, beta, *more) over the entities, by shares of weight."""
         problem = self.problem
-        leaves, restore, shared = self._split()
+        leaves, restore, shared = split_rows(problem, self.by_entity())
 
         more, rest = eqx.partition(more, eqx.is_array)
 
@@ -94,7 +83,7 @@ class EntitySums(eqx.Module):
 
     def harden(self, y: Float[Array, "k d"]) -> tuple[Array, Array]:
         """`least_costs` of every entity."""
-        leaves, restore, shared = self._split()
+        leaves, restore, shared = split_rows(self.problem, self.by_entity())
 
         def of_block(args: Any, *leaves: Array) -> tuple[Array, Array]:
             shared, y = args

@@ -21,6 +21,8 @@ from ..engine.anneal import anneal
 from ..engine.problem import Problem, Terms
 from ..engine.schedules import AbstractSchedule
 from ..engine.slot_spectrum import SlotSpectrum
+from ..exec.base import AbstractExecutor
+from ..exec.in_memory import InMemory
 from ..solvers.adjoints import NoGrad
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
@@ -43,8 +45,10 @@ from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_square
 from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
 from .location_hessian import location_hessian
+from .node_sums import NodeSums
 from .path_sensitivities import Sensitivities, find_sensitivities
 from .paths import Policies
+from .rows import placed
 from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
 
 _OWNER = "FacilityPath"
@@ -128,6 +132,7 @@ class FacilityPath(Problem):
     destination_spread: Spread | None
     # A constant near the nodes, subtracted inside every computation.
     origin: Float[Array, " d"]
+    executor: AbstractExecutor
     n_facilities: int = eqx.field(static=True)
     n_stages: int = eqx.field(static=True)
     direct: bool = eqx.field(static=True)
@@ -151,6 +156,7 @@ class FacilityPath(Problem):
         direct: bool = False,
         self_loops: bool = False,
     ) -> None:
+        self.executor = InMemory()
         self.n_facilities = _count("n_facilities", n_facilities)
         self.direct = _switch("direct", direct)
         self.self_loops = _switch("self_loops", self_loops)
@@ -384,30 +390,72 @@ class FacilityPath(Problem):
             n_stages=self.n_stages,
         )
 
+    def first_costs(
+        self, params: Any, *, level: bool = False
+    ) -> tuple[Float[Array, "n m"], Float[Array, "n l"] | None]:
+        """Costs of entries and of legs straight to a destination, prices included.
+
+        `level`: prices alone, as if all that is permitted cost nothing.
+        """
+        costs = self._charged(params, level=level)
+        return costs.first, costs.direct
+
+    def common_costs(self, params: Any, *, level: bool = False) -> StageCosts:
+        """Costs of links and exits, prices included, and of entries for no node at all."""
+        return self._of_no_node()._charged(params, level=level)
+
+    def _of_no_node(self) -> "FacilityPath":
+        nothing = jax.tree.map(
+            lambda leaf, by_node: leaf[:0] if by_node else leaf, self, self.by_node()
+        )
+        return nothing
+
+    def by_node(self) -> Any:
+        """Which leaves of the problem have a row for each node."""
+        nothing = jax.tree.map(lambda _: False, self)
+
+        def of_nodes(p: "FacilityPath") -> list[Any]:
+            fields = p.nodes, p.weights, p.max_hops, p.node_spread, p.links.entry, p.links.direct
+            return jax.tree.leaves(fields)
+
+        return eqx.tree_at(of_nodes, nothing, replace_fn=lambda _: True)
+
+    @property
+    def _sums(self) -> NodeSums:
+        """What computes sums over nodes block by block."""
+        return NodeSums(self.on(InMemory()), self.executor)
+
     def _active(self) -> Prices:
         between = self._between()
         m = self.total
         return self.capacities.active(jnp.ones((m, m), bool) if between is None else between)
 
-    def _charged(self, params: Any) -> StageCosts:
-        """Costs of all legs, prices included."""
+    def _charged(self, params: Any, *, level: bool = False) -> StageCosts:
+        """Costs of all legs, prices included; `level`: prices alone."""
         _, prices = self.split_params(params)
         costs = self.leg_costs(params)
+        if level:
+            costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
         return costs if prices is None else charged(costs, prices, self._active())
 
     def _price_gauge(self) -> Prices | None:
         return self.capacities.gauge(self._active(), direct=self.direct, n_stages=self.n_stages)
 
     def _dual(
-        self, costs: StageCosts, prices: Prices, beta: Scalar
+        self, params: Any, beta: Scalar, *, level: bool = False
     ) -> tuple[Dual, Array, Callable[[Array], Prices]]:
         """The dual at fixed locations, the present prices, flat, and how to shape them."""
+        locations, prices = self.split_params(params)
+        costs = None if self.executor.in_blocks else self._charged(locations, level=level)
         flat, shaped = ravel_pytree(prices)
         active = self._active()
 
         def value(flat: Array) -> Array:
             prices = shaped(flat)
-            energy = self._energy(charged(costs, prices, active), beta)
+            if costs is None:
+                energy = self._sums.energy(PathParams(locations, prices), beta, level=level)
+            else:
+                energy = self._energy(charged(costs, prices, active), beta)
             return energy - worth(prices, self.capacities.limits, active)
 
         rows = self._price_gauge()
@@ -427,9 +475,7 @@ class FacilityPath(Problem):
         locations, prices = self.split_params(params)
         if prices is None:
             return params
-        still = trees.stop_gradient(self)
-        costs = still.leg_costs(trees.stop_gradient(params))
-        dual, flat, shaped = still._dual(costs, trees.stop_gradient(prices), beta)
+        dual, flat, shaped = trees.stop_gradient(self)._dual(trees.stop_gradient(params), beta)
         prices = attach(
             shaped(solve_dual(dual, flat)),
             _PriceEquation(self, locations),
@@ -446,17 +492,30 @@ class FacilityPath(Problem):
     def _flow(self, costs: StageCosts, beta: Scalar) -> StageCosts:
         return eqx.filter_grad(lambda c: self._energy(c, beta))(costs)
 
+    def _flow_and_entered(
+        self, params: Any, beta: Scalar, *, level: bool = False
+    ) -> tuple[StageCosts, Float[Array, "m d"]]:
+        """Traffic, and the sum over nodes of entries times where the node is.
+
+        Block by block the traffic of all nodes together is in one row.
+        """
+        if self.executor.in_blocks:
+            return self._sums.flow(params, beta, level=level)
+        flow = self._flow(self._charged(params, level=level), beta)
+        x = self.nodes - jax.lax.stop_gradient(self.origin)
+        return flow, jnp.matmul(flow.first.T, x, precision=_HIGHEST)
+
     def traffic(self, params: Any, beta: Scalar) -> StageCosts:
         """Expected use of every leg per unit of weight: the gradient of F in its cost."""
         return self._flow(self._charged(params), beta)
 
     def usage(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
         """Expected visits of every facility per unit of weight; they sum to the mean hops."""
-        return _visits(self.traffic(params, beta))
+        return _visits(self._flow_and_entered(params, beta)[0])
 
     def entry_shares(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
         """Share of the weight that enters at every facility."""
-        return jnp.sum(self.traffic(params, beta).first, axis=0)
+        return jnp.sum(self._flow_and_entered(params, beta)[0].first, axis=0)
 
     def revisits(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
         """Share of the weight whose path visits a facility more than once, for every facility.
@@ -514,43 +573,60 @@ class FacilityPath(Problem):
         """
         middle = jnp.mean(self.destinations, axis=0) + self._shares() @ self.nodes
         start = self._join(jnp.broadcast_to(middle / 2, self._shape))
-        costs = self.leg_costs(start)
-        costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
         if isinstance(start, PathParams):
-            dual, flat, shaped = self._dual(costs, start.prices, 1.0)
-            costs = charged(costs, shaped(solve_dual(dual, flat)), self._active())
-        placed = self._placed(self._flow(costs, 1.0), start)
+            dual, flat, shaped = self._dual(start, 1.0, level=True)
+            start = PathParams(start.locations, shaped(solve_dual(dual, flat)))
+        placed = self._placed(*self._flow_and_entered(start, 1.0, level=True), start)
         if not self._squared:
             scale = self._size()
             placed = placed + 0.01 * scale * jax.random.normal(key, placed.shape, placed.dtype)
         return self._join(placed)
 
-    def _placed(self, flow: StageCosts, params: Any) -> Float[Array, "k d"]:
+    def _placed(
+        self, flow: StageCosts, entered: Float[Array, "m d"], params: Any
+    ) -> Float[Array, "k d"]:
         """Minimiser of the squared legs at fixed traffic; without traffic a place stays."""
-        x, y, z, origin = self._relative(params)
+        stiffness, pull = self._balance(flow, entered, params)
+        return _solve(stiffness, pull) + jax.lax.stop_gradient(self.origin)
+
+    def _balance(
+        self, flow: StageCosts, entered: Float[Array, "m d"], params: Any
+    ) -> tuple[Float[Array, "k k"], Float[Array, "k d"]]:
+        """Stiffness S and pull b of the squared legs: dD/dy = 2 (S y - b), y from the origin."""
+        origin = jax.lax.stop_gradient(self.origin)
+        y, z = self.facilities(params) - origin, self.destinations - origin
         k = self.n_facilities
         stiffness, to_fixed, live = self._stiffness(flow)
-        entries, exits, _ = self._pull(flow)
-        pull = jnp.matmul(entries.T, x, precision=_HIGHEST)
+        _, exits, _ = self._pull(flow)
+        entry, _, _ = self._legs
+        pull = jnp.zeros_like(entered) if isinstance(entry, FreeLegs) else entered
         pull = pull + jnp.matmul(exits, z, precision=_HIGHEST)
         pull = pull[:k] + jnp.matmul(to_fixed, y[k:], precision=_HIGHEST)
-        pull = jnp.where(live[:, None], pull, jax.lax.stop_gradient(y[:k]))
-        return _solve(stiffness, pull) + origin
+        return stiffness, jnp.where(live[:, None], pull, jax.lax.stop_gradient(y[:k]))
 
     def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum over paths of exp(-beta cost).
 
         With capacities costs include prices, and what all capacity costs is taken off.
         """
-        energy = self._energy(self._charged(params), beta)
+        if self.executor.in_blocks:
+            energy = self._sums.energy(params, beta)
+        else:
+            energy = self._energy(self._charged(params), beta)
         _, prices = self.split_params(params)
         if prices is None:
             return energy
         return energy - worth(prices, self.capacities.limits, self._active())
 
-    def _slope(self, params: Any, flow: StageCosts) -> Float[Array, "k d"]:
+    def _slope(
+        self, params: Any, flow: StageCosts, entered: Float[Array, "m d"]
+    ) -> Float[Array, "k d"]:
         """Gradient of F in the locations, by the chain rule from traffic: no second recursion."""
         locations, prices = self.split_params(params)
+        if self.executor.in_blocks:
+            stiffness, pull = self._balance(flow, entered, params)
+            y = locations - jax.lax.stop_gradient(self.origin)
+            return 2 * (jnp.matmul(stiffness, y, precision=_HIGHEST) - pull)
         _, pull = jax.vjp(lambda y: self.leg_costs(self.join_params(y, prices)), locations)
         return pull(flow)[0]
 
@@ -560,11 +636,11 @@ class FacilityPath(Problem):
         For other costs than squared distance one step of Newton's method towards them.
         """
         locations, prices = self.split_params(params)
-        flow = self.traffic(params, beta)
+        flow, entered = self._flow_and_entered(params, beta)
         if self._squared:
-            new = self._placed(flow, params)
+            new = self._placed(flow, entered, params)
         else:
-            move = self._solve_metric(params, flow, self._slope(params, flow))
+            move = self._solve_metric(params, flow, self._slope(params, flow, entered))
             new = locations - move
         return self.settle(self.join_params(new, prices), beta)
 
@@ -574,10 +650,10 @@ class FacilityPath(Problem):
         A facility without traffic is undetermined, stays, and carries no derivative.
         """
         locations, prices = self.split_params(params)
-        flow = self.traffic(params, beta)
+        flow, entered = self._flow_and_entered(params, beta)
         _, _, live = self._stiffness(flow)
         stays = locations - jax.lax.stop_gradient(locations)
-        slope = jnp.where(live[:, None], self._slope(params, flow), stays)
+        slope = jnp.where(live[:, None], self._slope(params, flow, entered), stays)
         if prices is None:
             return slope
         return PathParams(slope, self._price_residual(prices, flow, beta))
@@ -600,7 +676,7 @@ class FacilityPath(Problem):
 
         For squared distance it is 2 S in every coordinate, with S the Laplacian of the traffic.
         """
-        flow = self.traffic(params, beta)
+        flow, _ = self._flow_and_entered(params, beta)
         if self._squared:
             stiffness, _, _ = self._stiffness(flow)
 
@@ -620,7 +696,7 @@ class FacilityPath(Problem):
         self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`: one small factorisation."""
-        return self._solve_metric(params, self.traffic(params, beta), vector)
+        return self._solve_metric(params, self._flow_and_entered(params, beta)[0], vector)
 
     def _solve_metric(
         self, params: Any, flow: StageCosts, vector: Float[Array, "k d"]
@@ -654,10 +730,14 @@ class FacilityPath(Problem):
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """Expected cost and path entropy of the Gibbs policy; H = beta^2 dF/dbeta."""
-        costs = self._charged(params)
-        energy, (flow, slope) = eqx.filter_value_and_grad(lambda pair: self._energy(*pair))(
-            (costs, jnp.asarray(beta, self.nodes.dtype))
-        )
+        beta = jnp.asarray(beta, self.nodes.dtype)
+        if self.executor.in_blocks:
+            energy, slope = jax.value_and_grad(lambda b: self._sums.energy(params, b))(beta)
+            flow, _ = self._flow_and_entered(params, beta)
+        else:
+            energy, (flow, slope) = eqx.filter_value_and_grad(lambda pair: self._energy(*pair))(
+                (self._charged(params), beta)
+            )
         distortion, entropy = energy + beta * slope, beta**2 * slope
         _, prices = self.split_params(params)
         if prices is None:
@@ -689,7 +769,7 @@ class FacilityPath(Problem):
         _, prices = self.split_params(params)
         if prices is None:
             return as_code(Code.OK)
-        flow = self.traffic(params, beta)
+        flow, _ = self._flow_and_entered(params, beta)
         difference, active = self._gaps(flow)
         free = self.capacities.free(self.direct)
         left = trees.max_abs(self._price_residual(prices, flow, beta))
@@ -729,11 +809,14 @@ class FacilityPath(Problem):
                 f"{_OWNER}: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
         locations = arrays.as_float_array("params", self.values(params), self.nodes.dtype)
-        costs = self.leg_costs(self.at(locations))
+        at = self.at(locations)
         if capacities == "assign" and self.capacities.given:
             limits = self.n_stages if self.max_hops is None else self.max_hops
-            return assign(costs, self._shares(), limits, self.capacities)
-        found = paths.shortest(costs, self.max_hops)
+            return assign(self.leg_costs(at), self._shares(), limits, self.capacities)
+        if self.executor.in_blocks:
+            found = self._sums.shortest(at)
+        else:
+            found = paths.shortest(self.leg_costs(at), self.max_hops)
         routes = paths.without_cycles(found.states)
         return HardPaths(routes, found.destinations, found.costs, self._shares() @ found.costs)
 
@@ -759,8 +842,11 @@ class FacilityPath(Problem):
         _, prices = self.split_params(params)
         if prices is None:
             return size
-        first = jax.lax.stop_gradient(self.leg_costs(params).first)
-        mean = jnp.mean(jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first)))
+        if self.executor.in_blocks:
+            mean = jax.lax.stop_gradient(self._sums.mean_entry_cost(params))
+        else:
+            first = jax.lax.stop_gradient(self.leg_costs(params).first)
+            mean = jnp.mean(jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first)))
         cost = jnp.where(mean > 0, mean, 1.0)
         return PathParams(size, jax.tree.map(lambda _: cost, prices))
 
@@ -813,6 +899,26 @@ class FacilityPath(Problem):
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
         return FixedPoint() if self._squared else Armijo()
 
+    def on(self, executor: AbstractExecutor) -> "FacilityPath":
+        """This problem with its sums over nodes computed by `executor`.
+
+        What is told of every node (`policy`, `traffic`, `stage_policies`, `revisits`) has a row for
+        each and stays in memory.
+
+        **Raises:** `TypeError` for `Streaming` and `Sharded` unless every leg is the squared
+        distance or free; `ValueError` if the number of nodes does not fit the executor.
+        """
+        if executor == self.executor:
+            return self
+        if executor.in_blocks and not self._squared:
+            raise TypeError(
+                f"{_OWNER}: with `executor` {type(executor).__name__}, `stage_costs` must be "
+                "squared distances or free; others are computed in memory only."
+            )
+        executor.check(self.nodes.shape[0])
+        moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
+        return placed(moved, moved.by_node()) if executor.in_blocks else moved
+
     # Growth hooks.
 
     @property
@@ -861,13 +967,15 @@ class FacilityPath(Problem):
         """
         if self._no_spectrum is not None:
             raise NotImplementedError(f"{_OWNER} has no `slot_spectrum` here: {self._no_spectrum}.")
-        return slot_spectrum(self, params, beta)
+        return slot_spectrum(self.on(InMemory()), params, beta)
 
     def subsample(self, key: Any, n: int) -> "FacilityPath":
         """`n` nodes of equal weight, drawn in proportion to theirs; itself if it has no more."""
         count = self.nodes.shape[0]
         if count <= n:
             return self
+        if self.executor.in_blocks:
+            return self.on(InMemory()).subsample(key, n)
         rows = sampling.systematic(key, self.weights, n)
 
         def of_nodes(p: "FacilityPath") -> Any:
@@ -970,7 +1078,7 @@ class _PriceEquation(eqx.Module):
     variational = False
 
     def residual(self, prices: Prices, beta: Scalar) -> Prices:
-        flow = self.problem.traffic(PathParams(self.locations, prices), beta)
+        flow, _ = self.problem._flow_and_entered(PathParams(self.locations, prices), beta)
         return self.problem._price_residual(prices, flow, beta)
 
     def gauge(self, params: Prices) -> Prices | None:

@@ -1,10 +1,13 @@
 """Contract item 9: streaming and sharded sums are those in memory, on however many devices."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import mepjax as mj
 
@@ -31,7 +34,16 @@ def in_sums(row) -> bool:
 
 
 ENTITIES = [row for row in ROWS if in_sums(row)]
-OTHERS = [row for row in ROWS if not in_sums(row)]
+
+
+def in_node_sums(row) -> bool:
+    with jax.enable_x64(True):
+        problem = row.build(*points())
+    return isinstance(problem, mj.FacilityPath) and problem.convex_at_zero
+
+
+PATHS = [row for row in ROWS if in_node_sums(row)]
+OTHERS = [row for row in ROWS if row not in ENTITIES + PATHS]
 
 
 def somewhere(problem) -> jax.Array:
@@ -84,6 +96,66 @@ def test_every_sum_is_that_in_memory(row, executor):
     v = jnp.asarray(np.random.default_rng(6).normal(size=y.shape))
     moved = problem.on(EXECUTORS[executor]())
     assert_same(everything(moved, y, v), everything(problem, y, v), rtol=1e-9, atol=1e-12)
+
+
+def path_params(problem) -> Any:
+    rng = np.random.default_rng(5)
+    at = problem.at(problem.nodes[: problem.n_facilities] + 0.1 * rng.uniform(size=D))
+    prices = problem.split_params(at)[1]
+    if prices is None:
+        return at
+    leaves, structure = jax.tree.flatten(prices)
+    some = [jnp.asarray(0.05 * rng.normal(size=leaf.shape)) for leaf in leaves]
+    return mj.PathParams(at.locations, jax.tree.unflatten(structure, some))
+
+
+@eqx.filter_jit
+def everything_of_paths(problem, params):
+    """The same of a network, prices included."""
+    energy = lambda problem, params: problem.free_energy(params, BETA)  # noqa: E731
+    locations, prices = problem.split_params(params)
+    rng = np.random.default_rng(6)
+    v = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), params)
+    along = lambda p: jnp.vdot(  # noqa: E731
+        ravel_pytree(v)[0], ravel_pytree(p.residual(params, BETA))[0]
+    )
+    terms = problem.terms(params, BETA)
+    hard = problem.harden(params)
+    move = problem.split_params(v)[0]
+    return {
+        "init": problem.init(KEY),
+        "free energy": energy(problem, params),
+        "slope": jax.grad(energy, 1)(problem, params),
+        "Hessian product": jax.jvp(lambda p: jax.grad(energy, 1)(problem, p), (params,), (v,))[1],
+        "update": problem.update(params, BETA),
+        "residual": problem.residual(params, BETA),
+        "metric": problem.metric(params, BETA).mv(move),
+        "precondition": problem.precondition(params, BETA, move),
+        "terms": terms,
+        "usage": problem.usage(params, BETA),
+        "entries": problem.entry_shares(params, BETA),
+        "scale": problem.params_scale(params),
+        "verdict": problem.verdict(params, BETA),
+        "hard": (hard.routes, hard.destinations, hard.node_costs, hard.cost),
+        "d free energy": eqx.filter_grad(energy)(problem, params),
+        "d residual": eqx.filter_grad(along)(problem),
+    }
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=[] if row.name == "paths" else pytest.mark.slow, id=row.name)
+        for row in PATHS
+    ],
+)
+def test_every_sum_over_nodes_is_that_in_memory(row, executor):
+    problem = row.build(*points())
+    params = path_params(problem)
+    moved = problem.on(EXECUTORS[executor]())
+    got = everything_of_paths(moved, params)
+    assert_same(got, everything_of_paths(problem, params), rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -286,6 +286,7 @@ def test_an_unlimited_cluster_takes_what_is_left():
     np.testing.assert_array_equal(hard.excess, 0.0)
 
 
+@pytest.mark.slow
 def test_many_small_capacities_are_met_in_float32():
     k = 64
     x = np.random.default_rng(0).normal(size=(640, 3)).astype(np.float32)
