@@ -133,8 +133,8 @@ class Run(eqx.Module):
         key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
         if repair is not None:
             params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
-        sampled = sample is not problem
-        if sampled:
+        before = None
+        if sample is not problem:
             before = problem.free_energy(params, carry.beta)
             params, more = self._spares_placed(problem, params, carry.beta, repair, key)
             steps = steps + more
@@ -159,7 +159,8 @@ class Run(eqx.Module):
         trace = jax.tree.map(
             lambda rows, one: rows.at[place].set(jnp.where(failed, rows[place], one)), trace, row
         )
-        gap = before - row.free_energy if sampled else jnp.zeros_like(row.free_energy)
+        energy = row.free_energy
+        gap = jnp.zeros_like(energy) if before is None else before - energy
         return final, trace, gap
 
     def _spares_placed(

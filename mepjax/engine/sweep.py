@@ -143,10 +143,10 @@ class _Lane(eqx.Module):
         key, numbers = lane
         # Taken here, so that seeds do not multiply the data.
         setting = jax.tree.map(lambda leaf: leaf[numbers[0]], self.settings)
-        problem, options = self.build(setting), self.options
+        problem, options = self.build(setting), dict(self.options)
         schedule = options.get("schedule")
         if callable(schedule):
-            options = options | {"schedule": schedule(setting)}
+            options["schedule"] = schedule(setting)
         solution = anneal(problem, key=key, **options)
         cost = jnp.asarray(self.objective(problem, solution), trees.dtype_of(solution.params))
         usable = ~is_failing(solution.code) & jnp.isfinite(cost)

@@ -8,8 +8,9 @@ from .base import AbstractExecutor, check_block
 class Streaming(AbstractExecutor):
     """Sums over the data block by block on one device, computed again for derivatives.
 
-    Beside the data themselves, memory is that of one block, in value and in gradient, for every
-    autonomy and every cost that has derivatives.
+    Beside the data themselves, memory is that of one block, in value and in gradient: for
+    clustering with every autonomy and every cost that has derivatives, and for facilities on paths
+    whose legs are squared distances or free.
 
     **Arguments:** `block`: rows of a block; default as many as stay in a cache.
 

@@ -31,7 +31,7 @@ from .cluster_sizes import (
     totals_in_blocks,
 )
 from .costs.base import AbstractCost
-from .costs.entities import WeightedEntities, live, masses, safe_masses
+from .costs.entities import Entities, WeightedEntities, live, masses, safe_masses
 from .costs.mean import MeanCost
 from .costs.names import as_cost
 from .costs.quadratic import SquaredEuclidean
@@ -466,9 +466,7 @@ class Clustering(Problem):
         origin = jax.lax.stop_gradient(self.origin)
         return SoftMeans(self.x, self.weights, firmness, floor, origin, self.executor, charges)
 
-    def _weighted(
-        self, params: Any, beta: Scalar
-    ) -> tuple[WeightedEntities | BlockedEntities, Float[Array, "k d"]]:
+    def _weighted(self, params: Any, beta: Scalar) -> tuple[Entities, Float[Array, "k d"]]:
         """Entities with their association weights, and centres, both relative to the origin."""
         origin = jax.lax.stop_gradient(self.origin)
         if self.executor.in_blocks:
@@ -479,7 +477,7 @@ class Clustering(Problem):
             entities = WeightedEntities(weights, self.x - origin)
         return entities, self._relative(params)
 
-    def _together(self) -> WeightedEntities | BlockedEntities:
+    def _together(self) -> Entities:
         """All entities in one cluster, by their shares."""
         if self.executor.in_blocks:
             sums = EntitySums(self.on(InMemory()), self.executor)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from .._core import gibbs
 from .._core.types import Scalar
 from ..exec.base import AbstractExecutor
+from .costs.entities import Entities
 from .rows import split_rows
 
 
@@ -92,8 +93,8 @@ class EntitySums(eqx.Module):
         return self.executor.map(of_block, (shared, y), *leaves, columns=self._columns)
 
 
-class BlockedEntities(eqx.Module):
-    """What `WeightedEntities` is in memory: entities weighted by the Gibbs policy at `centres`.
+class BlockedEntities(Entities):
+    """Entities weighted by the Gibbs policy at `centres`, never all at once.
 
     Without centres all entities are in one cluster.
     """

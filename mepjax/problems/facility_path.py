@@ -649,8 +649,12 @@ class FacilityPath(Problem):
 
         A facility without traffic is undetermined, stays, and carries no derivative.
         """
+        return self._equation(params, beta, *self._flow_and_entered(params, beta))
+
+    def _equation(
+        self, params: Any, beta: Scalar, flow: StageCosts, entered: Float[Array, "m d"]
+    ) -> Any:
         locations, prices = self.split_params(params)
-        flow, entered = self._flow_and_entered(params, beta)
         _, _, live = self._stiffness(flow)
         stays = locations - jax.lax.stop_gradient(locations)
         slope = jnp.where(live[:, None], self._slope(params, flow, entered), stays)
@@ -676,7 +680,16 @@ class FacilityPath(Problem):
 
         For squared distance it is 2 S in every coordinate, with S the Laplacian of the traffic.
         """
-        flow, _ = self._flow_and_entered(params, beta)
+        return self._metric_at(params, self._flow_and_entered(params, beta)[0])
+
+    def residual_and_metric(
+        self, params: Any, beta: Scalar
+    ) -> tuple[Any, lx.AbstractLinearOperator]:
+        """In one pass over the nodes."""
+        flow, entered = self._flow_and_entered(params, beta)
+        return self._equation(params, beta, flow, entered), self._metric_at(params, flow)
+
+    def _metric_at(self, params: Any, flow: StageCosts) -> lx.AbstractLinearOperator:
         if self._squared:
             stiffness, _, _ = self._stiffness(flow)
 

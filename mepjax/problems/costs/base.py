@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ..._core import checks, trees
 from . import weighted_sum
-from .entities import WeightedEntities, means_of, sums_and_masses
+from .entities import Entities, WeightedEntities, means_of, sums_and_masses
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -74,37 +74,35 @@ class AbstractCost(eqx.Module):
 
     # The weighted sums and their minimisers.
 
-    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
+    def start(self, entities: Entities) -> Float[Array, "k d"]:
         """Where the search for minimisers of the weighted sums starts: the weighted means."""
         sums, masses = entities.sum(sums_and_masses)
         overall = means_of(jnp.sum(sums, axis=0)[None], jnp.sum(masses)[None], entities.first[None])
         return means_of(sums, masses, jnp.broadcast_to(overall, sums.shape))
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """New centres whose weighted sums are no larger; without mass a centre stays."""
         return weighted_sum.newton_step(self, entities, y)
 
-    def minimise(self, entities: WeightedEntities) -> Float[Array, "k d"]:
+    def minimise(self, entities: Entities) -> Float[Array, "k d"]:
         """Minimisers of the weighted sums."""
         if self.exact_step:
             return self.start(entities)
         cost, entities = trees.stop_gradient((self, entities))
         return weighted_sum.minimise(cost, entities, cost.start(entities), entities.scale(cost))
 
-    def metric(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
-    ) -> lx.AbstractLinearOperator:
+    def metric(self, entities: Entities, y: Float[Array, "k d"]) -> lx.AbstractLinearOperator:
         """blockdiag(sum_i weights_ik Hess_y d), positive definite: Hess F as beta -> 0."""
         return block_operator(weighted_sum.hessians(self, entities, y))
 
     def precondition(
-        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
+        self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`."""
         return weighted_sum.solve_blocks(weighted_sum.hessians(self, entities, y), vector)
 
     def gauge_equation(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
+        self, entities: Entities, y: Float[Array, "k d"]
     ) -> Float[Array, "k d"] | None:
         """What keeps centres in place along directions that d does not see; `None`: no such.
 
@@ -135,7 +133,7 @@ class AbstractCost(eqx.Module):
         z = z - shares @ z
         return _first_of(jnp.matmul((shares[:, None] * z).T, z, precision=_HIGHEST))
 
-    def first_transition_in_sums(self, entities: WeightedEntities) -> Float[Array, ""]:
+    def first_transition_in_sums(self, entities: Entities) -> Float[Array, ""]:
         """`first_transition` of entities in one cluster by their shares, without a copy of them."""
         y = self.minimise(entities)
         lower = jnp.linalg.cholesky(weighted_sum.hessians(self, entities, y)[0])

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ..._core import checks
 from ..._core.distances import squared_euclidean
 from .base import AbstractCost
-from .entities import WeightedEntities, live, safe_masses, sums_and_masses
+from .entities import Entities, WeightedEntities, live, safe_masses, sums_and_masses
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -64,12 +64,12 @@ class Cosine(AbstractCost):
         """Half the squared distance of unit vectors."""
         return 0.5 * squared_euclidean(unit(x), unit(y))
 
-    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
+    def start(self, entities: Entities) -> Float[Array, "k d"]:
         """The directions of the weighted sums."""
         first = entities.first
         return self.step(entities, jnp.broadcast_to(first, (entities.k, *first.shape)))
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The directions of the weighted sums; where these vanish the centre stays."""
         sums, masses = entities.sum(_sums_of_units)
         # Unit vectors that cancel to rounding have no mean direction.
@@ -79,7 +79,7 @@ class Cosine(AbstractCost):
             defined, unit(jnp.where(defined, sums, 1.0)), unit(jax.lax.stop_gradient(y))
         )
 
-    def _stiffness(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k 1"]:
+    def _stiffness(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k 1"]:
         """|sum_i weights_ik unit(x_i)| / |y_k|^2: the Hessian across y_k at the minimiser."""
         sums, masses = entities.sum(_sums_of_units)
         # Where unit vectors cancel the Hessian is zero, and a metric must not be.
@@ -89,21 +89,17 @@ class Cosine(AbstractCost):
         strength = jnp.where(strong, jnp.sqrt(jnp.where(strong, squares, 1.0)), floor)
         return strength / jnp.sum(y * y, axis=1, keepdims=True)
 
-    def metric(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
-    ) -> lx.AbstractLinearOperator:
+    def metric(self, entities: Entities, y: Float[Array, "k d"]) -> lx.AbstractLinearOperator:
         """The same number across and along each centre; `gauge_equation` is what is along."""
         return lx.DiagonalLinearOperator(jnp.broadcast_to(self._stiffness(entities, y), y.shape))
 
     def precondition(
-        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
+        self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """A division."""
         return vector / self._stiffness(entities, y)
 
-    def gauge_equation(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
-    ) -> Float[Array, "k d"]:
+    def gauge_equation(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The length of a centre stays what it is."""
         along = unit(jax.lax.stop_gradient(y))
         change = jnp.sum(along * (y - jax.lax.stop_gradient(y)), axis=1, keepdims=True)

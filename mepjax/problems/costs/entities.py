@@ -1,5 +1,6 @@
 """Entities with their weights in every cluster, seen through sums over them only."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,41 +12,64 @@ from jaxtyping import Array, Bool, Float
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
-class WeightedEntities(eqx.Module):
-    """Weights of shape (n, k) and entities of shape (n, d), in memory.
+class Entities(eqx.Module):
+    """n entities of d features with their weights in k clusters.
 
-    A cost asks for sums over entities alone, so that what computes them block by block, or on
-    several devices, can stand in for this.
+    A cost asks for sums over them alone, so that it never sees whether these are computed at once,
+    block by block, or on several devices.
     """
+
+    @abc.abstractmethod
+    def sum(self, part: Callable[..., Any], *args: Any) -> Any:
+        """part(weights, x, *args), which is a sum over entities and linear in the weights.
+
+        `weights` (n, k) and `x` (n, d) may be those of some entities. What `part` needs besides
+        goes into `args`: it has no tracers of its own.
+        """
+
+    @property
+    @abc.abstractmethod
+    def k(self) -> int:
+        """Number of clusters."""
+
+    @property
+    @abc.abstractmethod
+    def first(self) -> Float[Array, " d"]:
+        """Any one of the entities."""
+
+    @abc.abstractmethod
+    def scale(self, cost: Any) -> Float[Array, ""]:
+        """`cost.spread` of the entities."""
+
+
+class WeightedEntities(Entities):
+    """Entities and weights in memory."""
 
     weights: Float[Array, "n k"]
     x: Float[Array, "n d"]
 
     def sum(self, part: Callable[..., Any], *args: Any) -> Any:
-        """part(weights, x, *args), which is a sum over entities and linear in the weights.
-
-        What `part` needs besides goes into `args`: it has no tracers of its own.
-        """
+        """At once."""
         return part(self.weights, self.x, *args)
 
     @property
     def k(self) -> int:
-        """Number of clusters."""
+        """Columns of the weights."""
         return self.weights.shape[1]
 
     @property
     def first(self) -> Float[Array, " d"]:
-        """Any one of the entities."""
+        """The first row."""
         return self.x[0]
 
     def scale(self, cost: Any) -> Float[Array, ""]:
-        """`cost.spread` of the entities."""
+        """By total weights."""
         total = jnp.sum(self.weights, axis=1)
         return cost.spread(self.x, total / jnp.sum(total))
 
 
 def masses(weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array, " k"]:
-    """For `WeightedEntities.sum`: the weight of each cluster."""
+    """For `Entities.sum`: the weight of each cluster."""
     del x
     return jnp.sum(weights, axis=0)
 
@@ -53,7 +77,7 @@ def masses(weights: Float[Array, "n k"], x: Float[Array, "n d"]) -> Float[Array,
 def sums_and_masses(
     weights: Float[Array, "n k"], x: Float[Array, "n d"]
 ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
-    """For `WeightedEntities.sum`: sum_i weights_ik x_i, and the weight of each cluster."""
+    """For `Entities.sum`: sum_i weights_ik x_i, and the weight of each cluster."""
     return jnp.matmul(weights.T, x, precision=_HIGHEST), jnp.sum(weights, axis=0)
 
 
@@ -76,8 +100,7 @@ def means_of(
     return jnp.where(alive, means, jax.lax.stop_gradient(previous))
 
 
-def weighted_means(
-    entities: WeightedEntities, previous: Float[Array, "k d"]
-) -> Float[Array, "k d"]:
+def weighted_means(entities: Entities, previous: Float[Array, "k d"]) -> Float[Array, "k d"]:
     """sum_i weights_ik x_i / sum_i weights_ik; clusters without mass stay where they are."""
-    return means_of(*entities.sum(sums_and_masses), previous)
+    sums, masses = entities.sum(sums_and_masses)
+    return means_of(sums, masses, previous)

@@ -12,7 +12,7 @@ from ..._core.arrays import as_float_array, as_parameter
 from ..._core.distances import squared_euclidean
 from . import weighted_sum
 from .base import AbstractCost
-from .entities import WeightedEntities, live
+from .entities import Entities, live
 
 # Default smoothing, relative to the spread of the data.
 _SMOOTHING = 1e-3
@@ -52,7 +52,7 @@ class SmoothedDistance(AbstractCost):
 
     def _sharpened(
         self,
-        entities: WeightedEntities,
+        entities: Entities,
         y: Float[Array, "k d"],
         safe: Float[Array, "k d"],
         reach: float = float("inf"),
@@ -166,7 +166,7 @@ class Euclidean(SmoothedDistance):
         """Smoothed distances."""
         return self._length(squared_euclidean(x, y))
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """One Weiszfeld step, to the means weighted by weights / distance, or Newton's."""
         pulled, stiffness, coincident = entities.sum(_pulls, self, y)
         pull = pulled - stiffness[:, None] * y

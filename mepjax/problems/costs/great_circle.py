@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
-from .entities import WeightedEntities, sums_and_masses
+from .entities import Entities, sums_and_masses
 from .euclidean import SmoothedDistance, as_smoothing, damped_pull, total_deviation
 
 _EARTH_KM = 6371.0088
@@ -112,7 +112,7 @@ class GreatCircle(SmoothedDistance):
         """Smoothed distances, by haversines of differences: exact for near points."""
         return self._length(self.radius**2 * _squared_angle(_Pairs(x, y).haversine))
 
-    def start(self, entities: WeightedEntities) -> Float[Array, "k 2"]:
+    def start(self, entities: Entities) -> Float[Array, "k 2"]:
         """Below the weighted means in space; the first entity where those are at the centre."""
         sums, masses = entities.sum(_sums_in_space)
         # Longitudes count from the first entity's, so that they stay next to the data's.
@@ -126,7 +126,7 @@ class GreatCircle(SmoothedDistance):
         defined = jnp.hypot(level, sums[:, 2]) > threshold
         return jnp.where(defined[:, None], jnp.stack([longitude, latitude], axis=1), first)
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k 2"]) -> Float[Array, "k 2"]:
+    def step(self, entities: Entities, y: Float[Array, "k 2"]) -> Float[Array, "k 2"]:
         """One Weiszfeld step in the tangent plane, followed along its great circle, or Newton's."""
         move = damped_pull(*entities.sum(_pulls, self, y))
         return self._sharpened(entities, y, _along_great_circle(y, move), reach=_NEWTON_REACH)

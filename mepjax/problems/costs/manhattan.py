@@ -6,7 +6,7 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from .base import AbstractCost
-from .entities import WeightedEntities, live
+from .entities import Entities, WeightedEntities, live
 
 
 class Manhattan(AbstractCost):
@@ -60,14 +60,15 @@ class Manhattan(AbstractCost):
         total = jnp.zeros((x.shape[0], y.shape[0]), x.dtype)
         return jax.lax.scan(add, total, (x.T, y.T))[0]
 
-    def start(self, entities: WeightedEntities) -> Float[Array, "k d"]:
+    def start(self, entities: Entities) -> Float[Array, "k d"]:
         """The weighted medians."""
         first = entities.first
         return self.step(entities, jnp.broadcast_to(first, (entities.k, *first.shape)))
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The weighted medians, in the middle where a whole interval is; no mass, no move."""
         # No sums tell a median.
+        assert isinstance(entities, WeightedEntities)
         weights, x = entities.weights, entities.x
 
         def medians(column: Float[Array, " n"]) -> Float[Array, " k"]:
@@ -83,14 +84,12 @@ class Manhattan(AbstractCost):
         new = jax.lax.map(medians, x.T).T
         return jnp.where(live(jnp.sum(weights, axis=0))[:, None], new, jax.lax.stop_gradient(y))
 
-    def metric(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
-    ) -> lx.AbstractLinearOperator:
+    def metric(self, entities: Entities, y: Float[Array, "k d"]) -> lx.AbstractLinearOperator:
         """NaN: there is no Hessian."""
         return lx.DiagonalLinearOperator(jnp.full_like(y, jnp.nan))
 
     def precondition(
-        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
+        self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """NaN."""
         return jnp.full_like(vector, jnp.nan)

@@ -6,7 +6,7 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from .base import AbstractCost
-from .entities import WeightedEntities, masses, safe_masses, weighted_means
+from .entities import Entities, masses, safe_masses, weighted_means
 
 
 class MeanCost(AbstractCost):
@@ -26,7 +26,7 @@ class MeanCost(AbstractCost):
         """Always."""
         return True
 
-    def step(self, entities: WeightedEntities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """The weighted means."""
         return weighted_means(entities, y)
 
@@ -42,14 +42,12 @@ class MeanCost(AbstractCost):
     ) -> Float[Array, "k d"]:
         """Solve with `metric_of`."""
 
-    def metric(
-        self, entities: WeightedEntities, y: Float[Array, "k d"]
-    ) -> lx.AbstractLinearOperator:
+    def metric(self, entities: Entities, y: Float[Array, "k d"]) -> lx.AbstractLinearOperator:
         """`metric_of` the masses."""
         return self.metric_of(safe_masses(entities.sum(masses)), y)
 
     def precondition(
-        self, entities: WeightedEntities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
+        self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """`solve_metric` with the masses."""
         return self.solve_metric(safe_masses(entities.sum(masses)), y, vector)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import trees
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.loop import solve_stage
-from .entities import WeightedEntities
+from .entities import Entities
 
 # Columns of a Hessian that are computed at once.
 _BLOCK = 8
@@ -29,14 +29,14 @@ Pairwise = Callable[[Float[Array, "n d"], Float[Array, "k d"]], Float[Array, "n 
 def totals(
     weights: Float[Array, "n k"], x: Float[Array, "n d"], cost: Any, y: Float[Array, "k d"]
 ) -> Float[Array, " k"]:
-    """For `WeightedEntities.sum`: sum_i weights_ik d(x_i, y_k)."""
+    """For `Entities.sum`: sum_i weights_ik d(x_i, y_k)."""
     return jnp.sum(weights * cost.pairwise(x, y), axis=0)
 
 
 def _curvatures(
     weights: Float[Array, "n k"], x: Float[Array, "n d"], cost: Any, y: Float[Array, "k d"]
 ) -> Float[Array, "k d d"]:
-    """For `WeightedEntities.sum`: sum_i weights_ik Hess_y d(x_i, y_k)."""
+    """For `Entities.sum`: sum_i weights_ik Hess_y d(x_i, y_k)."""
     slope = jax.grad(lambda centres: jnp.sum(totals(weights, x, cost, centres)))
     _, linear = jax.linearize(slope, y)
     columns = jax.lax.map(
@@ -58,14 +58,12 @@ def gradients(
 def squared_slopes(
     weights: Float[Array, "n 1"], x: Float[Array, "n d"], cost: Any, y: Float[Array, " d"]
 ) -> Float[Array, "d d"]:
-    """For `WeightedEntities.sum`: sum_i weights_i g_i g_i^T with g_i = grad_y d(x_i, y)."""
+    """For `Entities.sum`: sum_i weights_i g_i g_i^T with g_i = grad_y d(x_i, y)."""
     slopes = gradients(cost.pairwise, x, y)
     return jnp.matmul((weights * slopes).T, slopes, precision=_HIGHEST)
 
 
-def hessians(
-    cost: Any, entities: WeightedEntities, y: Float[Array, "k d"]
-) -> Float[Array, "k d d"]:
+def hessians(cost: Any, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d d"]:
     """sum_i weights_ik Hess_y d(x_i, y_k), made positive definite; identity without mass."""
     return positive_definite(entities.sum(_curvatures, cost, y))
 
@@ -98,9 +96,7 @@ class _Trial(eqx.Module):
     tries: Int[Array, ""]
 
 
-def newton_step(
-    cost: Any, entities: WeightedEntities, y: Float[Array, "k d"]
-) -> Float[Array, "k d"]:
+def newton_step(cost: Any, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
     """One Newton step per centre, each halved until its weighted sum has fallen enough.
 
     Hessians and step lengths are constants for derivatives: at a fixed point, where the step is
@@ -149,7 +145,7 @@ class _Sums(eqx.Module):
     """The weighted sums alone as what the inner loop iterates."""
 
     cost: Any
-    entities: WeightedEntities
+    entities: Entities
     scale: Float[Array, ""]
 
     def update(self, params: Float[Array, "k d"], beta: Any) -> Float[Array, "k d"]:
@@ -163,7 +159,7 @@ class _Sums(eqx.Module):
 
 def minimise(
     cost: Any,
-    entities: WeightedEntities,
+    entities: Entities,
     start: Float[Array, "k d"],
     scale: Float[Array, ""],
 ) -> Float[Array, "k d"]:

@@ -1,6 +1,7 @@
 """Many anneals in one call."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +167,11 @@ def test_with_capacities_what_meets_them_is_compared():
 
     schedule = mj.Geometric(20.0, 200.0, 2.0)
     start = lambda problem, key: problem.scatter(key)  # noqa: E731
-    options = {"schedule": schedule, "init": start, "detector": mj.NoDetector(noise=0.0)}
+    options: dict[str, Any] = {
+        "schedule": schedule,
+        "init": start,
+        "detector": mj.NoDetector(noise=0.0),
+    }
     result = mj.sweep(build, jnp.zeros(1), key=KEY, seeds=5, **options)
     problem = build(0.0)
     lanes = [jax.tree.map(lambda leaf, r=r: leaf[0, r], result.solutions.params) for r in range(5)]
@@ -188,7 +193,7 @@ def test_lanes_have_starts_and_schedules_of_their_own():
         return problem.scatter(key)
 
     settings = {"kappa": jnp.array([0.0, 0.2]), "beta": jnp.array([20.0, 50.0])}
-    options = {"detector": mj.NoDetector(noise=0.0)}
+    options: dict[str, Any] = {"detector": mj.NoDetector(noise=0.0)}
     result = mj.sweep(build, settings, key=KEY, seeds=2, schedule=schedule, init=start, **options)
     keys = jax.random.split(KEY, (2, 2))
     for s in range(2):
