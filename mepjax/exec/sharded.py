@@ -106,6 +106,8 @@ class Sharded(AbstractExecutor):
         of_device = super().sum
 
         def local(args: Any, shares: Array, *data: Any) -> Any:
+            # Derivatives that `function` takes in `args` are each device's own, to be added below.
+            args = jax.lax.pcast(args, self.axes, to="varying")
             total = of_device(function, args, shares, *data, columns=columns)
             return jax.lax.psum(total, self.axes)
 
