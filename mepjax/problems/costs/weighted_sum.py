@@ -40,7 +40,8 @@ def _curvatures(
     slope = jax.grad(lambda centres: jnp.sum(totals(weights, x, cost, centres)))
     _, linear = jax.linearize(slope, y)
     columns = jax.lax.map(
-        lambda direction: linear(jnp.broadcast_to(direction, y.shape)),
+        # Of the type of y, which varies among devices inside `shard_map`.
+        lambda direction: linear(0 * y + direction),
         jnp.eye(y.shape[1], dtype=y.dtype),
         batch_size=_BLOCK,
     )
@@ -52,7 +53,8 @@ def gradients(
 ) -> Float[Array, "n d"]:
     """grad_y d(x_i, y) of every entity at one centre."""
     _, linear = jax.linearize(lambda centre: pairwise(x, centre[None])[:, 0], y)
-    return jax.lax.map(linear, jnp.eye(y.size, dtype=y.dtype), batch_size=_BLOCK).T
+    directions = jnp.eye(y.size, dtype=y.dtype)
+    return jax.lax.map(lambda v: linear(0 * y + v), directions, batch_size=_BLOCK).T
 
 
 def squared_slopes(
