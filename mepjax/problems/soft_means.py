@@ -115,6 +115,19 @@ class _Block(eqx.Module):
         firm = _product(policy, scaled)
         return jnp.sum(self.shares * energies) + self._offset(each), firm + self._everywhere()
 
+    def entity_slopes(self) -> Float[Array, "n d"]:
+        """dF / dx, by what each entity is told and what it takes part in whatever it is told."""
+        costs, _ = relative_squared_euclidean(self.y, self.x)
+        _, policy, totals = gibbs.free_energies_and_partition(
+            self._priced(self.firmness * costs), self.beta, axis=0
+        )
+        mean = _product(self.y.T, policy) / totals
+        slopes = (self.firmness * self.shares) * (self.x.T - mean)
+        if self.floor is not None:
+            everywhere = self.y.shape[0] * self.x.T - jnp.sum(self.y, axis=0)[:, None]
+            slopes = slopes + (self.floor * self.shares) * everywhere
+        return 2 * slopes.T
+
     def totals(self) -> Totals:
         """Shares of `SoftMeans.totals`."""
         costs, each = self.average()
@@ -129,6 +142,13 @@ class _Block(eqx.Module):
         told = self.shares * gibbs.policy(priced, self.beta, axis=0)
         distortion = jnp.sum(told * costs) + self._offset(each)
         return distortion, entropy, jnp.sum(told, axis=1)
+
+
+def _block(
+    shared: tuple[Any, ...], shares: Array, x: Array, firmness: Array, floor: Array | None = None
+) -> _Block:
+    y, beta, origin, prices = shared
+    return _Block(y, beta, shares, x - origin, firmness, floor, prices)
 
 
 class SoftMeans(eqx.Module):
@@ -163,25 +183,46 @@ class SoftMeans(eqx.Module):
     ) -> Any:
         """Sum of part(block, extra)."""
 
-        def of_block(args: Any, shares: Array, x: Array, a: Array, *floor: Array) -> Any:
-            y, beta, origin, prices, extra = args
-            f = floor[0] if floor else None
-            return part(_Block(y, beta, shares, x - origin, a, f, prices), extra)
+        def of_block(args: Any, shares: Array, *data: Array) -> Any:
+            shared, extra = args
+            return part(_block(shared, shares, *data), extra)
 
         sums = self.executor.sum(
             of_block,
-            (y, jnp.asarray(beta, y.dtype), self.origin, self.prices, extra),
-            self.weights,
-            self.x,
-            self.firmness,
-            *(() if self.floor is None else (self.floor,)),
+            (self._shared(y, beta), extra),
+            *self._rows(),
             columns=max(columns, y.shape[0]),
         )
         total = jnp.sum(self.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
+    def _shared(self, y: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
+        """What `_block` needs beside its entities."""
+        return y, jnp.asarray(beta, y.dtype), self.origin, self.prices
+
+    def _rows(self) -> tuple[Array, ...]:
+        """What `_block` needs of its entities."""
+        floor = () if self.floor is None else (self.floor,)
+        return self.weights, self.x, self.firmness, *floor
+
+    def slope_along(
+        self, y: Float[Array, "k d"], beta: Scalar, direction: Float[Array, "n d"]
+    ) -> Float[Array, ""]:
+        """The derivative of F as x moves along `direction`, linear in it."""
+
+        def of_block(shared: Any, shares: Array, direction: Array, *data: Array) -> Array:
+            return jnp.sum(_block(shared, shares, *data).entity_slopes() * direction)
+
+        weights, *data = self._rows()
+        shared = self._shared(y - self.origin, beta)
+        total = jnp.sum(weights)
+        columns = y.shape[0]
+        return (
+            self.executor.sum(of_block, shared, weights, direction, *data, columns=columns) / total
+        )
+
     def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-        """F, whose slope in the centres comes out of the same pass."""
+        """F, whose slope in the centres comes out of the same pass; that in x takes one more."""
         return _free_energy(self, y, jnp.asarray(beta, y.dtype))
 
     def energy_and_terms(
@@ -328,6 +369,10 @@ class SoftMeans(eqx.Module):
         )
 
 
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
+
+
 @eqx.filter_custom_jvp
 def _free_energy(means: SoftMeans, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
     return means._sum(_Block.energy, y - means.origin, beta)
@@ -336,16 +381,23 @@ def _free_energy(means: SoftMeans, y: Float[Array, "k d"], beta: Scalar) -> Floa
 @_free_energy.def_jvp
 def _free_energy_jvp(primals: Any, tangents: Any) -> Any:
     means, y, beta = primals
-    _, y_tangent, _ = tangents
-    if not jax.tree.leaves((tangents[0], tangents[2])):
-        energy, slope = means.energy_and_slope(y, beta)
-        return energy, jnp.sum(slope * y_tangent)
+    x_tangent, y_tangent = tangents[0].x, tangents[1]
+    others = eqx.tree_at(lambda t: (t[0].x, t[1]), tangents, (None, None), is_leaf=_is_none)
+    if not jax.tree.leaves(others):
+        if y_tangent is None:
+            energy, tangent = _free_energy(means, y, beta), 0.0
+        else:
+            energy, slope = means.energy_and_slope(y, beta)
+            tangent = jnp.sum(slope * y_tangent)
+        if x_tangent is not None:
+            tangent = tangent + means.slope_along(y, beta, x_tangent)
+        return energy, tangent
     arrays, static = eqx.partition(primals, eqx.is_inexact_array)
     filled = jax.tree.map(
         lambda a, t: jnp.zeros_like(a) if t is None and a is not None else t,
         arrays,
         tangents,
-        is_leaf=lambda leaf: leaf is None,
+        is_leaf=_is_none,
     )
 
     def plain(arrays: Any) -> Array:

@@ -57,6 +57,8 @@ def everything(problem, y, v):
     energy = lambda problem, y: problem.free_energy(y, BETA)  # noqa: E731
     slope = jax.grad(lambda y: energy(problem, y))
     residual = lambda problem: jnp.vdot(v, problem.residual(y, BETA))  # noqa: E731
+    slope_in_x = jax.grad(lambda x, y: energy(eqx.tree_at(lambda p: p.x, problem, x), y))
+    direction = jnp.sin(problem.x)
     terms = problem.terms(y, BETA)
     hard = problem.harden(y)
     return {
@@ -71,6 +73,8 @@ def everything(problem, y, v):
         "terms": (terms.distortion, terms.entropy),
         "hard": (hard.assignments, hard.cost),
         "d free energy": eqx.filter_grad(energy)(problem, y),
+        "slope in x": slope_in_x(problem.x, y),
+        "mixed": jax.grad(lambda y: jnp.vdot(direction, slope_in_x(problem.x, y)))(y),
         "d residual": eqx.filter_grad(residual)(problem),
         "d beta": jax.grad(lambda b: problem.free_energy(y, b))(BETA),
     }
@@ -297,4 +301,8 @@ def test_memory_is_that_of_a_block():
     energy = lambda x, y: problem(x).free_energy(y, 1.0)  # noqa: E731
     for function in (energy, jax.grad(energy, 1), lambda x, y: problem(x).update(y, 1.0)):
         # A hundredth of an N x K array.
+        assert bytes_of(function) < x.shape[0] * y.shape[0] * 8 / 20
+
+    soft = lambda x, y: mj.Clustering(x, 32).on(mj.Streaming(block=100)).free_energy(y, 1.0)  # noqa: E731
+    for function in (jax.grad(soft), jax.value_and_grad(soft, (0, 1))):
         assert bytes_of(function) < x.shape[0] * y.shape[0] * 8 / 20

@@ -65,6 +65,29 @@ def test_hessian_products_equal_the_plain_form(d, plainly):
 
 
 # Products of many features leave squares an error of some 1e-6, so exponents one of beta times it.
+@pytest.mark.parametrize("d", [2, 6])
+@pytest.mark.parametrize("autonomy", AUTONOMY)
+def test_slopes_in_the_data_equal_the_plain_form(autonomy, d, plainly):
+    problem, y = large(autonomy, d)
+    beta = 2.0
+    weights = jnp.asarray(RNG.normal(size=problem.x.shape))
+
+    def energy(x, y, beta):
+        return eqx.tree_at(lambda p: p.x, problem, x).free_energy(y, beta)
+
+    def functions():
+        value, slopes = jax.value_and_grad(energy, argnums=(0, 1))(problem.x, y, beta)
+        slope = jax.grad(energy)
+        forward = jax.jvp(lambda x: energy(x, y, beta), (problem.x,), (weights,))[1]
+        mixed = jax.grad(lambda *args: jnp.sum(weights * slope(*args)), argnums=(0, 1, 2))
+        along = jax.jvp(lambda x: slope(x, y, beta), (problem.x,), (weights,))[1]
+        return [value, *slopes, forward, *mixed(problem.x, y, beta), along]
+
+    for got, expected in zip(functions(), plainly(functions), strict=True):
+        scale = 1e-300 + np.max(np.abs(expected))
+        np.testing.assert_allclose(got / scale, expected / scale, atol=1e-11)
+
+
 @pytest.mark.parametrize(("d", "betas"), [(6, (0.1, 100.0)), (2, (0.1, 100.0, 1e4))])
 def test_float32_agrees(d, betas):
     problem, y = large("uniform", d)
