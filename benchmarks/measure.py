@@ -1,5 +1,6 @@
 """Timing, memory and the record of a run."""
 
+import gc
 import json
 import os
 import platform
@@ -16,11 +17,7 @@ import jax
 def timed(call: Callable[[], Any], repeats: int = 20) -> dict[str, float]:
     """Best and median seconds of a call that is already compiled."""
     jax.block_until_ready(call())
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
+    seconds = [clocked(call)[1] for _ in range(repeats)]
     return {"best_s": min(seconds), "median_s": statistics.median(seconds), "repeats": repeats}
 
 
@@ -30,10 +27,16 @@ def first_call(call: Callable[[], Any]) -> float:
 
 
 def clocked(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """What a call returns, and its seconds."""
-    start = time.perf_counter()
-    result = jax.block_until_ready(call(*args))
-    return result, time.perf_counter() - start
+    """What a call returns, and its seconds, without garbage collection, as in `timeit`."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        result = jax.block_until_ready(call(*args))
+        return result, time.perf_counter() - start
+    finally:
+        if collects:
+            gc.enable()
 
 
 def cores() -> int:
