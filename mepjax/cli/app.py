@@ -159,6 +159,14 @@ def cluster(
             show_default="4 for softmax autonomy, else 2",
         ),
     ] = None,
+    sample: Annotated[
+        int,
+        number(
+            "--sample",
+            int,
+            help="Points drawn for all stages but the last, where clusters can grow; 0: all.",
+        ),
+    ] = _DEFAULTS.sample,
     seed: Seed = _DEFAULTS.seed,
     beta_min: BetaMin = None,
     beta_max: BetaMax = None,
@@ -189,8 +197,8 @@ def cluster(
         k=k, autonomy=autonomy, kappa=kappa, temperature=temperature, zeta=zeta, gamma=gamma,
         matrix=None if matrix is None else read_matrix(matrix, k),
         capacity=None if capacity is None else read_shares("--capacity", capacity, k),
-        scale=scale, restarts=restarts, seed=seed, beta_min=beta_min, beta_max=beta_max,
-        factor=factor, float64=float64, animate=animate,
+        scale=scale, restarts=restarts, sample=sample, seed=seed, beta_min=beta_min,
+        beta_max=beta_max, factor=factor, float64=float64, animate=animate,
     )  # fmt: skip
     options.check()
     if points is None:

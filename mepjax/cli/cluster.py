@@ -34,6 +34,7 @@ class Options(AnnealOptions):
     gamma: float | None = None
     matrix: np.ndarray | None = None
     capacity: Capacity | None = None
+    sample: int = 10_000
     animate: bool = False
 
     @property
@@ -71,6 +72,7 @@ class Options(AnnealOptions):
         """Raise `CommandError` for a value out of range or options that contradict each other."""
         require(self.k >= 1, "-k", self.k, "at least 1")
         self.check_anneal()
+        require(self.sample >= 0, "--sample", self.sample, "at least 0")
         if self.kappa is not None:
             require(0 <= self.kappa <= 1, "--kappa", self.kappa, "a number from 0 to 1")
         self.check_positive("temperature")
@@ -204,7 +206,8 @@ def _solve(
     # The tree of centres and the film are drawn from the params of all stages.
     size = schedule.max_stages * problem.x.shape[1] * problem.k
     record = mj.Record(params=options.animate or size <= _MOST_RECORDED)
-    starts = best_of_starts(problem, schedule, keys, record=record, watch=watch)
+    sample = options.sample or None
+    starts = best_of_starts(problem, schedule, keys, record=record, watch=watch, sample=sample)
     best = starts.best
     if best is None:
         number, code = len(starts.candidates), starts.candidates[0].code

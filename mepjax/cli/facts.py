@@ -75,6 +75,7 @@ def describe(run: Run, used: str) -> dict[str, Any]:
         "soft_cost": number(solution.distortion),
         "free_energy": number(solution.free_energy),
         "entropy": number(solution.entropy),
+        "sampling_gap": number(solution.sampling_gap),
         used: run.n_used,
         "stages": stages,
         "steps": int(np.sum(np.asarray(solution.trace.steps)[:stages])),
@@ -93,7 +94,7 @@ def describe_chosen(run: Run, scaling: Scaling, used: str) -> dict[str, Any]:
     chosen["transitions_met"] = sum(int(each.solution.n_transitions) for each in run.path)
     factor, unit = scaling.cost_factor, scaling.cost_unit.replace(" ", "_")
     if factor is not None:
-        for name in ("hard_cost", "soft_cost", "free_energy"):
+        for name in ("hard_cost", "soft_cost", "free_energy", "sampling_gap"):
             value = chosen[name]
             chosen[f"{name}_in_{unit}"] = None if value is None else number(value * factor)
     return chosen

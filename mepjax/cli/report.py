@@ -104,6 +104,7 @@ def report(result: Result, points: Points, source: str) -> dict[str, Any]:
                 "shares": [facts.number(value) for value in options.capacity.values],
             },
             **facts.anneal_options(options, result.schedule),
+            "sample": options.sample or None,
         },
         "scale": facts.scale(scaling, "Temperature, beta, costs and free energy", "Centres"),
         "chosen": chosen,

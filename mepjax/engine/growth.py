@@ -15,6 +15,9 @@ from .detector import Detector, NoDetector
 from .problem import Problem
 from .slot_spectrum import SlotSpectrum
 
+# Slots this close, in units of the data's size, are at one place.
+SAME_PLACE = 1e-6
+
 
 class Growth(eqx.Module):
     """Split groups of tied slots where they become unstable, the most profitable first.
@@ -25,7 +28,7 @@ class Growth(eqx.Module):
     groups in proportion to the weight these carry. Early stages are solved roughly and on a
     sample of the data; the last one is solved on all data, without ties, like any other stage. So
     growth only chooses where that solve starts. Slots that a sample had no use for are placed by
-    `Repair` on all data before it.
+    `Repair` on all data before it. A start that is given to `anneal` has the groups of its slots.
 
     For problems whose slots are exchangeable and that have `slot_spectrum`: clustering by squared
     distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
@@ -125,6 +128,15 @@ def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[An
     params = problem.take(params, leader)
     one = jnp.ones((), jnp.int32)
     return params, Groups(leader, problem.slot_spectrum(params, beta), one)
+
+
+def groups_of(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
+    """Slots that are at one place tied."""
+    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
+    each, same = jnp.arange(count, dtype=jnp.int32), jnp.asarray(SAME_PLACE, beta.dtype)
+    params, leader = _merge(problem, params, each, same)
+    number = jnp.sum(leader == each).astype(jnp.int32)
+    return params, Groups(leader, problem.slot_spectrum(params, beta), number)
 
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:

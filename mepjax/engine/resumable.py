@@ -197,8 +197,7 @@ def begin(
     detector = detector or Detector()
     growth = None
     if isinstance(detector, Growth):
-        # A start that was given has its own groups.
-        growth = detector if init is None and supports_growth(problem) else None
+        growth = detector if supports_growth(problem) else None
         detector = detector.detector
     if repair is not None and not problem.has_slot_spectrum:
         repair = None
@@ -398,6 +397,10 @@ def _same_shapes(tree: Any, expected: Any) -> bool:
     return all(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.shape(a) == b.shape, tree, expected)))
 
 
+def _sizes(tree: Any) -> list[Any]:
+    return [leaf.shape for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+
+
 def _moving(state: AnnealState) -> tuple[Any, Any, Carry, Trace]:
     return state.scale, state.start, state.carry, state.rows
 
@@ -408,10 +411,15 @@ def _at(state: AnnealState, carry: Carry, rows: Trace) -> AnnealState:
 
 def _sample(problem: Problem, state: AnnealState) -> Problem:
     """The problem of all stages but the last."""
-    growth = state.options.growth
-    if growth is None or growth.sample is None:
+    growth, key = state.options.growth, state.options.key
+    size = None if growth is None else growth.sample
+    if size is None:
         return problem
-    return _anneal_sample(problem, state.options.key, growth.sample)
+    # No program is compiled for a sample of all data.
+    drawn = eqx.filter_eval_shape(lambda problem, key: _drawn(problem, key, size), problem, key)
+    if _sizes(drawn) == _sizes(problem):
+        return problem
+    return _anneal_sample(problem, key, size)
 
 
 # --- The programs, which every anneal runs in this order. --------------------------------------
@@ -429,12 +437,17 @@ def _anneal_begin(
     params = still.init(init_key) if init is None else trees.stop_gradient(init)
     scale = still.beta_scale().astype(trees.dtype_of(params))
     start = random_start(still, params, run_key)
-    carry, rows = options.run(scale, start).first(still, params)
+    given = init is not None
+    carry, rows = options.run(scale, start).first(still, params, given=given)
     return scale, start, carry, rows, report
 
 
 @eqx.filter_jit
 def _anneal_sample(problem: Problem, key: Any, size: int) -> Problem:
+    return _drawn(problem, key, size)
+
+
+def _drawn(problem: Problem, key: Any, size: int) -> Problem:
     sample_key = jax.random.fold_in(jax.random.split(key)[1], jnp.uint32(2**32 - 1))
     return trees.stop_gradient(problem).subsample(sample_key, size)
 

@@ -16,7 +16,7 @@ from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
 from .distinct import n_distinct
 from .foresight import Probe, next_stage, probed
-from .growth import Groups, Growth, one_group, solve_with_splits
+from .growth import SAME_PLACE, Groups, Growth, groups_of, one_group, solve_with_splits
 from .kicks import solve_with_kicks
 from .monitor import Monitor, report_progress
 from .problem import Problem
@@ -24,9 +24,6 @@ from .record import Record
 from .repair import Repair, repaired
 from .schedules import AbstractSchedule, Stage
 from .solution import Trace
-
-# Slots this close, in units of the data's size, are at one place.
-_TIED = 1e-6
 
 
 class Transitions(eqx.Module):
@@ -174,18 +171,22 @@ class Run(eqx.Module):
             plain = dataclasses.replace(repair or Repair(), swaps=0)
             return repaired(problem, params, beta, self.solver, plain, key)
 
-        spare = n_distinct(problem, params, rtol=_TIED) < places
+        spare = n_distinct(problem, params, rtol=SAME_PLACE) < places
         return jax.lax.cond(spare, mended, lambda: (params, jnp.zeros((), jnp.int32)))
 
-    def first(self, problem: Problem, params: Any) -> tuple[Carry, Trace]:
-        """What the first stage starts from, and a trace without stages."""
+    def first(self, problem: Problem, params: Any, *, given: bool) -> tuple[Carry, Trace]:
+        """What the first stage starts from, and a trace without stages.
+
+        `given`: the params are the user's, and their slots apart where they are.
+        """
         dtype = trees.dtype_of(params)
         flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
         places = jax.tree.leaves(problem.slots(params))[0].shape[0]
         stage = self.schedule.init(self.scale)
         groups = None
         if self.growth is not None:
-            params, groups = one_group(problem, params, stage.beta)
+            grouped = groups_of if given else one_group
+            params, groups = grouped(problem, params, stage.beta)
         carry = Carry(
             params=params,
             stage=stage,

@@ -68,8 +68,9 @@ class AutonomyAwareClustering(
     For squared Euclidean cost without autonomy, with uniform or with softmax one (gamma 0) the
     first start grows its clusters by splitting (`mepjax.Growth`), other starts are points drawn at
     random, and every result is repaired (`mepjax.Repair`; with autonomy by random swaps too).
-    Elsewhere starts are the weighted mean, kicked by a ten-thousandth of the data's size. Always
-    all data are used, so that integer weights are the same as repetitions.
+    Elsewhere starts are the weighted mean, kicked by a ten-thousandth of the data's size. Up to
+    `sample` points all are used in every stage, so that integer weights are the same as
+    repetitions.
 
     **Arguments:**
 
@@ -96,8 +97,12 @@ class AutonomyAwareClustering(
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
         cost; default 0.5 and 10^4 times the first transition without autonomy.
     - `factor`: growth of beta from stage to stage, > 1.
-    - `random_state`: an int, a NumPy `RandomState` or `None`, for the kicks' directions; growth
-        has no chance in it.
+    - `sample`: where clusters can grow, points used before the last stage, which always uses
+        all; default 10,000. `None`: all, in a multiple of the time if there are many.
+    - `tol`: relative error of the centres, in units of the data's size, asked of the last stage;
+        default 1e-4.
+    - `random_state`: an int, a NumPy `RandomState` or `None`, for the kicks' directions and the
+        sample; growth on all data has no chance in it.
 
     **Attributes** (costs are squares of input units for a quadratic `cost` with `scale` `"none"`
     or `"unit"`, else scaled ones):
@@ -117,6 +122,8 @@ class AutonomyAwareClustering(
     - `beta_`: the last beta, in scaled units.
     - `solution_code_`: the `mepjax.Code` of the solution kept.
     - `found_by_`: how it was found, such as `"exact"`, `"random start"` or `"frozen, then exact"`.
+    - `sampling_gap_`: by how much the last stage, on all points, lowered the free energy that the
+        centres found on a sample have on all of them, in scaled units; 0 without a sample.
     - `n_iter_`: steps of the inner solver that led to it, over all stages.
     - `autonomy_`: the model in effect, `None` without.
     - `n_features_in_`, `feature_names_in_`: as everywhere in scikit-learn.
@@ -157,6 +164,8 @@ class AutonomyAwareClustering(
         beta_max: float | None = None,
         factor: float = 1.05,
         capacity: Any = None,
+        sample: int | None = 10_000,
+        tol: float = 1e-4,
         random_state: Any = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -172,6 +181,8 @@ class AutonomyAwareClustering(
         self.beta_max = beta_max
         self.factor = factor
         self.capacity = capacity
+        self.sample = sample
+        self.tol = tol
         self.random_state = random_state
 
     @property
@@ -223,6 +234,7 @@ class AutonomyAwareClustering(
         self.beta_ = beta
         self.solution_code_ = run.code
         self.found_by_ = run.name
+        self.sampling_gap_ = float(run.solution.sampling_gap)
         self.n_iter_ = sum(int(np.sum(r.solution.trace.steps)) for r in run.path)
         met = np.concatenate([np.asarray(r.solution.transitions) for r in run.path])
         self.transitions_ = np.sort(met[np.isfinite(met)])
@@ -253,7 +265,9 @@ class AutonomyAwareClustering(
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         number = self.restarts or default_starts(problem.autonomy.depends_on_centres)
         keys = jax.random.split(jax.random.key(seed), number)
-        starts = best_of_starts(problem, schedule, keys, tie=_TIE / first)
+        starts = best_of_starts(
+            problem, schedule, keys, tie=_TIE / first, sample=self.sample, rtol=float(self.tol)
+        )
         run = starts.least_bad
         if run is None:
             code = starts.candidates[0].code

@@ -49,8 +49,11 @@ def check_positive(name: str, value: Any) -> None:
 def check_numbers(estimator: Any) -> None:
     """Everything but autonomy, cost and capacity, which are checked where they are made."""
     check_integer("n_clusters", estimator.n_clusters)
-    if estimator.restarts is not None:
-        check_integer("restarts", estimator.restarts)
+    for name in ("restarts", "sample"):
+        value = getattr(estimator, name)
+        if value is not None:
+            check_integer(name, value)
+    check_number("tol", estimator.tol, "a finite number > 0", low=math.nextafter(0, 1))
     check_number("kappa", estimator.kappa, "a number from 0 to 1", 0, 1)
     for name in ("zeta", "gamma"):
         value = getattr(estimator, name)

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import checks, gibbs
 from .._core.blocks import block_rows, block_sum
-from .._core.codes import Code, as_code
+from .._core.codes import Code
 from .._core.types import Scalar
-from ..solvers.duals import Dual, optimality, solve_dual
+from ..solvers.duals import Dual, optimality, solve_dual, verdict
 from ..solvers.implicit import orthonormal_rows
 from .capacities import Equal, as_capacity, no_room
 
@@ -111,13 +111,7 @@ class ClusterCapacity(eqx.Module):
         self, prices: Float[Array, " k"], gap: Float[Array, " k"], beta: Scalar
     ) -> Int[Array, ""]:
         """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price."""
-        left = jnp.max(jnp.abs(self.condition(prices, gap, beta)))
-        # Relative to the smallest limit: many clusters have small ones.
-        smallest = jnp.min(jnp.where(self.active, self.limit, 1.0))
-        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5 * jnp.minimum(smallest, 1.0)
-        idle = self.active & ~self.free & (jnp.abs(gap) < tolerance) & (beta * prices < tolerance)
-        code = jnp.where(jnp.any(idle), as_code(Code.WEAKLY_ACTIVE), as_code(Code.OK))
-        return jnp.where(left <= tolerance, code, as_code(Code.INFEASIBLE))
+        return verdict(prices, gap, self.limit, self.active, self.free, beta)
 
     def solve(
         self, totals: Callable[[Array], Totals], prices: Float[Array, " k"], beta: Scalar

@@ -26,7 +26,7 @@ from ..exec.in_memory import InMemory
 from ..solvers.adjoints import NoGrad
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
-from ..solvers.duals import Dual, optimality, solve_dual
+from ..solvers.duals import Dual, optimality, solve_dual, verdict
 from ..solvers.fixed_point import FixedPoint
 from ..solvers.implicit import LinearSolve, attach, orthonormal_rows
 from .capacities import (
@@ -157,7 +157,9 @@ class FacilityPath(Problem):
         self_loops: bool = False,
     ) -> None:
         self.executor = InMemory()
-        self.n_facilities = _count("n_facilities", n_facilities)
+        checks.check_count(_OWNER, "n_facilities", n_facilities)
+        checks.check_count(_OWNER, "n_stages", n_stages, optional=True)
+        self.n_facilities = int(n_facilities)
         self.direct = _switch("direct", direct)
         self.self_loops = _switch("self_loops", self_loops)
         nodes, self.node_spread = split_spread(_OWNER, "nodes", nodes, None)
@@ -180,7 +182,7 @@ class FacilityPath(Problem):
             fixed = self._places("fixed", arrays.as_data_like("fixed", fixed, dtype))
         self.fixed = fixed
         m = self.n_facilities + (0 if fixed is None else fixed.shape[0])
-        self.n_stages = m if n_stages is None else _count("n_stages", n_stages)
+        self.n_stages = m if n_stages is None else int(n_stages)
         if weights is None:
             weights = np.ones(n, dtype)
         self.weights = arrays.as_data_like("weights", weights, dtype)
@@ -785,17 +787,7 @@ class FacilityPath(Problem):
         flow, _ = self._flow_and_entered(params, beta)
         difference, active = self._gaps(flow)
         free = self.capacities.free(self.direct)
-        left = trees.max_abs(self._price_residual(prices, flow, beta))
-        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5
-        idle = jax.tree.map(
-            lambda price, gap, on, either: jnp.any(
-                on & ~either & (jnp.abs(gap) < tolerance) & (beta * price < tolerance)
-            ),
-            prices, difference, active, free,
-        )  # fmt: skip
-        weak = jnp.any(jnp.stack(jax.tree.leaves(idle)))
-        code = jnp.where(weak, as_code(Code.WEAKLY_ACTIVE), as_code(Code.OK))
-        return jnp.where(left <= tolerance, code, as_code(Code.INFEASIBLE))
+        return verdict(prices, difference, self.capacities.limits, active, free, beta)
 
     def harden(self, params: Any, *, capacities: str = "ignore") -> HardPaths:
         """Hard routes and their cost D.
@@ -1063,14 +1055,6 @@ class FacilityPath(Problem):
         )
         solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
         return LocateThenRoute(solution.params, self.harden(solution.params), solution.code)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{_OWNER}: `{name}` must be an int; got {type(value).__name__} {value!r}.")
-    if value < 1:
-        raise ValueError(f"{_OWNER}: `{name}` must be at least 1; got {value}.")
-    return int(value)
 
 
 def _switch(name: str, value: Any) -> bool:

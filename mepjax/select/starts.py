@@ -7,6 +7,7 @@ an anneal. Centres found without autonomy tell what ignoring it costs; should th
 best start of all, they are polished too.
 """
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass, replace
@@ -178,6 +179,8 @@ def best_of_starts(
     tie: float = 0.0,
     record: Record | None = None,
     watch: Watch | None = None,
+    sample: int | None = 10_000,
+    rtol: float | None = None,
 ) -> Starts:
     """Solve from every key in every suitable way.
 
@@ -190,6 +193,8 @@ def best_of_starts(
         that rounding does not choose between relabelled solutions.
     - `record`: what the trace of each run keeps.
     - `watch`: told of each solve and stage.
+    - `sample`: data used before the last stage where clusters can grow; `None`: all.
+    - `rtol`: relative error asked of the last stage; default the solver's own.
 
     **Returns:** the runs; look at `best`. Nothing raises for what happens during a solve.
 
@@ -207,7 +212,7 @@ def best_of_starts(
 
     ```
     """
-    return _Solver(problem, schedule, keys, tie, record, watch).solve()
+    return _Solver(problem, schedule, keys, tie, record, watch, sample, rtol).solve()
 
 
 class _Solver:
@@ -219,9 +224,14 @@ class _Solver:
         tie: float,
         record: Record | None,
         watch: Watch | None,
+        sample: int | None,
+        rtol: float | None,
     ) -> None:
         self.problem, self.schedule, self.keys = problem, schedule, keys
-        self.tie, self.record, self.watch = tie, record, watch
+        self.tie, self.record, self.watch, self.rtol = tie, record, watch, rtol
+        # Entities without weight do not count: a sample might be larger than what it is drawn from.
+        weighty = int(np.count_nonzero(np.asarray(problem.weights)))
+        self.growth = Growth(sample=None if sample is None or weighty <= sample else sample)
         self.runs: list[Run] = []
 
     def solve(self) -> Starts:
@@ -295,13 +305,19 @@ class _Solver:
         centres: Any,
         source: Run | None,
     ) -> Run:
+        solver = problem.default_solver()
+        if self.rtol is not None:
+            # The bound of abstract solvers are fields of every solver.
+            solver = dataclasses.replace(solver, rtol=self.rtol)  # type: ignore
         began = time.perf_counter()
         solution = anneal(
             problem,
             schedule,
             key=self.keys[restart],
             init=centres,
-            detector=Growth(sample=None) if centres is None else None,
+            solver=solver,
+            # A solution that is polished has grown.
+            detector=self.growth if source is None else None,
             repair=Repair(swaps=_SWAPS_PER_CLUSTER * problem.k if is_aware(problem) else 0),
             adjoint=NoGrad(),
             record=self.record,

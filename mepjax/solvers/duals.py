@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
+from .._core.codes import Code, as_code
 from .base import AbstractSolver, StepInfo
 from .loop import solve_stage
 
@@ -23,6 +24,27 @@ def optimality(price: Array, gap: Array, active: Array, free: Array, beta: Any) 
     """
     met = jnp.where(free, gap, jnp.maximum(gap, -beta * price))
     return jnp.where(active, met, beta * price)
+
+
+def verdict(
+    prices: Any, difference: Any, limits: Any, active: Any, free: Any, beta: Any
+) -> Int[Array, ""]:
+    """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price.
+
+    All but `beta` are pytrees of one shape; `difference` is use less limit. A limit may be missed
+    by 10 times the root of the rounding error, relative to the smallest: many limits are small.
+    """
+
+    def of(price: Array, gap: Array, limit: Array, on: Array, either: Array) -> Array:
+        left = jnp.max(jnp.abs(optimality(price, gap, on, either, beta)))
+        smallest = jnp.min(jnp.where(on, limit, 1.0))
+        tolerance = 10 * float(jnp.finfo(left.dtype).eps) ** 0.5 * jnp.minimum(smallest, 1.0)
+        idle = on & ~either & (jnp.abs(gap) < tolerance) & (beta * price < tolerance)
+        code = jnp.where(jnp.any(idle), as_code(Code.WEAKLY_ACTIVE), as_code(Code.OK))
+        return jnp.where(left <= tolerance, code, as_code(Code.INFEASIBLE))
+
+    codes = jax.tree.map(of, prices, difference, limits, active, free)
+    return jnp.max(jnp.stack(jax.tree.leaves(codes)))
 
 
 class Dual(eqx.Module):

@@ -92,6 +92,7 @@ BAD = [
     (["-k", "2", *XY, "--capacity", ".5,.4"], "with the sum 0.9; expected bounds with a sum of at"),
     (["-k", "2", *XY, "--capacity", "=.5,.6"], "with the sum 1.1; expected shares with the sum 1"),
     (["-k", "2", *XY, "--restarts", "0"], "--restarts: got 0; expected at least 1"),
+    (["-k", "2", *XY, "--sample", "-1"], "--sample: got -1; expected at least 0"),
     (["-k", "2", *XY, "--seed", "-1"], "--seed: got -1"),
     (["-k", "2", *XY, "--scale", "big"], "--scale: got 'big'; expected one of none, unit, zscore"),
     (["-k", "2", *XY, "--beta-max", "0"], "--beta-max: got 0; expected a finite number > 0"),
@@ -188,6 +189,18 @@ def test_a_bug_is_one_line_too(points, tmp_path, monkeypatch, capsys):
     with pytest.raises(ZeroDivisionError):
         run(arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_and_what_it_cost_are_told(points, tmp_path):
+    gaps = {}
+    for sample in (0, 20):
+        out = tmp_path / str(sample)
+        arguments = [points, "-k", 3, *XY, *COARSE, "--sample", sample, "--out", out]
+        assert _invoke(*arguments).exit_code == 0
+        report = json.loads((out / "report.json").read_text())
+        assert report["options"]["sample"] == (sample or None)
+        gaps[sample] = report["chosen"]["sampling_gap"]
+    assert gaps[0] == 0 < gaps[20]
 
 
 def test_version_help_and_no_command(capsys):

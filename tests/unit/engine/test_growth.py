@@ -168,6 +168,54 @@ def groups_of(problem, params, beta, leader):
     return Groups(jnp.asarray(leader, jnp.int32), spectrum, jnp.asarray(len(set(leader))))
 
 
+def test_a_given_start_keeps_its_groups():
+    x = grid()
+    problem, schedule = mj.Clustering(x, 16), mj.Explicit([1e3])
+    start = problem.scatter(KEY)
+    quiet = mj.NoDetector(noise=0.0)
+    options = {"key": KEY, "init": start}
+    plain = mj.anneal(problem, schedule, detector=quiet, **options)
+    for sample in (None, 200):
+        grown = mj.anneal(
+            problem, schedule, detector=mj.Growth(sample=sample, detector=quiet), **options
+        )
+        if sample is None:
+            np.testing.assert_allclose(grown.params, plain.params, rtol=1e-8)
+        assert int(mj.n_distinct(problem, grown.params, rtol=1e-3)) == 16
+        assert np.max(np.abs(problem.residual(grown.params, grown.beta))) < 1e-8
+    # Twins of the start are one group, which is split as it becomes unstable.
+    twins = problem.take(start, jnp.arange(16) // 2)
+    state = mj.begin(problem, schedule, key=KEY, init=twins, detector=GROWTH)
+    assert int(mj.n_distinct(problem, state.params, rtol=1e-6)) == 8
+    final = mj.finish(problem, state)
+    assert int(mj.n_distinct(problem, final.params, rtol=1e-3)) == 16
+
+
+def test_random_starts_on_a_sample_are_repaired_there():
+    x = grid(each=60)
+    problem = mj.Clustering(x, 16)
+    solution = mj.anneal(
+        problem,
+        mj.Explicit([1e3]),
+        key=KEY,
+        init=lambda problem, key: problem.scatter(key),
+        detector=mj.Growth(sample=300),
+        repair=mj.Repair(),
+    ).raise_if_failed()
+    assert solution.sampling_gap > 0
+    best = lloyd_from_truth(x, each=60)
+    np.testing.assert_allclose(problem.harden(solution.params).cost, best, rtol=1e-6)
+
+
+def test_a_sample_of_all_data_is_no_sample():
+    problem = mj.Clustering(grid(), 16)
+    options = {"key": KEY, "repair": mj.Repair()}
+    drawn = mj.anneal(problem, detector=mj.Growth(sample=len(problem.x)), **options)
+    whole = mj.anneal(problem, detector=mj.Growth(sample=None), **options)
+    assert drawn.sampling_gap == 0
+    np.testing.assert_array_equal(drawn.params, whole.params)
+
+
 def test_slots_left_over_are_dealt_by_mass():
     exists = jnp.array([True, True, True, False, False, False, False])
     sizes = _deal(jnp.array([0.5, 0.3, 0.2, 0, 0, 0, 0]), exists)

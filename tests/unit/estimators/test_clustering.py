@@ -377,13 +377,31 @@ def test_random_state():
     assert best.inertia_ <= max(first.inertia_, third.inertia_) * (1 + 1e-9)
 
 
+def test_a_sample_only_chooses_where_the_last_stage_starts():
+    x = blobs(400)
+    whole, drawn = estimator(sample=None).fit(x), estimator(sample=100, restarts=2).fit(x)
+    assert whole.sampling_gap_ == 0 < drawn.sampling_gap_
+    np.testing.assert_allclose(drawn.inertia_, whole.inertia_, rtol=1e-9)
+    # No sample is drawn of as many points as there are.
+    assert estimator(sample=400).fit(x).sampling_gap_ == 0
+
+
+def test_the_last_stage_is_as_exact_as_asked_for():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    rough, exact = (estimator(beta_max=3.0, tol=tol).fit(x) for tol in (1e-3, 1e-10))
+    assert rough.n_iter_ < exact.n_iter_
+    error = np.max(np.abs(rough.cluster_centers_ - exact.cluster_centers_))
+    assert 1e-9 < error < 1e-2
+
+
 # --- What goes wrong. --------------------------------------------------------------------------
 
 
 def test_a_solve_that_did_not_converge_warns_with_the_sentence_of_its_code():
     x = np.tile([[-1.0, 0.0], [1.0, 0.0]], (4, 1))
     # Just below the first transition, at 1/2, where steps shrink slowly.
-    model = estimator(beta_max=0.4999, cost=mj.costs.Mahalanobis(np.eye(2)))
+    model = estimator(beta_max=0.4999, cost=mj.costs.Mahalanobis(np.eye(2)), tol=1e-10)
     with pytest.warns(ConvergenceWarning) as caught:
         model.fit(x)
     (warning,) = caught
@@ -420,6 +438,9 @@ BAD = [
     ({"cost": "chebyshev"}, '`cost` must be one of "sqeuclidean"'),
     ({"scale": "big"}, "`scale` must be None or one of none, unit, zscore; got 'big'"),
     ({"restarts": 0}, "`restarts` must be an integer >= 1; got 0"),
+    ({"sample": 0}, "`sample` must be an integer >= 1; got 0"),
+    ({"sample": 1e4}, "`sample` must be an integer >= 1; got 10000.0"),
+    ({"tol": 0.0}, "`tol` must be a finite number > 0; got 0.0"),
     ({"beta_min": 0}, "`beta_min` must be a finite number > 0; got 0"),
     ({"beta_max": float("inf")}, "`beta_max` must be a finite number > 0; got inf"),
     ({"beta_min": 2, "beta_max": 1}, "`beta_max` must be >= 2; got 1"),
