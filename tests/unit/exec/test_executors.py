@@ -37,14 +37,19 @@ def test_what_is_no_executor_is_refused():
         mj.anneal(problem, key=jax.random.key(0), executor="sharded")  # type: ignore
 
 
-@pytest.mark.slow
-def test_eight_devices_agree_with_memory():
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param("not slow", marks=pytest.mark.slow, id="some"),
+        pytest.param("slow", marks=pytest.mark.exhaustive, id="the rest"),
+    ],
+)
+def test_eight_devices_agree_with_memory(rows):
     folder = "tests/multidevice"
-    chosen = "sharded and not (kullback or generalised or itakura or bregman or dense)"
     root = Path(__file__).parents[3]
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "", "-k", chosen, folder],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-m", rows, "-k", "sharded", folder],
         cwd=root,
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,

