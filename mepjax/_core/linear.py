@@ -1,5 +1,6 @@
 """Linear solves that never raise inside compiled code."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,3 +19,16 @@ def solve_symmetric(operator: lx.AbstractLinearOperator, vector: Any) -> Any:
         lambda _, b: lx.linear_solve(operator, b, throw=False).value,
         symmetric=True,
     )
+
+
+def for_each(function: Callable[..., Any], *batches: Any) -> Any:
+    """`function` of every matrix of a batch, and of every row of further batches.
+
+    On a CPU one after the other: jaxlib 0.10 hands the matrices of a batch to the very threads
+    that wait for them, and with few cores, or several devices on them, it may wait for ever.
+    """
+
+    def in_turn(*batches: Any) -> Any:
+        return jax.lax.map(lambda rows: function(*rows), batches)
+
+    return jax.lax.platform_dependent(*batches, cpu=in_turn, default=jax.vmap(function))

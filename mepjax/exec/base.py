@@ -37,6 +37,10 @@ class AbstractExecutor(eqx.Module):
         """The arrays with one row for each entity, and the others, where they will be used."""
         return per_entity, shared
 
+    def everywhere(self, per_entity: Any) -> Any:
+        """Arrays with one row for each entity, whole on every device, for work across all rows."""
+        return per_entity
+
     def sum(
         self,
         function: Callable[..., Any],

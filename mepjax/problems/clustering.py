@@ -336,7 +336,8 @@ class Clustering(Problem):
         init=problem.scatter(key), repair=Repair(), ...)`.
         """
         n = self.x.shape[0]
-        rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=self._shares())
+        shares = self.executor.everywhere(self._shares())
+        rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=shares)
         return self.at(self.x[rows])
 
     def split_params(self, params: Any) -> tuple[Float[Array, "k d"], Float[Array, " k"] | None]:
@@ -712,12 +713,10 @@ class Clustering(Problem):
         count = self.x.shape[0]
         if count <= n:
             return self
-        if self.executor.in_blocks:
-            return self.on(InMemory()).subsample(key, n)
-        places = sampling.systematic(key, self.weights, n)
+        places = sampling.systematic(key, self.executor.everywhere(self.weights), n)
         return eqx.tree_at(
             lambda p: (p.x, p.weights, p.autonomy),
-            self,
+            self.on(InMemory()),
             (self.x[places], jnp.ones((n,), self.x.dtype), self.autonomy.of_entities(places)),
         )
 

@@ -979,9 +979,7 @@ class FacilityPath(Problem):
         count = self.nodes.shape[0]
         if count <= n:
             return self
-        if self.executor.in_blocks:
-            return self.on(InMemory()).subsample(key, n)
-        rows = sampling.systematic(key, self.weights, n)
+        rows = sampling.systematic(key, self.executor.everywhere(self.weights), n)
 
         def of_nodes(p: "FacilityPath") -> Any:
             return p.nodes, p.max_hops, p.node_spread, p.links.entry, p.links.direct
@@ -989,7 +987,7 @@ class FacilityPath(Problem):
         drawn = jax.tree.map(lambda leaf: leaf[rows], of_nodes(self))
         return eqx.tree_at(
             lambda p: (*of_nodes(p), p.weights),
-            self,
+            self.on(InMemory()),
             (*drawn, jnp.ones((n,), self.weights.dtype)),
             is_leaf=lambda leaf: leaf is None,
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from .._core.linear import for_each
 from .._core.types import Scalar
 from ..solvers.implicit import LinearSolve, attach
 
@@ -98,4 +99,4 @@ def _largest_move(name: str, rows: Float[Array, "size ..."]) -> Float[Array, "..
         return jnp.linalg.norm(rows, axis=0)
     # (size, entries, d): the largest singular value per entry.
     gram = jnp.einsum("sed,sef->edf", rows, rows, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[:, -1], 0.0))
+    return jnp.sqrt(jnp.maximum(for_each(jnp.linalg.eigvalsh, gram)[:, -1], 0.0))

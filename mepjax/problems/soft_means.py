@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from .._core import gibbs
 from .._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
+from .._core.linear import for_each
 from .._core.types import Scalar
 from ..engine.slot_spectrum import SlotSpectrum
 from ..exec.base import AbstractExecutor
@@ -299,7 +300,8 @@ class SoftMeans(eqx.Module):
         spread, removal, told, every, distant = self._sum(part, y, beta, columns=d * d)
         mass = told[:, -1] + every[-1]
         alive = live(mass)
-        values, vectors = jnp.linalg.eigh(spread / jnp.where(alive, mass, 1.0)[:, None, None])
+        spread = spread / jnp.where(alive, mass, 1.0)[:, None, None]
+        values, vectors = for_each(jnp.linalg.eigh, spread)
         largest = jnp.where(alive, values[:, -1], 0.0)
         safe = jnp.where(largest > 0, largest, 1.0)
         critical = jnp.where(largest > 0, 0.5 / safe, jnp.inf)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..._core import trees
+from ..._core.linear import for_each
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.loop import solve_stage
 from .entities import Entities
@@ -77,7 +78,7 @@ def positive_definite(blocks: Float[Array, "k d d"]) -> Float[Array, "k d d"]:
     since an eigendecomposition has none where eigenvalues coincide.
     """
     blocks = 0.5 * (blocks + jnp.swapaxes(blocks, 1, 2))
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(blocks))
+    values, vectors = for_each(jnp.linalg.eigh, jax.lax.stop_gradient(blocks))
     largest = jnp.max(jnp.abs(values), axis=1, keepdims=True)
     info = jnp.finfo(blocks.dtype)
     empty = largest <= float(info.tiny) ** 0.5
@@ -89,7 +90,7 @@ def positive_definite(blocks: Float[Array, "k d d"]) -> Float[Array, "k d d"]:
 
 def solve_blocks(blocks: Float[Array, "k d d"], vector: Float[Array, "k d"]) -> Float[Array, "k d"]:
     """Solve with every block."""
-    return jnp.linalg.solve(blocks, vector[..., None])[..., 0]
+    return for_each(jnp.linalg.solve, blocks, vector)
 
 
 class _Trial(eqx.Module):
