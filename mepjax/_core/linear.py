@@ -1,4 +1,4 @@
-"""Linear solves that never raise inside compiled code."""
+"""Linear algebra that neither raises nor hangs inside compiled code."""
 
 from collections.abc import Callable
 from typing import Any

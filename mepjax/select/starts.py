@@ -7,7 +7,6 @@ an anneal. Centres found without autonomy tell what ignoring it costs; should th
 best start of all, they are polished too.
 """
 
-import dataclasses
 import math
 import time
 from dataclasses import dataclass, replace
@@ -307,8 +306,8 @@ class _Solver:
     ) -> Run:
         solver = problem.default_solver()
         if self.rtol is not None:
-            # The bound of abstract solvers are fields of every solver.
-            solver = dataclasses.replace(solver, rtol=self.rtol)  # type: ignore
+            # `AbstractSolver` asks every solver for this field, which its type does not show.
+            solver = replace(solver, rtol=self.rtol)  # type: ignore
         began = time.perf_counter()
         solution = anneal(
             problem,
