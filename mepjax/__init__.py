@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
+from ._core.programs import compile_options
 from .citation import citation
 from .engine.anneal import anneal
 from .engine.checkpoint import CheckpointWarning, load, save
@@ -133,6 +134,7 @@ __all__ = [
     "autonomy",
     "begin",
     "citation",
+    "compile_options",
     "costs",
     "critical_beta",
     "curvature",

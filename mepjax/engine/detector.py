@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
+from .._core.programs import program
 from ..solvers import spectrum
 from ..solvers.implicit import LinearSolve, implicit_tangent
 
@@ -213,7 +214,7 @@ def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
     return params, jnp.asarray(beta, trees.dtype_of(params))
 
 
-@eqx.filter_jit
+@program
 def _curvature(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
     start = random_start(problem, params, jax.random.key(0))
     return differentiable_curvature(problem, params, beta, start, detector)
@@ -250,7 +251,7 @@ def curvature(
     return _curvature(problem, params, beta, detector or Detector())
 
 
-@eqx.filter_jit
+@program
 def _critical_beta(problem: Any, params: Any, beta: Any, detector: Detector) -> Any:
     start = random_start(problem, params, jax.random.key(0))
     root = find_critical_beta(problem, params, beta, start, detector)
@@ -299,7 +300,7 @@ def critical_beta(
     return _critical_beta(problem, params, beta, detector or Detector())
 
 
-@eqx.filter_jit
+@program
 def _sensitivity(problem: Any, params: Any, beta: Any, linear: LinearSolve) -> Any:
     still = jax.tree.map(lambda _: None, problem)
     return implicit_tangent(params, problem, beta, (still, jnp.ones_like(beta)), linear)
@@ -330,7 +331,7 @@ def sensitivity(problem: Any, params: Any, beta: Any, *, linear: LinearSolve | N
     return _sensitivity(problem, params, beta, linear or LinearSolve())
 
 
-@eqx.filter_jit
+@program
 def _gradients(problem: Any, params: Any, beta: Any) -> Any:
     return eqx.filter_grad(lambda p: p.free_energy(params, beta))(problem)
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import arrays, checks, trees
 from .._core.codes import Code, as_code, is_failing
 from .._core.keys import check_key
+from .._core.programs import program
 from .._core.types import Tracer
 from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
 from ..solvers.base import AbstractSolver
@@ -425,7 +426,7 @@ def _sample(problem: Problem, state: AnnealState) -> Problem:
 # --- The programs, which every anneal runs in this order. --------------------------------------
 
 
-@eqx.filter_jit
+@program
 def _anneal_begin(
     problem: Problem, options: Options, init: Any, report: checks.InputReport | None
 ) -> tuple[Any, Any, Carry, Trace, checks.InputReport]:
@@ -442,7 +443,7 @@ def _anneal_begin(
     return scale, start, carry, rows, report
 
 
-@eqx.filter_jit
+@program
 def _anneal_sample(problem: Problem, key: Any, size: int) -> Problem:
     return _drawn(problem, key, size)
 
@@ -452,7 +453,7 @@ def _drawn(problem: Problem, key: Any, size: int) -> Problem:
     return trees.stop_gradient(problem).subsample(sample_key, size)
 
 
-@eqx.filter_jit
+@program
 def _anneal_advance(
     problem: Problem,
     options: Options,
@@ -467,7 +468,7 @@ def _anneal_advance(
     return run(trees.stop_gradient(problem), carry, rows, jnp.asarray(stages))
 
 
-@eqx.filter_jit
+@program
 def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState) -> Solution:
     """`sample` is that of the early stages, `None` where it is the problem."""
     still = trees.stop_gradient(problem)

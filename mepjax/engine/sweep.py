@@ -13,6 +13,7 @@ from .._core import trees
 from .._core.checks import is_count
 from .._core.codes import is_failing
 from .._core.keys import check_key
+from .._core.programs import program
 from .anneal import anneal
 from .problem import Problem
 from .solution import Solution
@@ -170,7 +171,7 @@ def _hard_cost(problem: Problem, solution: Solution) -> Any:
     return problem.harden(solution.params).cost if prices is None else solution.distortion
 
 
-@eqx.filter_jit
+@program
 def _sweep(lane: _Lane, keys: Any, batch: int | None) -> Sweep:
     count, seeds = keys.shape[0], keys.shape[1]
     numbers = jnp.stack(jnp.meshgrid(jnp.arange(count), jnp.arange(seeds), indexing="ij"), axis=-1)

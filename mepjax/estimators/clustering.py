@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._core.codes import SolveError
+from .._core.programs import program
 from .._core.scaling import Scaling, square_range
 from ..engine.schedules import Geometric
 from ..problems.autonomy import AbstractAutonomy
@@ -46,11 +47,9 @@ _MOST_STAGES = 10_000
 _TIE = 1e-9
 _FLOATS = (np.float64, np.float32)
 
-_average = eqx.filter_jit(lambda problem, centres: problem.average_distances(centres))
-_log_policy = eqx.filter_jit(lambda problem, centres, beta: problem.policy(centres, beta))
-_association = eqx.filter_jit(
-    lambda problem, centres, beta: problem.association_weights(centres, beta)
-)
+_average = program(lambda problem, centres: problem.average_distances(centres))
+_log_policy = program(lambda problem, centres, beta: problem.policy(centres, beta))
+_association = program(lambda problem, centres, beta: problem.association_weights(centres, beta))
 
 
 class AutonomyAwareClustering(

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from .._core.linear import for_each
+from .._core.programs import program
 from .._core.types import Scalar
 from ..solvers.implicit import LinearSolve, attach
 
@@ -66,7 +67,7 @@ def _named(problem: Any, name: str) -> Array:
     return getattr(problem.capacities, kind).limit if capacity else getattr(problem, name)
 
 
-@eqx.filter_jit
+@program
 def find_sensitivities(problem: Any, params: Any, beta: Scalar) -> Sensitivities:
     """`Sensitivities` at a solution; one linear solve per coordinate of the locations."""
     data = given_arrays(problem)

@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from .._core.codes import Code
+from .._core.programs import program
 from ..engine.anneal import anneal
 from ..engine.growth import Growth, supports_growth
 from ..engine.monitor import Progress
@@ -43,9 +43,9 @@ _SPREAD = 1e-4
 _SWAPS_PER_CLUSTER = 2
 
 # Each is many small operations, which would be compiled one by one for every new shape.
-_evaluate = eqx.filter_jit(lambda problem, centres: problem.evaluate(centres))
-_scattered = eqx.filter_jit(lambda problem, key: problem.scatter(key))
-_beta_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
+_evaluate = program(lambda problem, centres: problem.evaluate(centres))
+_scattered = program(lambda problem, key: problem.scatter(key))
+_beta_scale = program(lambda problem: problem.beta_scale())
 
 
 def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
@@ -62,7 +62,7 @@ def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
     return float(hard.cost), len(np.unique(np.asarray(hard.assignments)))
 
 
-@eqx.filter_jit
+@program
 def kicked_start(problem: Problem, key: Any) -> Any:
     """The problem's start, its values kicked in all directions.
 
