@@ -44,13 +44,14 @@ from .exec.in_memory import InMemory
 from .exec.sharded import Sharded
 from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
-from .problems.capacities import Equal, PathParams, Prices
-from .problems.cluster_sizes import ClusterParams
-from .problems.clustering import Clustering
-from .problems.facility_path import FacilityPath
-from .problems.hard_clusters import Evaluation, HardClustering
-from .problems.hard_paths import HardPaths, LocateThenRoute
-from .problems.path_sensitivities import Sensitivities
+from .problems.capacity.limits import Equal
+from .problems.capacity.prices import ClusterParams
+from .problems.clustering.hard import Evaluation, HardClustering
+from .problems.clustering.problem import Clustering
+from .problems.facility_path.hard import HardPaths, LocateThenRoute
+from .problems.facility_path.prices import PathParams, Prices
+from .problems.facility_path.problem import FacilityPath
+from .problems.facility_path.sensitivities import Sensitivities
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo

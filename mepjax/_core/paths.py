@@ -41,6 +41,23 @@ class StageCosts(eqx.Module):
         return self.links.ndim == 3 or self.last.ndim == 3
 
 
+class Policies(eqx.Module):
+    """Log Gibbs policies of every choice along a path.
+
+    Choices are the M states in order, then the L destinations.
+
+    **Fields:**
+
+    - `first`: shape (N, M), or (N, M + L) with direct legs: the choice of each node.
+    - `onward`: shape (K, M, M + L): `onward[r, a]` is the choice in state a while at most r
+        further states may be visited. Without hop limits, stage k (from 1) has r = K - k.
+        A state from which no destination can be reached has -inf throughout.
+    """
+
+    first: Float[Array, "n choices"]
+    onward: Float[Array, "stages m all_choices"]
+
+
 class Routes(eqx.Module):
     """One cheapest path per node.
 

@@ -22,7 +22,7 @@ from .._core.programs import program
 from .._core.scaling import Scaling, square_range
 from ..engine.schedules import Geometric
 from ..problems.autonomy import AbstractAutonomy
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from ..problems.costs import Mahalanobis, SquaredEuclidean
 from ..select.starts import (
     Run,

@@ -11,8 +11,8 @@ import numpy as np
 from .._core.scaling import KINDS
 from ..problems.autonomy import AbstractAutonomy, Dense, Matrix, Softmax, Uniform
 from ..problems.autonomy.function import as_autonomy
-from ..problems.capacities import Equal
-from ..problems.cluster_sizes import ClusterCapacity
+from ..problems.capacity.limits import Equal
+from ..problems.capacity.prices import ClusterCapacity
 from ..problems.costs import AbstractCost, as_cost
 
 _MODELS = ("none", "uniform", "softmax")

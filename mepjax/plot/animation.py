@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from . import style
 from .clusters import centre_colours, mixed_colours
 from .marks import draw_points

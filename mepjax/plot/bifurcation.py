@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from . import style
 from .clusters import centre_colours
 from .plane import principal_axes

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from . import style
 from .marks import draw_crosses, draw_labelled, draw_points
 from .plane import Plane

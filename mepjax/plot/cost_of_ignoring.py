@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from . import style
 
 if TYPE_CHECKING:

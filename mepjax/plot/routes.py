@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.facility_path import FacilityPath
+from ..problems.facility_path.problem import FacilityPath
 from . import style
 from .marks import draw_crosses, draw_labelled, draw_points, mark_area
 from .plane import Plane

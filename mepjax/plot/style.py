@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.solution import Solution
-from ..problems.cluster_sizes import ClusterParams
+from ..problems.capacity.prices import ClusterParams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

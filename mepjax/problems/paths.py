@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks
 from .._core import paths as _recursion
-from .._core.paths import Routes, StageCosts
+from .._core.paths import Policies, Routes, StageCosts
 from .._core.types import Scalar
-from .links import Links
-from .uncertain import Covariance, Samples
+from .facility_path.links import Links
+from .facility_path.uncertain import Covariance, Samples
 
 __all__ = [
     "Covariance",
@@ -34,23 +34,6 @@ __all__ = [
     "stage_costs",
     "traffic",
 ]
-
-
-class Policies(eqx.Module):
-    """Log Gibbs policies of every choice along a path.
-
-    Choices are the M states in order, then the L destinations.
-
-    **Fields:**
-
-    - `first`: shape (N, M), or (N, M + L) with direct legs: the choice of each node.
-    - `onward`: shape (K, M, M + L): `onward[r, a]` is the choice in state a while at most r
-        further states may be visited. Without hop limits, stage k (from 1) has r = K - k.
-        A state from which no destination can be reached has -inf throughout.
-    """
-
-    first: Float[Array, "n choices"]
-    onward: Float[Array, "stages m all_choices"]
 
 
 def stage_costs(

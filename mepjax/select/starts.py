@@ -26,7 +26,7 @@ from ..engine.repair import Repair
 from ..engine.schedules import Geometric
 from ..engine.solution import Solution
 from ..problems.autonomy.base import NoAutonomy
-from ..problems.clustering import Clustering
+from ..problems.clustering.problem import Clustering
 from ..solvers.adjoints import NoGrad
 
 EXACT = "exact"

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 
 import mepjax as mj
 from mepjax import Code
-from mepjax.problems.transport import whole_sizes
+from mepjax.problems.clustering.transport import whole_sizes
 
 from . import cluster_sizes_numpy as oracle
 

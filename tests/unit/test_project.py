@@ -143,16 +143,18 @@ def _unit_of(module: str) -> str:
     return ".".join(module.split(".")[2:3])
 
 
-def problem_units(sources: dict[str, Source]) -> set[str]:
-    """Files and folders of `problems` that define a class derived from `Problem`."""
-    return {
-        _unit_of(source.name)
+def problem_modules(sources: dict[str, Source]) -> set[str]:
+    """Modules of `problems` that define a class derived from `Problem`, and their packages."""
+    modules = {
+        source.name
         for source in sources.values()
         if source.name.split(".")[1:2] == ["problems"]
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(base).rpartition(".")[2] == "Problem" for base in node.bases)
-    } - {""}
+    }
+    packages = {name.rpartition(".")[0] for name in modules}
+    return modules | {package for package in packages if package.count(".") > 1}
 
 
 def _complaint(edge: Import, package: str, singles: set[str], problems: set[str]) -> str | None:
@@ -181,8 +183,11 @@ def _complaint(edge: Import, package: str, singles: set[str], problems: set[str]
             return f"{room} imports {target}, another room of the same layer"
         return None
     here, there = _unit_of(edge.importer), _unit_of(edge.target)
-    if room == "problems" and here and here != there and there in problems:
-        return f"problem {there} is imported by {here}"
+    if room == "problems" and here and here != there:
+        # A part of a problem serves what is no problem itself, such as the functions of `paths`.
+        units = {_unit_of(module) for module in problems}
+        if edge.target in problems or (here in units and there in units):
+            return f"problem {there} is imported by {here}"
     return None
 
 
@@ -206,7 +211,7 @@ def complaints(folder: Path) -> list[str]:
     sources = read_package(folder)
     package, known = folder.name, set(sources)
     singles = {name for name in known if name.count(".") == 1 and not sources[name].is_package}
-    problems = problem_units(sources)
+    problems = problem_modules(sources)
     edges = [edge for source in sources.values() for edge in imports_of(source, known)]
     reached = reached_on_import(package, edges, known)
     found = []
@@ -251,6 +256,13 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
         ("attic/a.py", "from .._core import codes", "attic is not in the plan"),
         ("problems/paths.py", "from .clustering import Clustering", "problem clustering"),
         ("problems/autonomy.py", "from . import clustering", "problem clustering"),
+        ("problems/other/a.py", "from ..tours.problem import Tours", "problem tours"),
+        ("problems/other.py", "from .tours import Tours", "problem tours"),
+        (
+            "problems/other.py",
+            "from ..engine import anneal\nclass A(anneal.Problem): ...\nfrom .tours import legs",
+            "problem tours",
+        ),
         ("engine/a.py", "def f():\n    import flax", "only in ['learn']"),
         ("engine/a.py", "import pandas", "neither a core dependency"),
         ("problems/autonomy.py", "from matplotlib import pyplot", "only in"),
@@ -278,6 +290,11 @@ GOOD = {
     "problems/clustering.py": "from ..engine import anneal\nfrom . import autonomy\n"
     "class Clustering(anneal.Problem): ...",
     "problems/__init__.py": "from .clustering import Clustering",
+    "problems/tours/problem.py": "from ...engine import anneal\nfrom . import legs\n"
+    "class Tours(anneal.Problem): ...",
+    "problems/tours/__init__.py": "from .problem import Tours",
+    "problems/tours/legs.py": "class Legs: ...",
+    "problems/paths.py": "from .tours.legs import Legs",
     "plot/figures.py": "import matplotlib.pyplot\nfrom ..problems.clustering import Clustering",
     "cli/__init__.py": "import typer\nimport house as mj\nfrom ..plot import figures",
 }

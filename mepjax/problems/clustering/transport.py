@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import checks
-from .cluster_sizes import ClusterCapacity
+from ..._core import checks
+from ..capacity.prices import ClusterCapacity
 
 # Weight that is left out of place for rounding's sake, as a share of all.
 _ROUNDING = 1e-12

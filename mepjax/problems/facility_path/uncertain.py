@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._core import arrays, checks
+from ..._core import arrays, checks
 from .legs import FreeLegs, Legs, is_squared
 
 

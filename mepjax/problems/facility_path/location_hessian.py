@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .costs import weighted_sum
+from ..costs import weighted_sum
 
 Locations = Float[Array, "k d"]
 

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import checks, gibbs
-from .._core.blocks import block_rows, block_sum
-from .._core.codes import Code
-from .._core.types import Scalar
-from ..solvers.duals import Dual, optimality, solve_dual, verdict
-from ..solvers.implicit import orthonormal_rows
-from .capacities import Equal, as_capacity, no_room
+from ..._core import checks, gibbs
+from ..._core.blocks import block_rows, block_sum
+from ..._core.codes import Code
+from ..._core.types import Scalar
+from ...solvers.duals import Dual, optimality, solve_dual, verdict
+from ...solvers.implicit import orthonormal_rows
+from ..capacity.limits import Equal, as_capacity, no_room
 
 # F, what is told to join each cluster, and sum_i shares_i policy_ij policy_il.
 Totals = tuple[Float[Array, ""], Float[Array, " k"], Float[Array, "k k"]]

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import checks, paths
-from .._core.codes import Code, SolveError
-from .._core.paths import StageCosts
-from .capacities import Capacities, Capacity
+from ..._core import checks, paths
+from ..._core.codes import Code, SolveError
+from ..._core.paths import StageCosts
+from ..capacity.limits import Capacity
+from .prices import Capacities
 
 _OWNER = "FacilityPath.harden"
 

@@ -9,36 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks, gibbs, sampling, trees
-from .._core.codes import Code, as_code
-from .._core.types import Scalar
-from ..engine.problem import Problem, Terms
-from ..engine.slot_spectrum import SlotSpectrum
-from ..exec.base import AbstractExecutor
-from ..exec.in_memory import InMemory
-from ..solvers.armijo import Armijo
-from ..solvers.base import AbstractSolver
-from ..solvers.fixed_point import FixedPoint
-from .autonomy.base import AbstractAutonomy, NoAutonomy
-from .autonomy.fixed import Uniform
-from .autonomy.function import as_autonomy
-from .cluster_prices import price_slope, settled
-from .cluster_sizes import (
+from ..._core import arrays, checks, gibbs, sampling, trees
+from ..._core.codes import Code, as_code
+from ..._core.types import Scalar
+from ...engine.problem import Problem, Terms
+from ...engine.slot_spectrum import SlotSpectrum
+from ...exec.base import AbstractExecutor
+from ...exec.in_memory import InMemory
+from ...solvers.armijo import Armijo
+from ...solvers.base import AbstractSolver
+from ...solvers.fixed_point import FixedPoint
+from ..autonomy.base import AbstractAutonomy, NoAutonomy
+from ..autonomy.fixed import Uniform
+from ..autonomy.function import as_autonomy
+from ..capacity.prices import (
     ClusterCapacity,
     ClusterParams,
     Totals,
     as_cluster_capacity,
     totals_in_blocks,
 )
-from .costs.base import AbstractCost
-from .costs.entities import Entities, WeightedEntities, live, masses, safe_masses
-from .costs.mean import MeanCost
-from .costs.names import as_cost
-from .costs.quadratic import SquaredEuclidean
-from .entity_sums import BlockedEntities, EntitySums
-from .hard_clusters import Evaluation, HardClustering, evaluate
-from .rows import placed
+from ..costs.base import AbstractCost
+from ..costs.entities import Entities, WeightedEntities, live, masses, safe_masses
+from ..costs.mean import MeanCost
+from ..costs.names import as_cost
+from ..costs.quadratic import SquaredEuclidean
+from ..per_entity import placed
+from .hard import Evaluation, HardClustering, evaluate
+from .prices import price_slope, settled
 from .soft_means import SoftMeans
+from .sums import BlockedEntities, EntitySums
 from .transport import assign
 
 _STATIONARITY = ("exact", "frozen")

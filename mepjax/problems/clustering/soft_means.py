@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._core import gibbs
-from .._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
-from .._core.linear import for_each
-from .._core.types import Scalar
-from ..engine.slot_spectrum import SlotSpectrum
-from ..exec.base import AbstractExecutor
-from .cluster_sizes import Totals, totals_of
-from .costs.entities import live, means_of
+from ..._core import gibbs
+from ..._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
+from ..._core.linear import for_each
+from ..._core.types import Scalar
+from ...engine.slot_spectrum import SlotSpectrum
+from ...exec.base import AbstractExecutor
+from ..capacity.prices import Totals, totals_of
+from ..costs.entities import live, means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # The means of the two sides, and one refinement.

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._core import trees
-from .._core.types import Scalar
-from ..solvers.implicit import LinearSolve, attach
-from .cluster_sizes import ClusterParams, Totals
+from ..._core import trees
+from ..._core.types import Scalar
+from ...solvers.implicit import LinearSolve, attach
+from ..capacity.prices import ClusterParams, Totals
 
 
 def price_slope(problem: Any, params: ClusterParams, beta: Scalar) -> Float[Array, " k"]:

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks
-from .autonomy.function import as_autonomy
-from .cluster_sizes import ClusterParams
+from ..._core import arrays, checks
+from ..autonomy.function import as_autonomy
+from ..capacity.prices import ClusterParams
 
 
 class HardClustering(eqx.Module):

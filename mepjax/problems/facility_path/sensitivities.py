@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from .._core.linear import for_each
-from .._core.programs import program
-from .._core.types import Scalar
-from ..solvers.implicit import LinearSolve, attach
+from ..._core.linear import for_each
+from ..._core.programs import program
+from ..._core.types import Scalar
+from ...solvers.implicit import LinearSolve, attach
 
 
 class Sensitivities(eqx.Module):

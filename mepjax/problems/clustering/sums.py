@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._core import gibbs
-from .._core.types import Scalar
-from ..exec.base import AbstractExecutor
-from .costs.entities import Entities
-from .rows import split_rows
+from ..._core import gibbs
+from ..._core.types import Scalar
+from ...exec.base import AbstractExecutor
+from ..costs.entities import Entities
+from ..per_entity import split_rows
 
 
 class EntitySums(eqx.Module):

@@ -12,43 +12,34 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import arrays, checks, paths, sampling, trees
-from .._core.codes import Code, as_code
-from .._core.linear import solve_symmetric
-from .._core.paths import StageCosts
-from .._core.types import Scalar
-from ..engine.anneal import anneal
-from ..engine.problem import Problem, Terms
-from ..engine.schedules import AbstractSchedule
-from ..engine.slot_spectrum import SlotSpectrum
-from ..exec.base import AbstractExecutor
-from ..exec.in_memory import InMemory
-from ..solvers.adjoints import NoGrad
-from ..solvers.armijo import Armijo
-from ..solvers.base import AbstractSolver
-from ..solvers.duals import Dual, optimality, solve_dual, verdict
-from ..solvers.fixed_point import FixedPoint
-from ..solvers.implicit import LinearSolve, attach, orthonormal_rows
-from .capacities import (
-    Capacities,
-    PathParams,
-    Prices,
-    as_capacity,
-    charged,
-    gaps,
-    use,
-    worth,
-)  # fmt: skip
-from .facility_growth import slot_spectrum
-from .hard_paths import HardPaths, LocateThenRoute, assign
+from ..._core import arrays, checks, paths, sampling, trees
+from ..._core.codes import Code, as_code
+from ..._core.linear import solve_symmetric
+from ..._core.paths import Policies, StageCosts
+from ..._core.types import Scalar
+from ...engine.anneal import anneal
+from ...engine.problem import Problem, Terms
+from ...engine.schedules import AbstractSchedule
+from ...engine.slot_spectrum import SlotSpectrum
+from ...exec.base import AbstractExecutor
+from ...exec.in_memory import InMemory
+from ...solvers.adjoints import NoGrad
+from ...solvers.armijo import Armijo
+from ...solvers.base import AbstractSolver
+from ...solvers.duals import Dual, optimality, solve_dual, verdict
+from ...solvers.fixed_point import FixedPoint
+from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
+from ..capacity.limits import as_capacity
+from ..per_entity import placed
+from .growth import slot_spectrum
+from .hard import HardPaths, LocateThenRoute, assign
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
 from .location_hessian import location_hessian
-from .node_sums import NodeSums
-from .path_sensitivities import Sensitivities, find_sensitivities
-from .paths import Policies
-from .rows import placed
+from .prices import Capacities, PathParams, Prices, charged, gaps, use, worth
+from .sensitivities import Sensitivities, find_sensitivities
+from .traffic import NodeSums
 from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
 
 _OWNER = "FacilityPath"

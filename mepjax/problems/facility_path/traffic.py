@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._core import paths
-from .._core.paths import Routes, StageCosts
-from .._core.types import Scalar
-from ..exec.base import AbstractExecutor
-from .rows import split_rows
+from ..._core import paths
+from ..._core.paths import Routes, StageCosts
+from ..._core.types import Scalar
+from ...exec.base import AbstractExecutor
+from ..per_entity import split_rows
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import paths
-from .._core.types import Scalar
-from ..engine.slot_spectrum import SlotSpectrum
-from ..solvers import spectrum
-from ..solvers.loop import solve_stage
+from ..._core import paths
+from ..._core.types import Scalar
+from ...engine.slot_spectrum import SlotSpectrum
+from ...solvers import spectrum
+from ...solvers.loop import solve_stage
 from .links import Links
 
 # Steps of a trial of two, and how well it need be solved.

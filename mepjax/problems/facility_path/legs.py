@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._core import checks
-from .costs.base import AbstractCost
-from .costs.function import CostFunction
-from .costs.names import NAMES, as_cost
-from .costs.quadratic import SquaredEuclidean
+from ..._core import checks
+from ..costs.base import AbstractCost
+from ..costs.function import CostFunction
+from ..costs.names import NAMES, as_cost
+from ..costs.quadratic import SquaredEuclidean
 
 
 class FunctionLegs(eqx.Module):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool
 
-from .._core import checks
+from ..._core import checks
 
 
 class Links(eqx.Module):
