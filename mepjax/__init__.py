@@ -8,6 +8,7 @@ whole, is differentiable by the implicit function theorem, and vmaps.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import mdp
 from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
 from ._core.programs import compile_options
@@ -144,6 +145,7 @@ __all__ = [
     "finish",
     "gradients",
     "load",
+    "mdp",
     "n_distinct",
     "paths",
     "plot",

@@ -1,0 +1,99 @@
+"""What a Bellman operator has to offer so that the methods in `mdp.methods` solve it.
+
+Costs are minimised; a model of rewards passes costs = -rewards. The limit beta = inf is the hard
+operator. Any operator T here is monotone and moves by discount times a constant where all values
+move by that constant, which is what its bounds rest on.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._core.types import Scalar
+
+
+class AbstractChain(eqx.Module):
+    """The Markov chain with costs that a fixed policy makes of a model."""
+
+    @abc.abstractmethod
+    def sweep(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+        """Cost of one step and the discounted values after it."""
+
+    @abc.abstractmethod
+    def values(self, guess: Float[Array, " states"]) -> Float[Array, " states"]:
+        """The fixed point of `sweep`: what the policy costs. An iterative solve starts at `guess`.
+
+        Not finite where the policy never ends and there is no discount.
+        """
+
+
+class AbstractBellman(eqx.Module):
+    """A Bellman operator T on values, shape (states,), and the policies that attain it."""
+
+    discount: eqx.AbstractVar[Float[Array, ""]]
+
+    @abc.abstractmethod
+    def backup(
+        self, values: Float[Array, " states"], beta: Scalar
+    ) -> tuple[Float[Array, " states"], Any]:
+        """T values, and the policy (any pytree of arrays) that attains it."""
+
+    @abc.abstractmethod
+    def under(self, policy: Any, beta: Scalar) -> AbstractChain:
+        """The chain under a policy, entropy of the policy included in its costs."""
+
+    def shifted(
+        self, values: Float[Array, " states"], by: Float[Array, ""]
+    ) -> Float[Array, " states"]:
+        """Values moved by a constant where they are not known, as at a terminal state."""
+        return values + by
+
+    def params_scale(self, values: Float[Array, " states"]) -> Float[Array, ""]:
+        """The size relative to which values are solved: the largest of them."""
+        return 1 + jnp.max(jnp.abs(values))
+
+
+def certify(
+    model: AbstractBellman, values: Float[Array, " states"], updated: Float[Array, " states"]
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """How far T values (`updated`) is from the fixed point, from T values - values.
+
+    **Returns:** (low, high, error). With discount d < 1 the fixed point lies between updated + low
+    and updated + high, d / (1 - d) times the smallest and the largest change (MacQueen); `error`
+    is half of what is between. Without discount there are no such bounds: both are zero, and
+    `error` is the largest change.
+    """
+    change = updated - values
+    smallest, largest = jnp.min(change), jnp.max(change)
+    discounted = model.discount < 1
+    left = jnp.where(discounted, model.discount, 0.0)
+    factor = (left / (1 - left)).astype(values.dtype)
+    error = factor * 0.5 * (largest - smallest)
+    return (
+        factor * smallest,
+        factor * largest,
+        jnp.where(discounted, error, jnp.max(jnp.abs(change))),
+    )
+
+
+def bounds(
+    model: AbstractBellman, values: Float[Array, " states"], beta: Scalar
+) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
+    """Certified lower and upper bounds of the fixed point, from one backup of any values.
+
+    Without discount they are values themselves where one backup shows that these are a lower
+    (T V >= V) or an upper (T V <= V) solution, and infinite where it does not.
+    """
+    updated, _ = model.backup(values, beta)
+    low, high, _ = certify(model, values, updated)
+    change = updated - values
+    discounted = model.discount < 1
+    from_below = jnp.where(jnp.all(change >= 0), updated, -jnp.inf)
+    from_above = jnp.where(jnp.all(change <= 0), updated, jnp.inf)
+    return (
+        jnp.where(discounted, model.shifted(updated, low), from_below),
+        jnp.where(discounted, model.shifted(updated, high), from_above),
+    )
