@@ -88,10 +88,15 @@ def as_parameter(name: str, value: Any) -> Any:
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
-    """Cast every parameter of a pytree to `dtype`; JAX arrays of another dtype raise."""
+    """Cast every parameter of a pytree to `dtype`; JAX arrays of another dtype raise.
+
+    Integers stay: they count or point at something.
+    """
 
     def cast(path: Any, leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            return leaf
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
             return leaf
         if not isinstance(leaf, jax.Array) and np.issubdtype(leaf.dtype, np.floating):
             leaf = np.asarray(leaf, dtype)

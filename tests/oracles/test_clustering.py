@@ -21,6 +21,7 @@ RHO = WEIGHTS / WEIGHTS.sum()
 Y = RNG.normal(size=(K, D))
 P = 0.3 * RNG.dirichlet(np.ones(K), size=K) + 0.7 * np.eye(K)
 P3 = RNG.dirichlet(2 * np.ones(K), size=(N, K))
+GROUP = np.arange(N) % 3
 KAPPAS = np.linspace(0.0, 0.5, N)
 METRIC = np.array([[2.0, 0.3, 0.0], [0.3, 1.0, 0.2], [0.0, 0.2, 0.5]])
 CROSS = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
@@ -37,6 +38,7 @@ MODELS = {
     "uniform per entity": (mj.autonomy.Uniform(KAPPAS), oracle.dense_uniform(N, K, KAPPAS)),
     "matrix": (mj.autonomy.Matrix(P), oracle.dense_matrix(N, P)),
     "dense": (mj.autonomy.Dense(P3), P3),
+    "grouped": (mj.autonomy.Grouped(P3[:3], GROUP, block=5), P3[GROUP]),
     "softmax": soft(0.3, 1.0, 0.5, 0.7),
     "softmax factorised": soft(0.3, 1.0, 0.5, 0.7, direct_limit=0),
     "softmax per entity": soft(KAPPAS, 1.0, 0.5, 0.2, direct_limit=0),
@@ -64,6 +66,10 @@ def test_values_equal_the_oracle(name, offset):
     np.testing.assert_allclose(hard.cost, oracle.hard_cost(dbar, RHO), **close)
     np.testing.assert_array_equal(hard.assignments, dbar.argmin(axis=1))
     pi = np.exp(oracle.log_policy(dbar, beta))
+    told = np.arange(N) % K
+    np.testing.assert_allclose(
+        problem.override_probabilities(y, told), p[np.arange(N), told], atol=1e-9
+    )
     weights = oracle.effective_weights(p, pi, RHO)
     np.testing.assert_allclose(problem.association_weights(y, beta), weights, **close)
     frozen = mj.Clustering(X + offset, K, weights=WEIGHTS, autonomy=model, stationarity="frozen")

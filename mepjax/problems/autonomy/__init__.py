@@ -1,17 +1,20 @@
 """Models of local autonomy p(k | j, i): entity i, prescribed cluster j, ends in cluster k.
 
-`Uniform`, `Matrix` and `Dense` do not depend on the centres; `Softmax` and any `Function` do.
+`Uniform`, `Matrix`, `Grouped` and `Dense` do not depend on the centres; `Softmax` and any
+`Function` do.
 """
 
 from .base import AbstractAutonomy, NoAutonomy
 from .fixed import Dense, Matrix, Uniform
 from .function import Function
+from .grouped import Grouped
 from .softmax import Softmax
 
 __all__ = [
     "AbstractAutonomy",
     "Dense",
     "Function",
+    "Grouped",
     "Matrix",
     "NoAutonomy",
     "Softmax",

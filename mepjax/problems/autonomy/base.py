@@ -56,6 +56,21 @@ class AbstractAutonomy(eqx.Module):
         average = lambda column: self.average(kernel, jnp.broadcast_to(column, (n, k)))  # noqa: E731
         return jnp.moveaxis(jax.vmap(average)(columns), 0, -1)
 
+    def rows(
+        self, kernel: Any, distances: Float[Array, "n k"], prescribed: Int[Array, " n"]
+    ) -> Float[Array, "n k"]:
+        """p(. | j_i, i) for one prescription j_i of each entity, in O(N K) memory.
+
+        `average` is linear in the distances, so this is the gradient of what it says of the
+        prescribed clusters, whatever the model.
+        """
+
+        def prescribed_averages(distances: Array) -> Array:
+            averages = self.average(kernel, distances)
+            return jnp.sum(jnp.take_along_axis(averages, prescribed[:, None], axis=1))
+
+        return jax.grad(prescribed_averages)(distances)
+
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """Conditions on the model's own arrays for `n` entities and `k` clusters."""
         return ()

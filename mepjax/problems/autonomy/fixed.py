@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..._core import checks
@@ -69,12 +70,27 @@ class Uniform(AbstractAutonomy):
         return (1 - kappa) * distances + kappa * other
 
 
-def _check_stochastic(owner: str, p: Array) -> tuple[checks.Check, ...]:
+def check_stochastic(owner: str, p: Array) -> tuple[checks.Check, ...]:
+    """Probabilities, rows of which sum to one."""
     return (
         checks.check_finite(owner, "p", p),
         checks.check_range(owner, "p", p, low=0.0),
         checks.check_rows_sum_to_one(owner, "p", p),
     )
+
+
+def as_stochastic(owner: str, p: Any, shape: str) -> Any:
+    """A table of probabilities of a shape such as "(N, K, K)", its rows checked as they came.
+
+    Rows of a NumPy table in single precision sum to one in that precision only; divided by their
+    sums they do in any to which the data may cast them.
+    """
+    table = as_parameter("p", p)
+    if table.ndim != shape.count(",") + 1 or table.shape[-2] != table.shape[-1] or table.size == 0:
+        raise ValueError(f"{owner}: `p` must have shape {shape}; got {table.shape}.")
+    single = getattr(p, "dtype", None) == np.float32 and not isinstance(table, jax.Array)
+    checks.enforce(check_stochastic(owner, table.astype(np.float32) if single else table))
+    return table / np.sum(table, axis=-1, keepdims=True) if single else table
 
 
 class Matrix(AbstractAutonomy):
@@ -101,10 +117,7 @@ class Matrix(AbstractAutonomy):
     p: Float[Array, "k k"]
 
     def __init__(self, p: Any) -> None:
-        self.p = as_parameter("p", p)
-        if self.p.ndim != 2 or self.p.shape[0] != self.p.shape[1] or self.p.size == 0:
-            raise ValueError(f"Matrix: `p` must have shape (K, K); got {self.p.shape}.")
-        checks.enforce(_check_stochastic("Matrix", self.p))
+        self.p = as_stochastic("Matrix", p, "(K, K)")
 
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """Shape (k, k), rows probabilities."""
@@ -112,7 +125,7 @@ class Matrix(AbstractAutonomy):
             raise ValueError(
                 f"Matrix: `p` must have shape ({k}, {k}) for k={k}; got {self.p.shape}."
             )
-        return _check_stochastic("Matrix", self.p)
+        return check_stochastic("Matrix", self.p)
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
         """p."""
@@ -145,10 +158,7 @@ class Dense(AbstractAutonomy):
     p: Float[Array, "n k k"]
 
     def __init__(self, p: Any) -> None:
-        self.p = as_parameter("p", p)
-        if self.p.ndim != 3 or self.p.shape[1] != self.p.shape[2] or self.p.size == 0:
-            raise ValueError(f"Dense: `p` must have shape (N, K, K); got {self.p.shape}.")
-        checks.enforce(_check_stochastic("Dense", self.p))
+        self.p = as_stochastic("Dense", p, "(N, K, K)")
 
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """Shape (n, k, k), rows probabilities."""
@@ -157,7 +167,7 @@ class Dense(AbstractAutonomy):
                 f"Dense: `p` must have shape ({n}, {k}, {k}) for {n} entities and k={k}; "
                 f"got {self.p.shape}."
             )
-        return _check_stochastic("Dense", self.p)
+        return check_stochastic("Dense", self.p)
 
     def of_entities(self, places: Int[Array, " m"]) -> "Dense":
         """Their matrices."""

@@ -275,6 +275,33 @@ class Clustering(Problem):
         kernel, distances = self._parts(params)
         return self.autonomy.probabilities(kernel, *distances.shape, dtype=distances.dtype)
 
+    def override_probabilities(
+        self, params: Any, prescribed: Int[Array, " n"]
+    ) -> Float[Array, "n k"]:
+        """p(k|j_i, i) for one prescription of each entity.
+
+        **Arguments:**
+
+        - `params`: as in `init`, or centres alone.
+        - `prescribed`: the cluster that each entity is told to join, shape (N,), in 0 .. K - 1.
+
+        **Returns:** where each of them then goes, shape (N, K), in memory of that size whatever
+        the autonomy.
+
+        **Example:**
+
+        ```python
+        >>> import jax.numpy as jnp, mepjax as mj
+        >>> strays = mj.autonomy.Uniform(0.2)
+        >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 3, autonomy=strays)
+        >>> print(problem.override_probabilities(jnp.zeros((3, 1)), jnp.array([0, 2])))
+        [[0.8 0.1 0.1]
+         [0.1 0.1 0.8]]
+
+        ```
+        """
+        return self.autonomy.rows(*self._parts(params), prescribed)
+
     def _weights_for(
         self, kernel: Any, policy: Float[Array, "n k"], shares: Float[Array, " n"]
     ) -> Float[Array, "n k"]:

@@ -17,6 +17,31 @@ KEY = jax.random.key(0)
 ROWS = [[0.5, 0.4], [0.5, 0.5]]
 
 MISTAKES = {
+    "grouped shape": (
+        lambda: mj.autonomy.Grouped(np.eye(2), [0]),
+        ValueError,
+        r"Grouped: `p` must have shape \(G, K, K\); got \(2, 2\)",
+    ),
+    "grouped rows": (
+        lambda: mj.autonomy.Grouped([ROWS], [0]),
+        ValueError,
+        r"Grouped: rows of `p` must sum to one; got a row that sums to 0.9",
+    ),
+    "grouped beyond": (
+        lambda: mj.autonomy.Grouped(np.eye(2)[None], [0, 1]),
+        ValueError,
+        r"Grouped: `group` must be a group of `p`, in 0 .. 0; got 1",
+    ),
+    "grouped fraction": (
+        lambda: mj.autonomy.Grouped(np.eye(2)[None], [0.0]),
+        TypeError,
+        r"Grouped: `group` must be integers; got dtype float64",
+    ),
+    "grouped entities": (
+        lambda: mj.Clustering(X, 2, autonomy=mj.autonomy.Grouped(np.eye(2)[None], [0])),
+        ValueError,
+        r"Grouped: `group` must have shape \(6,\) for 6 entities; got \(1,\)",
+    ),
     "x 1-D": (lambda: mj.Clustering(X[0], 2), ValueError, r"`x` must be 2-D.*\(2,\)"),
     "x 3-D": (lambda: mj.Clustering(X[None], 2), ValueError, r"`x` must be 2-D.*\(1, 6, 2\)"),
     "x empty": (lambda: mj.Clustering(X[:0], 2), ValueError, r"`x` must not be empty.*\(0, 2\)"),
@@ -458,3 +483,15 @@ def test_every_code_has_a_full_sentence():
     for code in Code:
         assert code.message.endswith(".")
         assert len(code.message.split()) >= 3
+
+
+@pytest.mark.parametrize("model", [mj.autonomy.Matrix, lambda p: mj.autonomy.Dense(p[None])])
+def test_tables_in_single_precision_serve_data_of_either(model):
+    rows = np.random.default_rng(0).dirichlet(np.ones(3), 3).astype(np.float32)
+    assert np.abs(rows.astype(np.float64).sum(axis=1) - 1).max() > 1e-8
+    for dtype in (np.float32, np.float64):
+        problem = mj.Clustering(X[:1].astype(dtype), 3, autonomy=model(rows))
+        assert problem.autonomy.p.dtype == dtype
+        np.testing.assert_allclose(problem.autonomy.p.reshape(3, 3), rows, atol=1e-7)
+    with pytest.raises(ValueError, match="rows of `p` must sum to one"):
+        model(np.float32(0.9) * rows)
