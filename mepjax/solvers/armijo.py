@@ -5,18 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from .._core import trees
+from .backtracking import backtrack
 from .base import AbstractSolver, StepInfo
-
-
-class _Trial(eqx.Module):
-    step: Float[Array, ""]
-    params: Any
-    slope: Float[Array, ""]
-    accepted: Bool[Array, ""]
-    tries: Int[Array, ""]
 
 
 class Armijo(AbstractSolver):
@@ -96,35 +89,31 @@ class Armijo(AbstractSolver):
         slope = jnp.where(descends, slope, -trees.dot(gradient, gradient))
         slack = 8 * jnp.finfo(dtype).eps * jnp.abs(energy)
 
-        def attempt(trial: _Trial) -> _Trial:
-            shrunk = jnp.where(trial.tries == 0, trial.step, trial.step * self.shrink)
-            new, new_energy, new_gradient = evaluate(trees.axpy(shrunk, move, params))
+        def attempt(size: Array) -> tuple[Array, Any]:
+            new, new_energy, new_gradient = evaluate(trees.axpy(size, move, params))
             new_slope = trees.dot(new_gradient, move)
             # Below rounding of F only slopes can tell; for a quadratic both tests are the same.
-            armijo = new_energy <= energy + self.decrease * shrunk * slope
+            armijo = new_energy <= energy + self.decrease * size * slope
             flat = (new_energy <= energy + slack) & (new_slope <= (2 * self.decrease - 1) * slope)
-            sufficient = jnp.where(-shrunk * slope > slack, armijo, flat)
-            return _Trial(
-                step=shrunk,
-                params=new,
-                slope=new_slope,
-                accepted=sufficient & jnp.isfinite(new_energy),
-                tries=trial.tries + 1,
-            )
+            sufficient = jnp.where(-size * slope > slack, armijo, flat)
+            return sufficient & jnp.isfinite(new_energy), (new, new_slope)
 
-        def searching(trial: _Trial) -> Any:
-            return ~trial.accepted & (trial.tries < self.max_backtracks)
-
-        first = _Trial(state, params, slope, jnp.asarray(False), jnp.zeros((), jnp.int32))
-        trial = jax.lax.while_loop(searching, attempt, first)
+        trial = backtrack(
+            attempt,
+            state,
+            (params, slope),
+            retry=lambda size: self.shrink * size,
+            most=self.max_backtracks,
+        )
+        found, found_slope = trial.found
         stationary = slope >= 0
         stalled = ~trial.accepted & ~stationary
-        new = trees.where(trial.accepted, trial.params, params)
+        new = trees.where(trial.accepted, found, params)
         # Exact minimiser of the quadratic through both slopes; doubling where it curves down.
-        bend = trial.slope - slope
+        bend = found_slope - slope
         suggested = jnp.where(
-            bend > 0, -trial.step * slope / jnp.where(bend > 0, bend, 1.0), jnp.inf
+            bend > 0, -trial.size * slope / jnp.where(bend > 0, bend, 1.0), jnp.inf
         )
-        next_step = jnp.clip(jnp.minimum(suggested, 4 * trial.step), 1e-4, 1e4)
+        next_step = jnp.clip(jnp.minimum(suggested, 4 * trial.size), 1e-4, 1e4)
         next_step = jnp.where(trial.accepted, next_step, 1.0).astype(dtype)
         return new, self.following(next_step), StepInfo(move, stalled)

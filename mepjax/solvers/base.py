@@ -4,7 +4,10 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Bool, Float
+
+from .._core import trees
 
 
 class StepInfo(eqx.Module):
@@ -18,8 +21,27 @@ class StepInfo(eqx.Module):
     stalled: Bool[Array, ""]
 
 
+class Convergence(eqx.Module):
+    """What the loop has seen of the moves so far, as `AbstractSolver.norm` measures them.
+
+    **Fields:** `move`, of the last step; `error`, the estimate of what is left, inf while moves do
+    not contract; `rtol`, the error asked for; `rounding`, whether moves are as small as rounding
+    lets them be; `arrived`, whether the last is within `rtol` or near rounding.
+    """
+
+    move: Float[Array, ""]
+    error: Float[Array, ""]
+    rtol: Float[Array, ""]
+    rounding: Bool[Array, ""]
+    arrived: Bool[Array, ""]
+
+
 class AbstractSolver(eqx.Module):
     """An inner solver at fixed beta: `init` and `step`, plus its stopping numbers.
+
+    A solver with a test of its own for the end (a certified bound, a policy that no longer
+    changes) overrides `terminate`; one that draws at random sets `stochastic`, and `init` then
+    gets a key to keep in its state.
 
     **Fields:**
 
@@ -36,6 +58,11 @@ class AbstractSolver(eqx.Module):
     stage_rtol: eqx.AbstractVar[float | None]
     stage_max_steps: eqx.AbstractVar[int]
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether `init` takes a keyword argument `key`, without which it cannot be used."""
+        return False
+
     @abc.abstractmethod
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
         """State carried between steps; its shapes must not change."""
@@ -45,3 +72,25 @@ class AbstractSolver(eqx.Module):
         self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One step: new params, new state and what the loop needs to know."""
+
+    def norm(self, change: Any, scale: Any) -> Float[Array, ""]:
+        """Size of a change of params relative to `params_scale`; default: its largest entry."""
+        return trees.max_abs(jax.tree.map(lambda leaf, size: leaf / size, change, scale))
+
+    def terminate(
+        self,
+        problem: Any,
+        params: Any,
+        beta: Float[Array, ""],
+        state: Any,
+        info: StepInfo,
+        convergence: Convergence,
+    ) -> Bool[Array, ""]:
+        """Whether these params are the answer, which ends the loop with the code OK.
+
+        Default: where the estimated error is within `rtol`, where rounding permits no less, and
+        where nothing more is found from a point that has arrived.
+        """
+        del problem, params, beta, state
+        stuck = info.stalled & convergence.arrived
+        return (convergence.error <= convergence.rtol) | convergence.rounding | stuck

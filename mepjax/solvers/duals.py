@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
 from .._core.codes import Code, as_code
+from .backtracking import backtrack
 from .base import AbstractSolver, StepInfo
+from .equation import Equation
 from .loop import solve_stage
 
 # So many columns of the dual's Hessian are computed at a time.
@@ -47,11 +49,11 @@ def verdict(
     return jnp.max(jnp.stack(jax.tree.leaves(codes)))
 
 
-class Dual(eqx.Module):
-    """A concave function of prices, as the inner loop sees a problem.
+class Dual(Equation):
+    """The conditions under which prices maximise a concave function of them.
 
     `value_and_gap(prices)` is the function and its gradient, use minus capacity. Prices that are
-    not `free` in sign are at least zero; those that are not `active` stay zero. `gauge` is an
+    not `free` in sign are at least zero; those that are not `active` stay zero. `shifts` is an
     orthonormal basis of changes among free prices that change nothing. Where one pass over the
     data gives the second derivatives too, `expansion(prices)` is (value, gap, minus the Hessian)
     and `value_and_gap` is not called.
@@ -60,18 +62,25 @@ class Dual(eqx.Module):
     value_and_gap: Callable[[Array], tuple[Array, Array]]
     free: Bool[Array, " q"]
     active: Bool[Array, " q"]
-    gauge: Float[Array, "directions q"] | None
+    shifts: Float[Array, "directions q"] | None
     beta: Float[Array, ""]
     expansion: Callable[[Array], tuple[Array, Array, Array]] | None = None
 
-    def params_scale(self, prices: Float[Array, " q"]) -> Float[Array, ""]:
+    def params_scale(self, params: Float[Array, " q"]) -> Float[Array, ""]:
         """Prices act through beta times the price."""
-        del prices
+        del params
         return 1 / self.beta
 
-    def residual(self, prices: Float[Array, " q"], gap: Float[Array, " q"]) -> Float[Array, " q"]:
-        """The optimality conditions."""
+    def unmet(self, prices: Float[Array, " q"], gap: Float[Array, " q"]) -> Float[Array, " q"]:
+        """The optimality conditions, where the gap is known."""
         return optimality(prices, gap, self.active, self.free, self.beta)
+
+    def residual(self, params: Float[Array, " q"], beta: Any) -> Float[Array, " q"]:
+        """The optimality conditions."""
+        del beta
+        known = None if self.expansion is None else self.expansion(params)
+        _, gap = self.value_and_gap(params) if known is None else known[:2]
+        return self.unmet(params, gap)
 
     def projected(self, prices: Float[Array, " q"]) -> Float[Array, " q"]:
         """The nearest admissible prices."""
@@ -83,14 +92,6 @@ class _State(eqx.Module):
     damping: Float[Array, ""]
     # The dual's `expansion` at the present prices, where it has one.
     known: tuple[Array, Array, Array] | None
-
-
-class _Trial(eqx.Module):
-    prices: Float[Array, " q"]
-    known: tuple[Array, Array, Array] | None
-    damping: Float[Array, ""]
-    accepted: Bool[Array, ""]
-    tries: Int[Array, ""]
 
 
 class ProjectedNewton(AbstractSolver):
@@ -138,14 +139,14 @@ class ProjectedNewton(AbstractSolver):
         moving = ~held[:, None] & ~held[None, :]
         push = jnp.where(held, 0.0, gap)
         matrix = jnp.where(moving, bend, 0.0)
-        error = jnp.linalg.norm(dual.residual(prices, gap))
+        error = jnp.linalg.norm(dual.unmet(prices, gap))
         slack = 8 * eps * jnp.abs(value)
 
-        def attempt(trial: _Trial) -> _Trial:
-            factor = jax.scipy.linalg.cho_factor(matrix + trial.damping * beta * unit)
+        def attempt(damping: Array) -> tuple[Array, Any]:
+            factor = jax.scipy.linalg.cho_factor(matrix + damping * beta * unit)
             step = jax.scipy.linalg.cho_solve(factor, push)
-            if dual.gauge is not None:
-                step = step - dual.gauge.T @ (dual.gauge @ step)
+            if dual.shifts is not None:
+                step = step - dual.shifts.T @ (dual.shifts @ step)
             new = dual.projected(prices + step)
             move = new - prices
             predicted = gap @ move - 0.5 * move @ (bend @ move)
@@ -156,27 +157,31 @@ class ProjectedNewton(AbstractSolver):
                 new_known = dual.expansion(new)
                 new_value, new_gap, _ = new_known
             gain = new_value - value
-            new_error = jnp.linalg.norm(dual.residual(new, new_gap))
+            new_error = jnp.linalg.norm(dual.unmet(new, new_gap))
             rises = gain >= 1e-4 * predicted
             clear = predicted > slack
             accepted = jnp.where(clear, rises, new_error <= error) & (predicted >= -slack)
             accepted = accepted & jnp.isfinite(new_value)
             good = accepted & ((gain >= 0.75 * predicted) | ~clear)
-            factor = jnp.where(good, 0.1, jnp.where(accepted, 1.0, 10.0))
-            # Directions that change nothing stay put above this floor.
-            damping = jnp.clip(trial.damping * factor, 100 * eps, 1e6).astype(dtype)
-            known = trees.where(accepted, new_known, trial.known)
-            return _Trial(
-                jnp.where(accepted, new, trial.prices), known, damping, accepted, trial.tries + 1
-            )
+            return accepted, (new, new_known, good)
 
-        no, none_yet = jnp.asarray(False), jnp.zeros((), jnp.int32)
-        first = _Trial(prices, state.known, state.damping, no, none_yet)
-        trial = jax.lax.while_loop(
-            lambda trial: ~trial.accepted & (trial.tries < self.max_tries), attempt, first
+        def within(damping: Array) -> Array:
+            # Directions that change nothing stay put above this floor.
+            return jnp.clip(damping, 100 * eps, 1e6).astype(dtype)
+
+        trial = backtrack(
+            attempt,
+            state.damping,
+            (prices, state.known, jnp.asarray(False)),
+            retry=lambda damping: within(10 * damping),
+            most=self.max_tries,
         )
-        move = trial.prices - prices
-        return trial.prices, _State(trial.damping, trial.known), StepInfo(move, ~trial.accepted)
+        new, known, good = trial.found
+        factor = jnp.where(good, 0.1, jnp.where(trial.accepted, 1.0, 10.0))
+        new = jnp.where(trial.accepted, new, prices)
+        known = trees.where(trial.accepted, known, state.known)
+        following = _State(within(trial.size * factor), known)
+        return new, following, StepInfo(new - prices, ~trial.accepted)
 
 
 def solve_dual(dual: Dual, prices: Float[Array, " q"]) -> Float[Array, " q"]:

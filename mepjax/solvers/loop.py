@@ -3,24 +3,24 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._core import loops, trees
 from .._core.codes import Code, as_code
-from .base import AbstractSolver
+from .base import AbstractSolver, Convergence
 
 # Steps without a new smallest move, at rounding level, before the loop calls it converged.
 _PATIENCE = 30
 
 
 class StageResult(eqx.Module):
-    """Outcome of one stage: where it ended, after how many steps, and how."""
+    """Outcome of one stage: where it ended, after how many steps, how, and the solver's state."""
 
     params: Any
     steps: Int[Array, ""]
     code: Int[Array, ""]
+    state: Any
 
 
 class _LoopState(eqx.Module):
@@ -45,26 +45,35 @@ def solve_stage(
     *,
     rtol: Float[Array, ""],
     max_steps: Int[Array, ""],
+    key: Any = None,
 ) -> StageResult:
-    """Run `solver` at fixed beta until the estimated relative error is below `rtol`.
+    """Run `solver` at fixed beta until it says that it has arrived.
+
+    By default that is where the estimated relative error is below `rtol`.
 
     A small step is not a small error: near a phase transition steps shrink by a factor close to
     one. The error left after a step s with observed contraction r is about s r / (1 - r); that,
     and the step, are what is compared with `rtol`. While r >= 1 (a perturbation is still growing)
     the loop goes on, unless steps are at rounding level.
+
+    **Arguments:** `problem`, an `Equation` with what the solver asks of it; `key` for a solver
+    that is stochastic.
     """
+    if solver.stochastic and key is None:
+        raise TypeError(f"{type(solver).__name__} draws at random and needs a `key`; got None.")
+    drawing = {"key": key} if solver.stochastic else {}
     dtype = trees.dtype_of(params)
     scale = problem.params_scale(params)
     eps = jnp.finfo(dtype).eps
     # Rounding of params themselves bounds how small a step can become, e.g. data far from zero.
-    floor = 2 * eps * (1 + trees.max_abs(jax.tree.map(jnp.divide, params, scale)))
+    floor = 2 * eps * (1 + solver.norm(params, scale))
 
     def proceed(loop: _LoopState) -> Any:
         return (loop.code == _RUNNING) & (loop.steps < max_steps)
 
     def body(loop: _LoopState) -> _LoopState:
         new, solver_state, info = solver.step(problem, loop.params, beta, loop.solver_state)
-        move = trees.max_abs(jax.tree.map(jnp.divide, info.move, scale)).astype(dtype)
+        move = solver.norm(info.move, scale).astype(dtype)
         rate = jnp.where(loop.move > 0, move / loop.move, jnp.inf)
         # The larger of two successive rates: a lucky short step alone proves nothing.
         safe_rate = jnp.maximum(rate, loop.rate)
@@ -76,11 +85,18 @@ def solve_stage(
         since = jnp.where(improved, 0, loop.since_smallest + 1)
         at_rounding = (move <= floor) | ((since >= _PATIENCE) & (move <= 16 * floor))
         finite = trees.all_finite(new)
-        code = jnp.where((error <= rtol) | at_rounding, int(Code.OK), _RUNNING)
         # A line search that finds nothing within the tolerance asked for has arrived.
         arrived = move <= jnp.maximum(rtol, 64 * floor)
-        stalled = jnp.where(arrived, int(Code.OK), int(Code.STALLED))
-        code = jnp.where(info.stalled & (code == _RUNNING), stalled, code)
+        ended = solver.terminate(
+            problem,
+            new,
+            beta,
+            solver_state,
+            info,
+            Convergence(move, error, rtol, at_rounding, arrived),
+        )
+        stopped = jnp.where(info.stalled, int(Code.STALLED), _RUNNING)
+        code = jnp.where(ended, int(Code.OK), stopped)
         code = jnp.where(finite, code, int(Code.NON_FINITE)).astype(jnp.int32)
         return _LoopState(
             params=trees.where(finite, new, loop.params),
@@ -96,7 +112,7 @@ def solve_stage(
     infinite = jnp.asarray(jnp.inf, dtype)
     start = _LoopState(
         params=params,
-        solver_state=solver.init(problem, params, beta),
+        solver_state=solver.init(problem, params, beta, **drawing),
         steps=jnp.zeros((), jnp.int32),
         code=jnp.asarray(_RUNNING, jnp.int32),
         move=infinite,
@@ -106,4 +122,4 @@ def solve_stage(
     )
     end = loops.while_loop(proceed, body, start)
     code = jnp.where(end.code == _RUNNING, as_code(Code.MAX_STEPS), end.code)
-    return StageResult(end.params, end.steps, code)
+    return StageResult(end.params, end.steps, code, end.solver_state)

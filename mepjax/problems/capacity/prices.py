@@ -133,7 +133,7 @@ class ClusterCapacity(eqx.Module):
             value_and_gap=lambda prices: expansion(prices)[:2],
             free=self.free,
             active=active,
-            gauge=orthonormal_rows(self.gauge()),
+            shifts=orthonormal_rows(self.gauge()),
             beta=beta,
             expansion=expansion,
         )

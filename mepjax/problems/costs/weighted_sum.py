@@ -7,13 +7,14 @@ blocks of d x d. Nothing larger than the cost's own intermediates is formed.
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..._core import trees
 from ..._core.linear import for_each
+from ...solvers.backtracking import backtrack
+from ...solvers.equation import Equation
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.loop import solve_stage
 from .entities import Entities
@@ -93,12 +94,6 @@ def solve_blocks(blocks: Float[Array, "k d d"], vector: Float[Array, "k d"]) -> 
     return for_each(jnp.linalg.solve, blocks, vector)
 
 
-class _Trial(eqx.Module):
-    length: Float[Array, " k"]
-    accepted: Array
-    tries: Int[Array, ""]
-
-
 def newton_step(cost: Any, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
     """One Newton step per centre, each halved until its weighted sum has fallen enough.
 
@@ -129,27 +124,26 @@ def _step_lengths(
     # Below rounding of the sum a decrease cannot be seen.
     slack = 8 * jnp.finfo(y.dtype).eps * jnp.abs(before)
 
-    def attempt(trial: _Trial) -> _Trial:
-        length = jnp.where(trial.accepted | (trial.tries == 0), 1.0, 0.5) * trial.length
+    def attempt(length: Array) -> tuple[Array, None]:
         after = sums(y + length[:, None] * move)
-        enough = after <= before + 1e-4 * length * descent + slack
-        return _Trial(length, trial.accepted | enough, trial.tries + 1)
+        return after <= before + 1e-4 * length * descent + slack, None
 
-    def searching(trial: _Trial) -> Any:
-        return ~jnp.all(trial.accepted) & (trial.tries < _MAX_HALVINGS)
-
-    first = _Trial(jnp.ones_like(before), jnp.zeros(before.shape, bool), jnp.zeros((), jnp.int32))
-    end = jax.lax.while_loop(searching, attempt, first)
+    ones = jnp.ones_like(before)
+    end = backtrack(attempt, ones, None, retry=lambda length: 0.5 * length, most=_MAX_HALVINGS)
     # NaN in the data is no reason to stand still: it is to be seen.
-    return jnp.where(end.accepted | jnp.isnan(before), end.length, 0.0)
+    return jnp.where(end.accepted | jnp.isnan(before), end.size, 0.0)
 
 
-class _Sums(eqx.Module):
-    """The weighted sums alone as what the inner loop iterates."""
+class _Sums(Equation):
+    """The weighted sums alone, whose fixed point the inner loop finds."""
 
     cost: Any
     entities: Entities
     scale: Float[Array, ""]
+
+    def residual(self, params: Float[Array, "k d"], beta: Any) -> Float[Array, "k d"]:
+        """Zero where the cost's own step leads nowhere."""
+        return params - self.update(params, beta)
 
     def update(self, params: Float[Array, "k d"], beta: Any) -> Float[Array, "k d"]:
         """The cost's own step."""

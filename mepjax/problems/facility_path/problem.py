@@ -458,7 +458,7 @@ class FacilityPath(Problem):
             value_and_gap=jax.value_and_grad(value),
             free=ravel_pytree(self.capacities.free(self.direct))[0],
             active=ravel_pytree(active)[0],
-            gauge=rows,
+            shifts=rows,
             beta=jnp.asarray(beta, flat.dtype),
         )
         return dual, flat, shaped

@@ -9,7 +9,7 @@ from mepjax.solvers.duals import Dual, solve_dual
 COSTS = np.random.default_rng(1).uniform(size=(8, 4))
 
 
-def dual_of(limits, beta, free, active=(True,) * 4, gauge=None):
+def dual_of(limits, beta, free, active=(True,) * 4, shifts=None):
     """Shares of a soft assignment, which prices bring to `limits`."""
 
     def value(prices):
@@ -20,7 +20,7 @@ def dual_of(limits, beta, free, active=(True,) * 4, gauge=None):
         value_and_gap=jax.value_and_grad(value),
         free=jnp.asarray(free),
         active=jnp.asarray(active),
-        gauge=gauge,
+        shifts=shifts,
         beta=jnp.asarray(beta),
     )
 
@@ -33,6 +33,7 @@ def test_bounds_give_the_maximum_that_scipy_finds(beta):
     value, gap = dual.value_and_gap(prices)
     assert (prices >= 0).all() and (gap < 1e-9).all()
     np.testing.assert_allclose(prices * gap, 0, atol=1e-9)
+    np.testing.assert_allclose(dual.residual(prices, beta), 0, atol=1e-9)
 
     def loss(a):
         value, gap = dual.value_and_gap(jnp.asarray(a))
@@ -45,7 +46,7 @@ def test_bounds_give_the_maximum_that_scipy_finds(beta):
 def test_equalities_are_met_and_the_gauge_stays_where_it_was():
     limits = np.array([0.4, 0.3, 0.2, 0.1])
     gauge = jnp.full((1, 4), 0.5)
-    dual = dual_of(limits, 20.0, [True] * 4, gauge=gauge)
+    dual = dual_of(limits, 20.0, [True] * 4, shifts=gauge)
     start = jnp.array([3.0, -2.0, 0.5, 1.5])
     prices = jax.jit(lambda: solve_dual(dual, start))()
     np.testing.assert_allclose(dual.value_and_gap(prices)[1], 0, atol=1e-10)
@@ -80,7 +81,7 @@ def test_many_prices_are_solved_in_blocks_of_columns():
         value_and_gap=jax.value_and_grad(value),
         free=jnp.ones(40, bool),
         active=jnp.ones(40, bool),
-        gauge=jnp.full((1, 40), 40**-0.5),
+        shifts=jnp.full((1, 40), 40**-0.5),
         beta=jnp.asarray(4.0),
     )
     prices = jax.jit(lambda: solve_dual(dual, jnp.zeros(40)))()
