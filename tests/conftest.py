@@ -3,6 +3,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+from .compilation_cache import folder
+
 # scikit-learn's checks of array types need it, and scipy reads it once, when jax imports it.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
@@ -16,6 +18,11 @@ if version("jaxlib").startswith("0.10.") and "MEPJAX_TESTS_OPTIMISED" not in os.
             "--xla_cpu_use_fusion_emitters=false",
         )
     )
+
+# CI keeps compiled programs between runs; processes that tests start share them.
+if "MEPJAX_TESTS_CACHE" in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder(Path(os.environ["MEPJAX_TESTS_CACHE"])))
+    os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 import mepjax as mj
 
-from ..registry import ROWS, D, K, N, points
+from ..registry import ROWS, row_named
+from ..registry.points import D, K, N, points
 
 KEY = jax.random.key(0)
 BETA = 3.0
@@ -25,7 +26,7 @@ DEFAULT = {"uniform", "matrix", "softmax-frozen"}
 
 def in_sums(row) -> bool:
     with jax.enable_x64(True):
-        problem = row.build(*points())
+        problem = row.build(np.float64)
     if not isinstance(problem, mj.Clustering) or not problem.smooth:
         return False
     return problem.capacity is None or isinstance(
@@ -38,7 +39,7 @@ ENTITIES = [row for row in ROWS if in_sums(row)]
 
 def in_node_sums(row) -> bool:
     with jax.enable_x64(True):
-        problem = row.build(*points())
+        problem = row.build(np.float64)
     return isinstance(problem, mj.FacilityPath) and problem.convex_at_zero
 
 
@@ -95,7 +96,7 @@ def assert_same(got, expected, **tolerance):
     ],
 )
 def test_every_sum_is_that_in_memory(row, executor):
-    problem = row.build(*points())
+    problem = row.build(np.float64)
     y = somewhere(problem)
     v = jnp.asarray(np.random.default_rng(6).normal(size=y.shape))
     moved = problem.on(EXECUTORS[executor]())
@@ -155,7 +156,7 @@ def everything_of_paths(problem, params):
     ],
 )
 def test_every_sum_over_nodes_is_that_in_memory(row, executor):
-    problem = row.build(*points())
+    problem = row.build(np.float64)
     params = path_params(problem)
     moved = problem.on(EXECUTORS[executor]())
     got = everything_of_paths(moved, params)
@@ -164,8 +165,8 @@ def test_every_sum_over_nodes_is_that_in_memory(row, executor):
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_prices_of_a_capacity_are_those_in_memory(executor):
-    row = next(row for row in ROWS if row.name == "clustering-shares")
-    problem = row.build(*points())
+    row = row_named("clustering-shares")
+    problem = row.build(np.float64)
     params = mj.ClusterParams(somewhere(problem), jnp.linspace(-0.1, 0.1, K))
 
     @eqx.filter_jit
@@ -188,8 +189,8 @@ def test_prices_of_a_capacity_are_those_in_memory(executor):
     "name", ["uniform", pytest.param("softmax-entity", marks=pytest.mark.slow)]
 )
 def test_an_anneal_and_its_gradient_are_those_in_memory(name, executor):
-    row = next(row for row in ROWS if row.name == name)
-    problem = row.build(*points())
+    row = row_named(name)
+    problem = row.build(np.float64)
     schedule = mj.Geometric(0.3, 4.0, 1.3)
 
     def solve(problem, executor):
@@ -244,7 +245,7 @@ def test_lanes_share_a_sharded_executor():
 
 @pytest.mark.parametrize("row", OTHERS, ids=lambda row: row.name)
 def test_what_is_computed_in_memory_only_says_so(row):
-    problem = row.build(*points())
+    problem = row.build(np.float64)
     for executor in (mj.Streaming(), mj.Sharded()):
         with pytest.raises(TypeError, match="in memory only"):
             problem.on(executor)

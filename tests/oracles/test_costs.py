@@ -13,7 +13,7 @@ from mepjax import Code
 from mepjax.problems.costs import weighted_sum
 from mepjax.problems.costs.entities import WeightedEntities
 
-from ..registry import PseudoHuber, map_place, positive
+from ..registry.clustering import PseudoHuber, map_place, positive
 from . import costs_numpy as oracle
 
 N, K, D = 30, 3, 2

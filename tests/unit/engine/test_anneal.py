@@ -11,14 +11,14 @@ import pytest
 import mepjax as mj
 from mepjax import Code
 
-from ...registry import ROWS, points
+from ...registry import row_named
 
 KEY = jax.random.key(1)
 SCHEDULE = mj.Geometric(0.2, 4.0, 1.3)
 
 
 def problem(row: str = "uniform") -> Any:
-    return next(r for r in ROWS if r.name == row).build(*points())
+    return row_named(row).build(np.float64)
 
 
 def hard_cost(solution):

@@ -11,7 +11,7 @@ import mepjax as mj
 from mepjax import Code
 from mepjax.engine.growth import Groups, _deal, _merge, _split
 
-from ...registry import points
+from ...registry.points import points
 
 KEY = jax.random.key(0)
 GROWTH = mj.Growth()

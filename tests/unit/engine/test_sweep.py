@@ -12,7 +12,7 @@ import mepjax as mj
 from mepjax import Code
 from mepjax.engine.sweep import lanes_at_once
 
-from ...registry import points
+from ...registry.points import points
 
 KEY = jax.random.key(0)
 X, WEIGHTS = points()

@@ -7,13 +7,13 @@ import pytest
 
 import mepjax as mj
 
-from ...registry import ROWS, points
+from ...registry import row_named
 
 KEY = jax.random.key(0)
 
 
 def build(name):
-    return next(row for row in ROWS if row.name == name).build(*points())
+    return row_named(name).build(np.float64)
 
 
 @pytest.mark.parametrize("name", ["none", "softmax"])

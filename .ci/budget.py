@@ -1,0 +1,71 @@
+"""What the tests took, from pytest's own durations, and whether that is what they may take.
+
+    python .ci/budget.py DEFAULT.xml SLOW.xml SECONDS
+
+The reports are those of `pytest --junitxml`; SECONDS is what the whole of CI took so far. Prints
+seconds by folder of tests and of the contract by row, and fails above the budgets, which hold for
+two cores and an empty compilation cache: the sum of the durations of all tests is divided by two.
+"""
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+CORES = 2
+# Clustering and paths, in seconds: the default run, and all of CI.
+DEFAULT, WHOLE = 6 * 60, 20 * 60
+# Each system that has moved in since: its default tests, its slow ones, all of CI.
+MORE_DEFAULT, MORE_SLOW, MORE_WHOLE = 45, 2 * 60, 165
+SYSTEMS = {
+    "decision processes": "mepjax/mdp/model.py",
+    "clustered control": "mepjax/mdp/factored.py",
+    "parametric decision processes": "mepjax/problems/parametric_mdp*",
+    "Markov chain aggregation": "mepjax/problems/markov_aggregation*",
+    "sparse regression": "mepjax/problems/sparse_regression*",
+    "scalable clustering": "mepjax/problems/scalable_clustering*",
+    "learning": "mepjax/learn/__init__.py",
+    "tracking": "mepjax/control/__init__.py",
+}
+
+
+def durations(report: Path) -> Counter:
+    """Seconds by folder, and by row of the contract."""
+    taken = Counter()
+    for case in ElementTree.parse(report).iter("testcase"):
+        parts = case.get("classname", "").split(".")
+        place = "/".join(parts[: 3 if parts[:2] == ["tests", "unit"] else 2])
+        if place == "tests/contracts" and "[" in case.get("name", ""):
+            # The items of a row (its symmetries, odd input) stand behind a stroke.
+            place += ": " + case.get("name", "").split("[")[1].rstrip("]").split("/")[0]
+        taken[place] += float(case.get("time", 0))
+    return taken
+
+
+def show(title: str, taken: Counter, limit: float | None) -> bool:
+    """Prints where the seconds went; whether they are within the limit."""
+    busy = sum(taken.values())
+    bound = "" if limit is None else f", at most {limit:.0f}"
+    print(f"{title}: {busy:.0f} s of tests, {busy / CORES:.0f} s on {CORES} cores{bound}")
+    for place, seconds in taken.most_common(25):
+        print(f"  {seconds:7.1f}  {place}")
+    return limit is None or busy / CORES <= limit
+
+
+def main(default: str, slow: str, elapsed: str) -> int:
+    """Zero where both budgets are kept."""
+    new = [name for name, path in SYSTEMS.items() if list(Path.cwd().glob(path))]
+    print(f"Systems besides clustering and paths: {', '.join(new) or 'none'}")
+    more = len(new)
+    good = show("Default run", durations(Path(default)), DEFAULT + MORE_DEFAULT * more)
+    show("Slow run", durations(Path(slow)), None)
+    whole = WHOLE + MORE_WHOLE * more
+    print(f"All of CI: {float(elapsed):.0f} s, at most {whole}")
+    good &= float(elapsed) <= whole
+    if not good:
+        print("Over budget: the tests have to become cheaper, not the limit higher.")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
