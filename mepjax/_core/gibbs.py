@@ -65,6 +65,33 @@ def masked_log_policy(costs: Float[Array, "... k"], beta: Scalar) -> Float[Array
     return jnp.where(allowed, exponents - jnp.log(total)[..., None], -jnp.inf)
 
 
+def relative(
+    costs: Float[Array, "... k"], log_prior: Float[Array, "... k"], beta: Scalar
+) -> tuple[Float[Array, "..."], Float[Array, "... k"]]:
+    """Free energy -(1/beta) log sum_j q_j exp(-beta costs_j) relative to a prior, and log policy.
+
+    The prior q sums to one over the last axis; what has weight or log prior -inf, or cost +inf, is
+    left out (log policy -inf), and where nothing is left the free energy is +inf. Unlike a sum
+    without prior this tends to the mean cost as beta -> 0, and it does so to full precision.
+    """
+    allowed = ~jnp.isposinf(costs) & ~jnp.isneginf(log_prior)
+    some = jnp.any(allowed, axis=-1)
+    lowest = jax.lax.stop_gradient(jnp.min(jnp.where(allowed, costs, jnp.inf), axis=-1))
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
+    shift = lowest[..., None]
+    exponents = -beta * (jnp.where(allowed, costs, shift) - shift)
+    log_weights = jnp.where(allowed, log_prior, 0.0)
+    weights = jnp.where(allowed, jnp.exp(log_weights), 0.0)
+    total = jnp.sum(weights * jnp.exp(exponents), axis=-1)
+    total = jnp.where(some, total, 1.0)
+    # One plus what is small: log alone would lose it.
+    little = jnp.sum(weights * jnp.expm1(exponents), axis=-1) - (1 - jnp.sum(weights, axis=-1))
+    near = some & (total > 0.5)
+    log_total = jnp.where(near, jnp.log1p(jnp.where(near, little, 0.0)), jnp.log(total))
+    energy = jnp.where(some, lowest - log_total / beta, jnp.inf)
+    return energy, jnp.where(allowed, log_weights + exponents - log_total[..., None], -jnp.inf)
+
+
 def free_energy(
     costs: Float[Array, "rows columns"], weights: Float[Array, " n"], beta: Scalar, axis: int = -1
 ) -> Float[Array, ""]:

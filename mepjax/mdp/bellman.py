@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._core.types import Scalar
+from ..solvers.equation import Equation
 
 
 class AbstractChain(eqx.Module):
@@ -29,8 +30,18 @@ class AbstractChain(eqx.Module):
         Not finite where the policy never ends and there is no discount.
         """
 
+    def improved(
+        self, values: Float[Array, " states"], updated: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """`values(updated)`, where `updated` is one sweep of `values`.
 
-class AbstractBellman(eqx.Module):
+        Override it where the difference of the two is known better than the costs are.
+        """
+        del values
+        return self.values(updated)
+
+
+class AbstractBellman(Equation):
     """A Bellman operator T on values, shape (states,), and the policies that attain it."""
 
     discount: eqx.AbstractVar[Float[Array, ""]]
@@ -51,9 +62,13 @@ class AbstractBellman(eqx.Module):
         """Values moved by a constant where they are not known, as at a terminal state."""
         return values + by
 
-    def params_scale(self, values: Float[Array, " states"]) -> Float[Array, ""]:
+    def residual(self, params: Float[Array, " states"], beta: Scalar) -> Float[Array, " states"]:
+        """V - T V, zero at the values sought."""
+        return params - self.backup(params, beta)[0]
+
+    def params_scale(self, params: Float[Array, " states"]) -> Float[Array, ""]:
         """The size relative to which values are solved: the largest of them."""
-        return 1 + jnp.max(jnp.abs(values))
+        return 1 + jnp.max(jnp.abs(params))
 
 
 def certify(

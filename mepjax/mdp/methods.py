@@ -10,10 +10,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._core import checks
-from ..solvers.base import AbstractSolver, StepInfo
+from ..solvers.base import AbstractSolver, Convergence, StepInfo
 from .bellman import AbstractBellman, certify
 
 
@@ -26,7 +26,20 @@ def _middle(
     return new, StepInfo(error, jnp.asarray(False))
 
 
-class ValueIteration(AbstractSolver):
+class _Certified(AbstractSolver):
+    """Ends where the error that is certified is small enough, and not by what moves look like."""
+
+    def terminate(
+        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any, info: StepInfo,
+        convergence: Convergence,
+    ) -> Bool[Array, ""]:  # fmt: skip
+        """With a discount the move is a bound of the error; without, that is estimated."""
+        estimated = (convergence.error <= convergence.rtol) | convergence.rounding
+        certified = (convergence.move <= convergence.rtol) | convergence.rounding
+        return jnp.where(problem.discount < 1, certified, estimated)
+
+
+class ValueIteration(_Certified):
     """Repeat V <- T V, stopped by the span of the change.
 
     The span shrinks as the chain mixes, often long before values settle; the shift to the middle
@@ -65,7 +78,7 @@ class ValueIteration(AbstractSolver):
         return new, state, info
 
 
-class ModifiedPolicyIteration(AbstractSolver):
+class ModifiedPolicyIteration(_Certified):
     """Sweep a few times under the present policy, then back up and take the greedy policy.
 
     A sweep under a policy reads as many transitions as one action has, a backup those of all, so
@@ -147,5 +160,5 @@ class PolicyIteration(AbstractSolver):
     ) -> tuple[Any, Any, StepInfo]:
         """The values of the greedy policy."""
         updated, policy = problem.backup(params, beta)
-        new = problem.under(policy, beta).values(updated)
+        new = problem.under(policy, beta).improved(params, updated)
         return new, state, StepInfo(new - params, jnp.asarray(False))

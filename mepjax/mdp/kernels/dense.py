@@ -1,0 +1,106 @@
+"""All probabilities in one array."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..._core import arrays, checks
+from ..transitions import Matrix
+from .base import AbstractKernel, Outcomes, Part, Policy, rebuilt
+
+
+class Dense(AbstractKernel):
+    """All probabilities in one array p[s, a, s'].
+
+    **Arguments:** `p`, shape (states, actions, states); rows sum to one.
+
+    **Raises:** `ValueError` for another shape.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from mepjax import mdp
+    >>> kernel = mdp.Dense(jnp.array([[[0.5, 0.5]], [[0.0, 1.0]]]))
+    >>> print(kernel.expect(jnp.array([0.0, 4.0])).ravel())
+    [2. 4.]
+
+    ```
+    """
+
+    p: Float[Array, "states actions columns"]
+
+    def __init__(self, p: Any) -> None:
+        self.p = arrays.as_float_array("p", p)
+        if self.p.ndim != 3 or 0 in self.p.shape:
+            raise ValueError(
+                "Dense: `p` must have shape (states, actions, states), not empty; "
+                f"got {self.p.shape}."
+            )
+
+    @property
+    def n_states(self) -> int:
+        """Rows."""
+        return self.p.shape[0]
+
+    @property
+    def n_actions(self) -> int:
+        """Actions."""
+        return self.p.shape[1]
+
+    @property
+    def n_columns(self) -> int:
+        """Columns."""
+        return self.p.shape[2]
+
+    def outcomes(self) -> Outcomes:
+        """Shapes (S, 1, 1), (1, A, 1) and (1, 1, S)."""
+        s, a, n = (jnp.arange(size, dtype=jnp.int32) for size in self.p.shape)
+        return Outcomes(s[:, None, None], a[None, :, None], n[None, None, :])
+
+    def probabilities(self) -> Float[Array, "..."]:
+        """The array itself."""
+        return self.p
+
+    def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
+        """Sum over next states; what broadcasts to (S, A, S) will do."""
+        if per_outcome.ndim == 3 and per_outcome.shape[1] == 1 and self.n_actions > 1:
+            return jnp.einsum("san,sn->sa", self.p, per_outcome[:, 0], precision="highest")
+        return jnp.sum(self.p * per_outcome, axis=-1)
+
+    def expect(self, values: Float[Array, " columns"]) -> Float[Array, "states actions"]:
+        """One matrix product."""
+        return jnp.matmul(self.p, values, precision="highest")
+
+    def under(self, policy: Policy) -> Matrix:
+        """Rows of the actions, or their mixture."""
+        if policy.ndim == 1:
+            chosen = jnp.take_along_axis(self.p, policy[:, None, None], axis=1)[:, 0]
+            return Matrix(chosen)
+        return Matrix(jnp.einsum("sa,san->sn", policy, self.p, precision="highest"))
+
+    def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
+        """The first state at which the cumulated probability exceeds the number."""
+        cumulated = jnp.cumsum(self.p[state, action])
+        place = jnp.sum(cumulated <= uniform * cumulated[-1])
+        return jnp.minimum(place, self.n_columns - 1).astype(jnp.int32)
+
+    def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
+        """Rows and columns."""
+        picked = jnp.asarray(rows, jnp.int32), jnp.asarray(columns, jnp.int32)
+        return Part(picked, len(rows), len(columns))
+
+    def take(self, part: Part) -> "Dense":
+        """A block of the array, whose rows may sum to less than one."""
+        rows, columns = part.arrays
+        return rebuilt(self, p=self.p[rows][:, :, columns])
+
+    def checks(self, owner: str) -> list[checks.Check]:
+        """Finite, nonnegative, rows that sum to one."""
+        return [
+            checks.check_finite(owner, "p", self.p),
+            checks.check_range(owner, "p", self.p, low=0.0, high=np.inf),
+            checks.check_rows_sum_to_one(owner, "p", self.p),
+        ]

@@ -1,0 +1,166 @@
+"""An edge list of the transitions that can happen."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..._core import arrays, checks
+from ..transitions import Edges
+from .base import AbstractKernel, Outcomes, Part, Policy, as_indices, check_indices, lookup, rebuilt
+
+
+class Sparse(AbstractKernel):
+    """An edge list: only transitions that can happen, in the order of states, then actions (CSR).
+
+    **Arguments:**
+
+    - `state`, `action`, `next`: integers of shape (edges,), in any order if concrete.
+    - `p`: probability of each edge, shape (edges,); those of a state and action sum to one.
+    - `n_states`, `n_actions`: default one more than the largest index.
+
+    **Raises:** `ValueError` where shapes differ; traced indices must come sorted.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from mepjax import mdp
+    >>> kernel = mdp.Sparse([0, 0, 1], [0, 0, 0], [0, 1, 1], jnp.array([0.5, 0.5, 1.0]))
+    >>> print(kernel.expect(jnp.array([0.0, 4.0])).ravel())
+    [2. 4.]
+
+    ```
+    """
+
+    p: Float[Array, " edges"]
+    pair: Int[Array, " edges"]
+    next: Int[Array, " edges"]
+    rows: int = eqx.field(static=True)
+    actions: int = eqx.field(static=True)
+    columns: int = eqx.field(static=True)
+
+    def __init__(
+        self, state: Any, action: Any, next: Any, p: Any, *,
+        n_states: int | None = None, n_actions: int | None = None,
+    ) -> None:  # fmt: skip
+        state, action = as_indices("state", state, 1), as_indices("action", action, 1)
+        after, p = as_indices("next", next, 1), arrays.as_float_array("p", p)
+        for name, value in (("action", action), ("next", after), ("p", p)):
+            if value.shape != state.shape:
+                raise ValueError(
+                    f"Sparse: `{name}` must have shape {state.shape}, as `state` has; "
+                    f"got {value.shape}."
+                )
+        if n_states is None or n_actions is None:
+            if not checks.is_concrete(state, action, after):
+                raise ValueError("Sparse: traced edges need `n_states` and `n_actions`.")
+            most = int(max(np.max(np.asarray(state)), np.max(np.asarray(after)))) + 1
+            n_states = most if n_states is None else n_states
+            n_actions = int(np.max(np.asarray(action))) + 1 if n_actions is None else n_actions
+        checks.check_count("Sparse", "n_states", n_states)
+        checks.check_count("Sparse", "n_actions", n_actions)
+        if checks.is_concrete(state, action, after):
+            for name, value, n in (
+                ("state", state, n_states), ("action", action, n_actions), ("next", after, n_states)
+            ):  # fmt: skip
+                checks.enforce([check_indices("Sparse", name, value, n)])
+            pair = np.asarray(state, np.int64) * n_actions + np.asarray(action)
+            order = np.argsort(pair, kind="stable")
+            if not np.array_equal(order, np.arange(order.size)):
+                pair, after, p = pair[order], after[order], p[order]
+            self.pair = jnp.asarray(pair, jnp.int32)
+        else:
+            self.pair = state * n_actions + action
+        self.p, self.next = p, after
+        self.rows, self.actions, self.columns = int(n_states), int(n_actions), int(n_states)
+
+    @property
+    def n_states(self) -> int:
+        """Rows."""
+        return self.rows
+
+    @property
+    def n_actions(self) -> int:
+        """Actions."""
+        return self.actions
+
+    @property
+    def n_columns(self) -> int:
+        """Columns."""
+        return self.columns
+
+    def outcomes(self) -> Outcomes:
+        """One of each for every edge."""
+        return Outcomes(self.pair // self.actions, self.pair % self.actions, self.next)
+
+    def probabilities(self) -> Float[Array, "..."]:
+        """Of the edges."""
+        return self.p
+
+    def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
+        """Sums of consecutive edges."""
+        size = self.rows * self.actions
+        sums = jax.ops.segment_sum(
+            self.p * per_outcome, self.pair, size, indices_are_sorted=True, mode="drop"
+        )
+        return sums.reshape(self.rows, self.actions)
+
+    def under(self, policy: Policy) -> Edges:
+        """The same edges, those of an action times its probability."""
+        found = self.outcomes()
+        if policy.ndim == 1:
+            chosen = (policy[found.state] == found.action).astype(self.p.dtype)
+        else:
+            chosen = policy[found.state, found.action]
+        return Edges(found.state, self.next, self.p * chosen, self.rows, self.columns)
+
+    def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
+        """By bisection in the cumulated probabilities of all edges."""
+        pair = state * self.actions + action
+        first = jnp.searchsorted(self.pair, pair, side="left")
+        last = jnp.searchsorted(self.pair, pair, side="right") - 1
+        cumulated = jnp.cumsum(self.p)
+        before = jnp.where(first > 0, cumulated[first - 1], 0.0)
+        target = before + uniform * (cumulated[last] - before)
+        place = jnp.searchsorted(cumulated, target, side="right")
+        return self.next[jnp.clip(place, first, last)]
+
+    def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
+        """Edges that are kept, and their new numbers."""
+        pair, after = np.asarray(self.pair), np.asarray(self.next)
+        row = lookup(rows, self.rows)[pair // self.actions]
+        column = lookup(columns, self.columns)[after]
+        kept = np.flatnonzero((row < len(rows)) & (column < len(columns)))
+        new = row[kept].astype(np.int64) * self.actions + pair[kept] % self.actions
+        order = np.argsort(new, kind="stable")
+        numbers = (kept[order], new[order], column[kept][order])
+        picked = tuple(jnp.asarray(a, jnp.int32) for a in numbers)
+        return Part(picked, len(rows), len(columns))
+
+    def take(self, part: Part) -> "Sparse":
+        """Some of the edges."""
+        kept, pair, after = part.arrays
+        return rebuilt(
+            self, p=self.p[kept], pair=pair, next=after, rows=part.n_rows, columns=part.n_columns
+        )
+
+    def checks(self, owner: str) -> list[checks.Check]:
+        """Finite, nonnegative; sums over the edges of a pair are one, or no edge is there."""
+        xp, p = checks.on_host(self.p)
+        if xp is np:
+            sums = np.bincount(np.asarray(self.pair), p, self.rows * self.actions)
+        else:
+            sums = self.mean(jnp.ones_like(p)).ravel()
+        off = xp.where(sums == 0, 0.0, xp.abs(sums - 1))
+        tolerance = 1e-5 if self.p.dtype == jnp.float32 else 1e-8
+        worst = xp.where(xp.max(off) <= tolerance, 1.0, sums[xp.argmax(off)])
+        sentence = f"{owner}: edges of a state and action must have `p` of sum one; got {{got}}."
+        return [
+            checks.check_finite(owner, "p", self.p),
+            checks.check_range(owner, "p", self.p, low=0.0),
+            checks.Check(xp.max(off) <= tolerance, worst, sentence),
+        ]

@@ -1,0 +1,239 @@
+"""Markov decision processes: what is known, in one checked object."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import arrays, checks
+from .kernels.base import AbstractKernel
+from .kernels.deterministic import Deterministic
+from .reach import proper_policy
+from .soft import SoftBellman
+
+_OWNER = "MDP"
+
+
+class MDP(eqx.Module):
+    """Costs and transitions; costs are minimised.
+
+    **Arguments:**
+
+    - `kernel`: `Dense`, `Deterministic`, `Sparse` or `Functional` transitions.
+    - `costs`: c(s, a), shape (states, actions), or by outcome: c(s, a, s') of shape (states,
+        actions, states) for `Dense`, one per edge for `Sparse`, (states, actions, events) for
+        `Functional`. +inf is not permitted; use `permitted`.
+    - `discount`: in (0, 1]. At 1 there has to be a terminal state that some policy reaches from
+        everywhere with probability one.
+    - `terminal`: indices or a boolean mask of states at which all ends; they cost nothing whatever
+        the kernel says of them.
+    - `permitted`: boolean (states, actions); default all.
+    - `start`: distribution of the first state, shape (states,); default uniform over the states
+        that are not terminal.
+
+    **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was expected.
+
+    **Example:** a step costs 1; waiting costs nothing but does not end.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from mepjax import mdp
+    >>> model = mdp.MDP(
+    ...     mdp.Deterministic([[1, 0], [2, 0], [2, 2]]),
+    ...     jnp.array([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]]),
+    ...     discount=1.0,
+    ...     terminal=[2],
+    ... )
+    >>> print(mdp.solve(model).values)
+    [2. 1. 0.]
+
+    ```
+    """
+
+    kernel: AbstractKernel
+    costs: Float[Array, "..."]
+    discount: Float[Array, ""]
+    terminal: Bool[Array, " states"]
+    permitted: Bool[Array, "states actions"] | None
+    start: Float[Array, " states"]
+    # A policy that ends from everywhere, where there is need of one and it could be looked for.
+    proper: Int[Array, " states"] | None
+
+    def __init__(
+        self, kernel: Any, costs: Any, *, discount: Any, terminal: Any = None,
+        permitted: Any = None, start: Any = None,
+    ) -> None:  # fmt: skip
+        if not isinstance(kernel, AbstractKernel):
+            raise TypeError(
+                f"{_OWNER}: `kernel` must be a transition kernel such as mdp.Dense(p); "
+                f"got {type(kernel).__name__}."
+            )
+        self.kernel = kernel
+        self.costs = arrays.as_float_array("costs", costs)
+        dtype = self.costs.dtype
+        check_costs(_OWNER, kernel, self.costs)
+        self.discount = as_discount(_OWNER, discount, dtype)
+        self.terminal = as_terminal(_OWNER, terminal, kernel.n_states)
+        self.permitted = as_permitted(_OWNER, permitted, kernel)
+        if start is None:
+            xp, ends = checks.on_host(self.terminal)
+            on = xp.asarray(~ends, dtype)
+            start = on / xp.maximum(xp.sum(on), 1)
+        self.start = arrays.as_data_like("start", start, dtype)
+        if self.start.shape != (kernel.n_states,):
+            raise ValueError(
+                f"{_OWNER}: `start` must have shape ({kernel.n_states},); got {self.start.shape}."
+            )
+        checks.enforce(self.checks())
+        self.proper = find_proper(_OWNER, kernel, self.discount, self.terminal, self.permitted)
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Finite costs, rows that sum to one, a discount in (0, 1], an action in every state."""
+        found = [
+            checks.check_finite(_OWNER, "costs", self.costs),
+            *self.kernel.checks(_OWNER),
+            checks.check_range(_OWNER, "discount", self.discount, low=0.0, high=1.0, open_low=True),
+            checks.check_range(_OWNER, "start", self.start, low=0.0),
+            checks.check_rows_sum_to_one(_OWNER, "start", self.start),
+        ]
+        return (*found, *check_permitted(_OWNER, self.permitted, self.terminal))
+
+    @property
+    def n_states(self) -> int:
+        """Number of states."""
+        return self.kernel.n_states
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions."""
+        return self.kernel.n_actions
+
+    def expected_costs(self) -> Float[Array, "states actions"]:
+        """c(s, a): the mean over outcomes where costs differ by outcome."""
+        if self.costs.shape == (self.n_states, self.n_actions):
+            return self.costs
+        return self.kernel.mean(self.costs)
+
+    def default_prior(self) -> Float[Array, "states actions"]:
+        """Log of the uniform distribution over permitted actions."""
+        return uniform_prior(self.n_states, self.n_actions, self.permitted, self.costs.dtype)
+
+    def bellman(self, *, entropy: str, prior: Any = None, hard: bool = False) -> SoftBellman:
+        """The operator that `solve` solves."""
+        costs, log_prior = self.expected_costs(), None
+        if self.permitted is not None:
+            costs = jnp.where(self.permitted, costs, jnp.inf)
+        if entropy == "prior" and not hard:
+            log_prior = self.default_prior() if prior is None else prior
+        noise = self.kernel.entropy() if entropy == "paths" else None
+        return SoftBellman(costs, self.kernel, self.discount, log_prior, noise, self.terminal, hard)
+
+
+def check_costs(owner: str, kernel: AbstractKernel, costs: Any) -> None:
+    """Raise `ValueError` unless costs are by state and action or by outcome."""
+    plain = (kernel.n_states, kernel.n_actions)
+    shapes = {plain}
+    if not isinstance(kernel, Deterministic):
+        shapes.add(jax.eval_shape(kernel.probabilities).shape)
+    if costs.shape not in shapes:
+        expected = " or ".join(map(str, sorted(shapes, key=len)))
+        raise ValueError(f"{owner}: `costs` must have shape {expected}; got {costs.shape}.")
+
+
+def as_discount(owner: str, discount: Any, dtype: Any) -> Float[Array, ""]:
+    """A scalar."""
+    discount = arrays.as_data_like("discount", discount, dtype)
+    if discount.shape != ():
+        raise ValueError(f"{owner}: `discount` must be a number; got shape {discount.shape}.")
+    return discount
+
+
+def as_terminal(owner: str, terminal: Any, n: int) -> Bool[Array, " states"]:
+    """A mask of the states at which all ends."""
+    if terminal is None:
+        return jnp.zeros((n,), bool)
+    given = terminal if isinstance(terminal, jax.Array) else np.asarray(terminal)
+    if given.dtype == bool:
+        if given.shape != (n,):
+            raise ValueError(
+                f"{owner}: `terminal` must be {n} booleans or indices of states; "
+                f"got booleans of shape {given.shape}."
+            )
+        return jnp.asarray(given)
+    if not jnp.issubdtype(given.dtype, jnp.integer) and given.size:
+        raise TypeError(
+            f"{owner}: `terminal` must be booleans or indices of states; got dtype {given.dtype}."
+        )
+    if checks.is_concrete(given) and given.size:
+        checks.enforce([checks.check_range(owner, "terminal", given, low=0.0, high=float(n - 1))])
+    return jnp.zeros((n,), bool).at[jnp.atleast_1d(jnp.asarray(given, jnp.int32))].set(True)
+
+
+def as_permitted(
+    owner: str, permitted: Any, kernel: AbstractKernel
+) -> Bool[Array, "states actions"] | None:
+    """A mask of actions, or `None` where all are permitted."""
+    if permitted is None:
+        return None
+    given = permitted if isinstance(permitted, jax.Array) else np.asarray(permitted)
+    shape = (kernel.n_states, kernel.n_actions)
+    if given.dtype != bool or given.shape != shape:
+        raise ValueError(
+            f"{owner}: `permitted` must be booleans of shape {shape}; "
+            f"got {given.dtype} of shape {given.shape}."
+        )
+    return jnp.asarray(given)
+
+
+def check_permitted(owner: str, permitted: Any, terminal: Any) -> list[checks.Check]:
+    """Every state that is not terminal has an action."""
+    if permitted is None:
+        return []
+    xp: Any = np if checks.is_concrete(permitted, terminal) else jnp
+    some = xp.any(xp.asarray(permitted), axis=1) | xp.asarray(terminal)
+    return [
+        checks.Check(
+            xp.all(some),
+            xp.argmin(some),
+            f"{owner}: `permitted` must leave every state an action; state {{got}} has none.",
+        )
+    ]
+
+
+def uniform_prior(
+    n: int, a: int, permitted: Bool[Array, "states actions"] | None, dtype: Any
+) -> Float[Array, "states actions"]:
+    """Log of the uniform distribution over permitted actions."""
+    if permitted is None:
+        return jnp.full((n, a), -np.log(a), dtype)
+    count = jnp.maximum(jnp.sum(permitted, axis=1, keepdims=True), 1).astype(dtype)
+    return jnp.where(permitted, -jnp.log(count), -jnp.inf)
+
+
+def find_proper(
+    owner: str, kernel: AbstractKernel, discount: Any, terminal: Any, permitted: Any
+) -> Int[Array, " states"] | None:
+    """A policy that ends from everywhere, if ends matter and everything is concrete.
+
+    **Raises:** `ValueError` naming a state from which nothing ends, at a concrete discount of 1.
+    """
+    structure = jax.tree.leaves((kernel, terminal, permitted))
+    known = checks.is_concrete(discount)
+    if known and float(discount) < 1:
+        return None
+    if not checks.is_concrete(*structure):
+        return None
+    ends = np.asarray(terminal)
+    found = proper_policy(kernel, ends, None if permitted is None else np.asarray(permitted))
+    if not found.good.all():
+        if known:
+            state = int(np.argmin(found.good))
+            raise ValueError(
+                f"{owner}: at `discount` 1 some policy must end with probability one from every "
+                f"state; state {state} cannot reach a terminal state."
+            )
+        return None
+    return jnp.asarray(found.policy)

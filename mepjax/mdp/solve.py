@@ -1,0 +1,204 @@
+"""Solving Markov decision processes: values, a policy, and how far they can be from the truth."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._core import arrays, checks
+from .._core.codes import Code, SolveError, as_code, is_failing
+from .._core.types import Scalar
+from ..solvers.base import AbstractSolver
+from ..solvers.implicit import LinearSolve, attach
+from ..solvers.loop import solve_stage
+from .bellman import bounds
+from .methods import ModifiedPolicyIteration, PolicyIteration
+from .model import MDP
+from .soft import ENTROPIES, SoftBellman, stopped, upper_start
+
+_OWNER = "mdp.solve"
+# Above so many states sweeps are cheaper than solves.
+_FEW_STATES = 2_000
+
+
+class MDPSolution(eqx.Module):
+    """What `mdp.solve` found.
+
+    **Fields:** `values` (states,); `action_values` (states, actions), +inf where not permitted;
+    `log_policy` (states, actions), -inf where an action is not taken; `lower` and `upper`, bounds
+    of the exact values (infinite where none is known); `residual`, the largest change by one more
+    backup; `steps` of the method; `code`.
+    """
+
+    values: Float[Array, " states"]
+    action_values: Float[Array, "states actions"]
+    log_policy: Float[Array, "states actions"]
+    lower: Float[Array, " states"]
+    upper: Float[Array, " states"]
+    residual: Float[Array, ""]
+    steps: Int[Array, ""]
+    code: Int[Array, ""]
+    input: checks.InputReport
+
+    @property
+    def actions(self) -> Int[Array, " states"]:
+        """The likeliest action in every state."""
+        return jnp.argmax(self.log_policy, axis=-1)
+
+    def raise_if_failed(self) -> None:
+        """Raise `ValueError` for bad input, `SolveError` where the solve failed; on the host."""
+        code = Code(int(self.code))
+        if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
+            raise ValueError(self.input.message(int(self.input.index), float(self.input.got)))
+        if code.is_failing:
+            raise SolveError(f"{_OWNER}: {code.message}")
+
+
+def solve_values(
+    model: SoftBellman,
+    beta: Scalar,
+    *,
+    start: Any = None,
+    proper: Any = None,
+    method: AbstractSolver | None = None,
+    on_failure: str = "nan",
+) -> tuple[Float[Array, " states"], Int[Array, ""], Int[Array, ""]]:
+    """Values that solve V = T V, with their derivative, and the steps and code of the solve.
+
+    **Arguments:** `start`, values to start from; default `upper_start` with the `proper` policy.
+    """
+    method = PolicyIteration() if method is None else method
+    still, dtype = stopped(model), model.costs.dtype
+    beta = jnp.asarray(beta, dtype)
+    at = jax.lax.stop_gradient(beta)
+    if start is None:
+        start = upper_start(still, proper, at)
+    rtol = method.rtol
+    if rtol is None:
+        rtol = 1e-10 if dtype == jnp.float64 else 1e-6
+    found = solve_stage(
+        still, start, at, method,
+        rtol=jnp.asarray(rtol, dtype), max_steps=jnp.asarray(method.max_steps, jnp.int32),
+    )  # fmt: skip
+    values = attach(
+        jax.lax.stop_gradient(found.params), model, beta, is_failing(found.code),
+        options=LinearSolve(), on_failure=on_failure,
+    )  # fmt: skip
+    return values, found.steps, found.code
+
+
+def solve(
+    model: MDP,
+    beta: Any = np.inf,
+    *,
+    entropy: str = "prior",
+    prior: Any = None,
+    method: AbstractSolver | None = None,
+    init: Any = None,
+) -> MDPSolution:
+    """The policy of least cost, or of least free energy at inverse temperature `beta`.
+
+    Minimises E sum_t discount^t c - H / beta. Our beta is one over the temperature; that of the
+    thesis is `thesis_beta`.
+
+    **Arguments:**
+
+    - `model`: the `MDP`.
+    - `beta`: > 0; inf, the default, is the problem without entropy.
+    - `entropy`: `"prior"`, -E sum discount^t KL(policy | prior); `"policy"`, that of the policy
+        counted; `"paths"`, of the transitions too. The latter two reward staying alive: without
+        discount they are infinite below a critical beta.
+    - `prior`: probabilities (states, actions) that sum to one; default uniform over what is
+        permitted.
+    - `method`: `PolicyIteration` (default up to 2,000 states), `ModifiedPolicyIteration` (default
+        above) or `ValueIteration`.
+    - `init`: values to start from, shape (states,). Without discount they should be those of a
+        policy that ends.
+
+    **Returns:** `MDPSolution`; differentiable in every array of the model, in `beta` and `prior`.
+
+    **Raises:** `TypeError` or `ValueError` for bad arguments; what is traced becomes the code.
+
+    **Example:**
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from mepjax import mdp
+    >>> kernel = mdp.Dense(jnp.array([[[0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]))
+    >>> model = mdp.MDP(kernel, jnp.array([[2.0, 1.5], [0.0, 0.0]]), discount=0.5)
+    >>> found = mdp.solve(model)
+    >>> print(found.values.round(3), found.actions)
+    [2.667 0.   ] [0 0]
+
+    ```
+    """
+    if not isinstance(model, MDP):
+        raise TypeError(f"{_OWNER}: `model` must be an MDP; got {type(model).__name__}.")
+    if entropy not in ENTROPIES:
+        raise ValueError(f"{_OWNER}: `entropy` must be one of {ENTROPIES}; got {entropy!r}.")
+    dtype = model.costs.dtype
+    beta = arrays.as_data_like("beta", beta, dtype)
+    hard = checks.is_concrete(beta) and bool(np.isposinf(np.asarray(beta)))
+    found = [*model.checks(), checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True)]
+    log_prior = None
+    if prior is not None:
+        prior = arrays.as_data_like("prior", prior, dtype)
+        if prior.shape != (model.n_states, model.n_actions):
+            raise ValueError(
+                f"{_OWNER}: `prior` must have shape {(model.n_states, model.n_actions)}; "
+                f"got {prior.shape}."
+            )
+        found += [
+            checks.check_range(_OWNER, "prior", prior, low=0.0),
+            checks.check_rows_sum_to_one(_OWNER, "prior", prior),
+        ]
+        log_prior = jnp.where(prior > 0, jnp.log(jnp.where(prior > 0, prior, 1.0)), -jnp.inf)
+    if init is not None:
+        init = arrays.as_data_like("init", init, dtype)
+        if init.shape != (model.n_states,):
+            raise ValueError(
+                f"{_OWNER}: `init` must have shape ({model.n_states},); got {init.shape}."
+            )
+        init = jnp.where(model.terminal, 0.0, init)
+    checks.enforce(found)
+    if method is None:
+        few = model.n_states <= _FEW_STATES
+        method = PolicyIteration() if few else ModifiedPolicyIteration()
+    return _solve(model, beta, log_prior, init, checks.report(found), entropy, hard, method)
+
+
+@eqx.filter_jit
+def _solve(
+    model: MDP, beta: Any, log_prior: Any, init: Any, report: Any, entropy: str, hard: bool,
+    method: AbstractSolver,
+) -> MDPSolution:  # fmt: skip
+    operator = model.bellman(entropy=entropy, prior=log_prior, hard=hard)
+    values, steps, code = solve_values(
+        operator, beta, start=init, proper=model.proper, method=method
+    )
+    action_values = operator.action_values(values, beta)
+    updated, policy = operator.decide(action_values, beta)
+    if hard:
+        actions = jnp.arange(model.n_actions, dtype=jnp.int32)
+        policy = jnp.where(policy[:, None] == actions, 0.0, -jnp.inf).astype(values.dtype)
+    still = jax.lax.stop_gradient((values, updated, beta))
+    lower, upper = bounds(stopped(operator), still[0], still[2])
+    code = jnp.maximum(code, jnp.where(report.code == int(Code.OK), as_code(Code.OK), report.code))
+    return MDPSolution(
+        values, action_values, policy, lower, upper,
+        jnp.max(jnp.abs(still[1] - still[0])), steps, code, report,
+    )  # fmt: skip
+
+
+def thesis_beta(beta: Any, discount: Any, alpha: Any = None) -> Any:
+    """Our beta, one over the temperature, from that of the thesis.
+
+    Its fixed point (3.10) at beta is the policy of least free energy at temperature
+    discount / beta; with a discount alpha of the entropy of its own, (3.16), at discount /
+    (alpha beta). Alpha only rescales the temperature: what it gives is optimal for the stated
+    objective if alpha = discount, and not otherwise.
+    """
+    return (1.0 if alpha is None else alpha) * beta / discount

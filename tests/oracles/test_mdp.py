@@ -1,0 +1,263 @@
+"""`mepjax.mdp` against NumPy, brute force and finite differences."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mepjax as mj
+from mepjax import mdp
+
+from . import mdp_numpy as oracle
+
+N, A = 5, 3
+
+
+def model(seed, discount, *, terminal=False, kind="dense"):
+    p, costs = oracle.random_mdp(seed, N, A, terminal=terminal)
+    end = [N - 1] if terminal else None
+    if kind == "dense":
+        return mdp.MDP(mdp.Dense(p), costs, discount=discount, terminal=end), p, costs
+    s, a, n = np.nonzero(p)
+    order = np.random.default_rng(0).permutation(len(s))
+    kernel = mdp.Sparse(s[order], a[order], n[order], p[s, a, n][order], n_states=N)
+    pair = np.argsort(s[order] * A + a[order], kind="stable")
+    edge = costs[s, a, n][order][pair]
+    return mdp.MDP(kernel, edge, discount=discount, terminal=end), p, costs
+
+
+@pytest.mark.parametrize(
+    ("entropy", "kind"),
+    [("prior", "dense"), ("prior", "sparse"), ("policy", "dense"), ("paths", "sparse")],
+)
+def test_values_and_policies_are_those_of_numpy(entropy, kind):
+    with jax.enable_x64(True):
+        m, p, costs = model(1, 1.0, terminal=True, kind=kind)
+        terminal = np.arange(N) == N - 1
+        lanes = [(0.9, 0.7), (0.6, 40.0), (1.0, 3.0)]
+
+        @jax.jit
+        @jax.vmap
+        def run(discount, beta):
+            moved = eqx.tree_at(lambda q: q.discount, m, discount)
+            return mdp.solve(moved, beta, entropy=entropy)
+
+        all_found = run(*map(jnp.asarray, zip(*lanes, strict=True)))
+        for lane, (discount, beta) in enumerate(lanes):
+            found = jax.tree.map(lambda leaf, lane=lane: leaf[lane], all_found)
+            found.raise_if_failed()
+            values, total = oracle.soft_values(p, costs, beta, discount, entropy, terminal=terminal)
+            np.testing.assert_allclose(found.values, values, rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(found.action_values[:-1], total[:-1], rtol=1e-9)
+            if discount < 1:
+                assert (found.lower <= values + 1e-9).all() and (values <= found.upper + 1e-9).all()
+                np.testing.assert_allclose(found.lower, found.upper, atol=1e-8)
+            # What the policy costs is the value: nothing is left out of either.
+            policy = np.exp(found.log_policy)
+            paid = oracle.evaluate(p, costs, policy, beta, discount, entropy, terminal=terminal)
+            np.testing.assert_allclose(paid, values, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("discount", [0.8, 1.0])
+@pytest.mark.parametrize(
+    "method", [None, mdp.ModifiedPolicyIteration(sweeps=3), mdp.ValueIteration()]
+)
+def test_hard_values_are_the_best_of_all_policies(discount, method):
+    with jax.enable_x64(True):
+        ends = discount == 1
+        m, p, costs = model(2, discount, terminal=ends)
+        terminal = (np.arange(N) == N - 1) if ends else None
+        found = mdp.solve(m, method=method)
+        found.raise_if_failed()
+        best = oracle.hard_values(p, costs, discount, terminal)
+        np.testing.assert_allclose(found.values, best, rtol=1e-9, atol=1e-9)
+        chosen = np.eye(A)[np.asarray(found.actions)]
+        paid = oracle.evaluate(p, costs, chosen, np.inf, discount, "prior", terminal=terminal)
+        np.testing.assert_allclose(paid, best, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("entropy", ["prior", "policy"])
+def test_no_policy_is_better_by_random_search(entropy):
+    """Row 1: the fixed point minimises E sum discount^t (c + log mu / beta)."""
+    with jax.enable_x64(True):
+        m, p, costs = model(3, 0.7)
+        found = mdp.solve(m, 1.5, entropy=entropy)
+        start = np.full(N, 1 / N)
+
+        def objective(policy):
+            return start @ oracle.evaluate(p, costs, policy, 1.5, 0.7, entropy)
+
+        least = oracle.simplex_minimum(objective, (N, A), np.random.default_rng(0), 1500)
+        assert least >= start @ found.values - 1e-10
+        assert least <= start @ found.values + 1e-3
+
+
+def test_transitions_of_paths_cancel_relative_to_a_prior_and_thesis_beta_is_a_temperature():
+    """Row 8 and point 4: (3.10) is the counted path entropy at temperature discount / beta."""
+    with jax.enable_x64(True):
+        m, p, costs = model(4, 0.65)
+        thesis, discount = 2.0, 0.65
+        found = mdp.solve(m, mdp.thesis_beta(thesis, discount), entropy="paths")
+        c, v = (p * costs).sum(-1), np.zeros(N)
+        log_p = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(-1)
+        for _ in range(500):  # (3.10), as printed: discount / beta before the logarithm
+            inner = c + discount / thesis * log_p + discount * p @ v
+            v = -discount / thesis * np.log(np.exp(-thesis / discount * inner).sum(1))
+        np.testing.assert_allclose(found.values, v, rtol=1e-10)
+        assert mdp.thesis_beta(thesis, discount, alpha=discount) == pytest.approx(thesis)
+
+
+def test_bounds_and_limits_of_the_relative_form():
+    """Point 1: 0 <= V <= J_prior at every beta, without discount too; it falls to the hard one."""
+    with jax.enable_x64(True):
+        m, p, costs = model(5, 1.0, terminal=True)
+        terminal = np.arange(N) == N - 1
+        uniform = np.full((N, A), 1 / A)
+        of_prior = oracle.evaluate(p, costs, uniform, 1.0, 1.0, "prior", terminal=terminal)
+        hard = oracle.hard_values(p, costs, 1.0, terminal)
+        run = jax.jit(jax.vmap(lambda beta: mdp.solve(m, beta)))
+        found = run(jnp.asarray([1e-9, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e7]))
+        assert (found.code == 0).all()
+        np.testing.assert_allclose(found.values[0], of_prior, rtol=1e-7)
+        np.testing.assert_allclose(found.values[-1], hard, rtol=1e-6)
+        assert (np.diff(found.values, axis=0) <= 1e-9).all()
+        assert (found.values >= hard - 1e-9).all()
+
+
+def corridor(n, back=0.7):
+    """A walk whose steps forward mostly fail and whose prior drifts backwards."""
+    forward = np.zeros((n + 1, 2, n + 1))
+    for s in range(n):
+        forward[s, 0, min(s + 1, n)] = 1.0
+        forward[s, 1, max(s - 2, 0)] = 1.0
+    forward[n, :, n] = 1
+    return forward
+
+
+def test_policy_iteration_starts_from_a_proper_policy():
+    """Point 7: the prior of a corridor that drifts backwards is worth e^100 and more."""
+    with jax.enable_x64(True):
+        n = 300
+        m = mdp.MDP(mdp.Dense(corridor(n)), np.ones((n + 1, 2)), discount=1.0, terminal=[n])
+        found = mdp.solve(m, 5.0)
+        found.raise_if_failed()
+        assert int(found.steps) <= 10
+        # One action at a time: going forward costs 1 + log 2 / 5, less what turning back offers.
+        assert 0.9 * n < found.values[0] < n * (1 + np.log(2) / 5)
+        assert (np.diff(found.values) < 0).all()
+        np.testing.assert_allclose(mdp.solve(m).values, np.arange(n, -1, -1.0))
+
+
+@pytest.mark.parametrize("entropy", ["prior", "paths"])
+def test_gradients_match_finite_differences(entropy):
+    with jax.enable_x64(True):
+        m, _, _ = model(6, 0.9)
+        rng = np.random.default_rng(1)
+        direction = rng.normal(size=m.kernel.p.shape)
+        direction -= direction.mean(-1, keepdims=True)
+        change = 0.05 * direction * np.asarray(m.kernel.p)
+        change -= np.asarray(m.kernel.p) * change.sum(-1, keepdims=True)
+        other = rng.normal(size=m.costs.shape)
+
+        def value(t):
+            moved = eqx.tree_at(
+                lambda q: (q.kernel.p, q.costs, q.discount), m,
+                (m.kernel.p + t * change, m.costs + t * other, m.discount + 0.1 * t),
+            )  # fmt: skip
+            return jnp.sum(jnp.sin(mdp.solve(moved, 2.0 + t, entropy=entropy).values))
+
+        step = 1e-5
+        expected = (value(step) - value(-step)) / (2 * step)
+        np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-6)
+        np.testing.assert_allclose(jax.jacfwd(value)(0.0), expected, rtol=1e-6)
+        second = (value(1e-4) - 2 * value(0.0) + value(-1e-4)) / 1e-8
+        np.testing.assert_allclose(jax.hessian(value)(0.0), second, rtol=1e-4)
+
+
+def test_kernels_agree():
+    with jax.enable_x64(True):
+        chances = np.array([0.8, 0.2])
+
+        def after(s, a, e):
+            return (s + jnp.where(e == 0, a - 1, 1)) % N
+
+        kernel = mdp.Functional(after, chances, n_states=N, n_actions=A)
+        p = np.zeros((N, A, N))
+        for s in range(N):
+            for a in range(A):
+                for e in range(2):
+                    p[s, a, (s + (a - 1 if e == 0 else 1)) % N] += chances[e]
+        dense, values = mdp.Dense(p), jnp.asarray(np.random.default_rng(0).normal(size=N))
+        s, a, n = np.nonzero(p)
+        sparse = mdp.Sparse(s, a, n, p[s, a, n])
+        actions = jnp.asarray([0, 2, 1, 1, 0], jnp.int32)
+        mixed = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(A), N))
+        for other in (kernel, sparse):
+            np.testing.assert_allclose(other.expect(values), dense.expect(values), atol=1e-14)
+            for policy in (actions, mixed):
+                chain, same = other.under(policy), dense.under(policy)
+                np.testing.assert_allclose(chain.matrix(), same.matrix(), atol=1e-14)
+                np.testing.assert_allclose(chain.mv(values), same.mv(values), atol=1e-14)
+        np.testing.assert_allclose(sparse.entropy(), dense.entropy(), atol=1e-14)
+        one = mdp.Deterministic(np.argmax(p, -1))
+        hard = mdp.Dense(np.eye(N)[np.argmax(p, -1)])
+        for policy in (actions, mixed):
+            np.testing.assert_allclose(
+                one.under(policy).matrix(), hard.under(policy).matrix(), atol=1e-15
+            )
+        # Samples have the kernel's frequencies.
+        uniform = (jnp.arange(2000) + 0.5) / 2000
+        for k in (dense, sparse, kernel, one):
+            drawn = jax.vmap(lambda u, k=k: k.sample(u, 3, 2))(uniform)
+            expected = (hard if k is one else dense).p[3, 2]
+            np.testing.assert_allclose(np.bincount(drawn, minlength=N) / 2000, expected, atol=1e-3)
+        # Parts are blocks.
+        rows, columns = np.array([3, 1]), np.array([1, 4, 3])
+        block = dense.take(dense.part(rows, columns)).p
+        np.testing.assert_allclose(block, p[rows][:, :, columns])
+        few = sparse.take(sparse.part(rows, columns))
+        np.testing.assert_allclose(few.expect(values[:3]), block @ values[:3], atol=1e-14)
+        few = one.take(one.part(rows, columns))
+        np.testing.assert_allclose(
+            few.expect(values[:3]), hard.p[rows][:, :, columns] @ values[:3], atol=1e-14
+        )
+
+
+def test_bad_input_is_told():
+    p, costs = oracle.random_mdp(0, N, A)
+    kernel = mdp.Dense(jnp.asarray(p, jnp.float32))
+    costs = jnp.asarray(costs, jnp.float32)
+    with pytest.raises(TypeError, match="`kernel` must be a transition kernel"):
+        mdp.MDP(p, costs, discount=0.9)
+    with pytest.raises(ValueError, match=r"`costs` must have shape \(5, 3\) or \(5, 3, 5\)"):
+        mdp.MDP(kernel, costs[:2], discount=0.9)
+    with pytest.raises(ValueError, match=r"`discount` must be in \(0, 1\]; got 1.5"):
+        mdp.MDP(kernel, costs, discount=1.5)
+    with pytest.raises(ValueError, match="rows of `p` must sum to one"):
+        mdp.MDP(mdp.Dense(kernel.p.at[0, 0, 0].add(0.1)), costs, discount=0.9)
+    with pytest.raises(ValueError, match="`costs` must be finite; got 1 NaN"):
+        mdp.MDP(kernel, costs.at[0, 0, 0].set(jnp.nan), discount=0.9)
+    with pytest.raises(ValueError, match="state 0 cannot reach a terminal state"):
+        mdp.MDP(kernel, costs, discount=1.0)
+    with pytest.raises(ValueError, match="must leave every state an action; state 2 has none"):
+        mdp.MDP(
+            kernel, costs, discount=0.9, permitted=(np.arange(N) != 2)[:, None] & np.ones(A, bool)
+        )
+    with pytest.raises(ValueError, match="`terminal` must be in"):
+        mdp.MDP(kernel, costs, discount=0.9, terminal=[7])
+    with pytest.raises(ValueError, match="`next` must be in"):
+        mdp.MDP(mdp.Deterministic([[0, 9], [1, 1]]), jnp.ones((2, 2)), discount=0.9)
+    with pytest.raises(ValueError, match="edges of a state and action must have `p` of sum one"):
+        mdp.MDP(
+            mdp.Sparse([0, 1], [0, 0], [1, 0], jnp.asarray([0.5, 1.0])), jnp.ones(2), discount=0.9
+        )
+    model = mdp.MDP(kernel, costs, discount=0.9)
+    with pytest.raises(ValueError, match="`beta` must be > 0; got -1"):
+        mdp.solve(model, -1.0)
+    with pytest.raises(ValueError, match="`entropy` must be one of"):
+        mdp.solve(model, 1.0, entropy="none")
+    found = jax.jit(lambda b: mdp.solve(model, b))(-1.0)
+    assert int(found.code) == mj.Code.INVALID_INPUT
+    with pytest.raises(ValueError, match="`beta` must be > 0; got -1"):
+        found.raise_if_failed()
