@@ -66,6 +66,15 @@ class AbstractBellman(Equation):
         """V - T V, zero at the values sought."""
         return params - self.backup(params, beta)[0]
 
+    def split_params(self, params: Any) -> tuple[Any, None]:
+        """All of it."""
+        return params, None
+
+    def join_params(self, primal: Any, dual: Any) -> Any:
+        """All of it."""
+        del dual
+        return primal
+
     def params_scale(self, params: Float[Array, " states"]) -> Float[Array, ""]:
         """The size relative to which values are solved: the largest of them."""
         return 1 + jnp.max(jnp.abs(params))

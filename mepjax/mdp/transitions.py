@@ -105,8 +105,9 @@ def solve_chain(
     guess: Float[Array, " rows"],
 ) -> Float[Array, " rows"]:
     """Values v = cost + discount P v of a chain; not finite where there are none."""
-    operator, method = chain_operator(transitions, discount, cost), chain_solver(
-        cost.size, cost.dtype
+    operator, method = (
+        chain_operator(transitions, discount, cost),
+        chain_solver(cost.size, cost.dtype),
     )
     options = {} if isinstance(method, lx.LU) else {"y0": guess}
     return lx.linear_solve(operator, cost, method, options=options, throw=False).value
