@@ -67,24 +67,3 @@ class Group(TyperGroup):
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **kwargs)
         sys.exit(guarded(lambda: super(Group, self).main(*args, standalone_mode=False, **kwargs)))
-
-
-def number(option: str, kind: type[int] | type[float], **settings: Any) -> Any:
-    """A numeric option whose complaint says what was got, which typer's own does not."""
-    expected, metavar = ("an integer", "INTEGER") if kind is int else ("a number", "FLOAT")
-
-    def parse(text: Any) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            raise CommandError(f"{option}: got {str(text)!r:.80}; expected {expected}.") from None
-
-    return typer.Option(option, parser=parse, metavar=metavar, **settings)
-
-
-def refuse_without_file(argument: str, **options: Any) -> None:
-    """Raise `CommandError` for an option, by its name, that says how to read `argument`."""
-    for name, value in options.items():
-        if value is not None:
-            got = "it" if value is True else repr(value)
-            raise CommandError(f"--{name}: got {got} without a file; expected {argument}.")

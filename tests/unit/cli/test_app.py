@@ -14,13 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 import mepjax as mj
-from mepjax.cli import app as application
-from mepjax.cli import cluster as solves
 from mepjax.cli import main
 from mepjax.cli.app import app, run
-from mepjax.cli.report import FILES
+from mepjax.cli.commands import cluster as command
 from mepjax.select import starts
 
+FILES = ("centres.csv", "assignments.csv", "report.json", "report.html", "clusters.png")
 POINTS = "x,y,w,name\n" + "".join(
     f"{i % 2 + 0.01 * i},{0.1 * (i % 5)},{1 + i % 3},p{i}\n" for i in range(40)
 )
@@ -161,7 +160,7 @@ def test_bad_files_are_one_line(tmp_path, monkeypatch, content, says):
 
 
 def test_a_failed_solve_says_why_and_writes_nothing(points, tmp_path, monkeypatch):
-    monkeypatch.setattr(solves.Run, "code", mj.Code.STALLED)
+    monkeypatch.setattr(command.Run, "code", mj.Code.STALLED)
     monkeypatch.setattr(starts, "anneal", _no_anneal)
     result = _invoke(points, "-k", 2, *XY, *COARSE, "--out", tmp_path / "out")
     assert result.exit_code == 3
@@ -348,16 +347,18 @@ def test_softmax_autonomy_keeps_the_best_and_tells_what_ignoring_costs(points, t
 )
 def test_without_a_file_an_example_runs(tmp_path, monkeypatch, arguments, expected):
     asked = []
-    monkeypatch.setattr(application, "solve", lambda *inputs: asked.append(inputs))
-    monkeypatch.setattr(application, "write_all", lambda *inputs: None)
-    monkeypatch.setattr(application, "summary", lambda *inputs: ["done"])
+    monkeypatch.setattr(command, "solve", lambda *inputs: asked.append(inputs))
+    monkeypatch.setattr(command, "report", lambda *inputs: None)
+    monkeypatch.setattr(command.folder, "write", lambda *inputs: ())
+    monkeypatch.setattr(command.terminal, "lines", lambda *inputs: ["done"])
     result = _invoke(*arguments, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     first, last = result.stdout.splitlines()
     assert first.startswith("No file given: running the bundled example") and last == "done"
-    ((x, options, weights, _, lonlat),) = asked
-    assert x.shape == (400, 2) and weights is None and lonlat is None
-    assert (options.k, options.kind, options.kappa, options.temperature) == expected
+    ((points, request, _),) = asked
+    assert points.x.shape == (400, 2) and points.weights is None and points.lonlat is None
+    autonomy = request.autonomy
+    assert (request.k, autonomy.kind, autonomy.kappa, autonomy.temperature) == expected
     result = _invoke("--columns", "x", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "--columns: got 'x' without a file" in result.stderr
 
@@ -403,13 +404,13 @@ def test_an_interrupt_leaves_nothing(points, tmp_path):
     # A solve that would go on for a minute, deaf to Python's signals.
     code = """
 import sys, time
-import mepjax.cli.app as app
+from mepjax.cli.commands import cluster as command
 
 def solve(*arguments):
     print("solving", flush=True)
     time.sleep(60)
 
-app.solve = solve
+command.solve = solve
 from mepjax.cli import main
 main()
 """
@@ -426,12 +427,11 @@ main()
 
 def test_a_closed_pipe_does_no_harm(points, tmp_path):
     code = """
-import mepjax.cli.app as app
-from pathlib import Path
+from mepjax.cli.commands import cluster as command
 
-app.solve = lambda *arguments: None
-app.write_all = lambda folder, *arguments: folder.mkdir()
-app.summary = lambda *arguments: ["a line"] * 100_000
+command.solve = command.report = lambda *arguments: None
+command.folder.write = lambda folder, report: folder.mkdir()
+command.terminal.lines = lambda *arguments: ["a line"] * 100_000
 from mepjax.cli import main
 main()
 """

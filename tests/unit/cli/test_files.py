@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mepjax.cli import files
 from mepjax.cli.errors import CommandError
-from mepjax.cli.files import check_folder, new_files
+from mepjax.cli.report import folder as files
+from mepjax.cli.report.folder import check_folder, new_files
 
 NAMES = ("a.txt", "b.txt")
 
@@ -96,16 +96,16 @@ def test_earlier_results_are_not_mixed_with_new_ones(tmp_path, monkeypatch, fail
 
 
 def test_the_check_leaves_nothing(tmp_path):
-    check_folder(tmp_path / "deep" / "out", NAMES, force=False)
-    check_folder(tmp_path, NAMES, force=False)
+    check_folder(tmp_path / "deep" / "out", force=False, names=NAMES)
+    check_folder(tmp_path, force=False, names=NAMES)
     assert _everything(tmp_path) == []
 
 
 def test_earlier_results_are_kept_unless_forced(tmp_path):
     (tmp_path / "b.txt").write_text("old")
     with pytest.raises(CommandError, match="b.txt; expected another folder, or --force"):
-        check_folder(tmp_path, NAMES, force=False)
-    check_folder(tmp_path, NAMES, force=True)
+        check_folder(tmp_path, force=False, names=NAMES)
+    check_folder(tmp_path, force=True, names=NAMES)
 
 
 def test_what_cannot_be_a_folder(tmp_path):
@@ -113,15 +113,15 @@ def test_what_cannot_be_a_folder(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "out" / "a.txt").mkdir(parents=True)
     with pytest.raises(CommandError, match="got a file"):
-        check_folder(tmp_path / "file", NAMES, force=True)
+        check_folder(tmp_path / "file", force=True, names=NAMES)
     with pytest.raises(CommandError, match="got a file"):
-        check_folder(tmp_path / "link", NAMES, force=True)
+        check_folder(tmp_path / "link", force=True, names=NAMES)
     with pytest.raises(CommandError, match="cannot be written"):
-        check_folder(tmp_path / "file" / "out", NAMES, force=True)
+        check_folder(tmp_path / "file" / "out", force=True, names=NAMES)
     with pytest.raises(CommandError, match="got a folder named a.txt"):
-        check_folder(tmp_path / "out", NAMES, force=True)
+        check_folder(tmp_path / "out", force=True, names=NAMES)
     with pytest.raises(CommandError, match="cannot be written"):
-        check_folder(tmp_path / "long" / ("x" * 300), NAMES, force=True)
+        check_folder(tmp_path / "long" / ("x" * 300), force=True, names=NAMES)
 
 
 @pytest.mark.skipif(
@@ -131,6 +131,6 @@ def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(CommandError, match="cannot be written"):
-            check_folder(tmp_path / "out", NAMES, force=True)
+            check_folder(tmp_path / "out", force=True, names=NAMES)
     finally:
         tmp_path.chmod(0o700)

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from mepjax.cli.errors import CommandError
-from mepjax.cli.points import read_matrix, read_points
+from mepjax.cli.tables.points import read_matrix, read_points
 
 X = np.array([[1.0, 2.5, 3.0], [3.0, -40.0, 0.0]])
 

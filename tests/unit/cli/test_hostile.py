@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mepjax.cli import app as application
 from mepjax.cli.app import run
+from mepjax.cli.commands import cluster as command
 from mepjax.cli.errors import CommandError
-from mepjax.cli.points import Points, read_points
+from mepjax.cli.tables.points import Points, read_points
 
 from .test_formats import X, npy, npz, table
 
@@ -321,7 +321,7 @@ def test_a_hostile_file_is_one_sentence(tmp_path, monkeypatch, content, options,
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path, monkeypatch):
-    from mepjax.cli import binary, delimited
+    from mepjax.cli.tables import binary, delimited
 
     monkeypatch.setattr(delimited, "LARGEST", 1000)
     monkeypatch.setattr(binary, "LARGEST", 1000)
@@ -470,7 +470,7 @@ def test_a_hostile_command_is_one_line_and_leaves_nothing(
         (tmp_path / folder / file).write_text("old")
     (tmp_path / "folder" / "report.html").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(application, "solve", lambda *inputs: pytest.fail("came to a solve"))
+    monkeypatch.setattr(command, "solve", lambda *inputs: pytest.fail("came to a solve"))
     k = [] if "-k" in arguments or name is None else ["-k", "2"]
     code = run(["cluster", *([] if name is None else [name]), *k, *arguments])
     captured = capsys.readouterr()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mepjax.cli.errors import CommandError
-from mepjax.cli.points import read_matrix, read_points
+from mepjax.cli.tables.points import read_matrix, read_points
 
 
 def _write(tmp_path, content):

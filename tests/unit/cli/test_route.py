@@ -11,17 +11,23 @@ import pytest
 from PIL import Image
 
 import mepjax as mj
-from mepjax.cli import names, network, route_command
-from mepjax.cli import route as solves
 from mepjax.cli.app import run
-from mepjax.cli.network import Network
-from mepjax.cli.points import Points
+from mepjax.cli.commands import route as command
+from mepjax.cli.options.anneal import AnnealOptions
+from mepjax.cli.options.network import NetworkOptions
+from mepjax.cli.tables import network
+from mepjax.cli.tables.network import Network
+from mepjax.cli.tables.points import Points
 from mepjax.datasets import supply_network
 
 from .test_formats import npy
 from .test_page import Page
 
 COARSE = ["--factor", "1.5", "--restarts", "1"]
+WRITTEN = (
+    "facilities.csv", "routes.csv", "report.json", "report.html", "routes.png",
+    "facilities.geojson", "routes.geojson",
+)  # fmt: skip
 HOSTILE = '<script>alert("$x$ & 1")</script>'
 
 
@@ -173,7 +179,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEPJAX_DEBUG", "1")  # a bug would raise
-    monkeypatch.setattr(solves.mj, "anneal", lambda *a, **k: pytest.fail("came to a solve"))
+    monkeypatch.setattr(command.mj, "anneal", lambda *a, **k: pytest.fail("came to a solve"))
     for file, content in FILES.items():
         (tmp_path / file).write_bytes(content)
     for folder, file in (("earlier", "routes.csv"), ("clusters", "centres.csv")):
@@ -201,7 +207,7 @@ def test_link_capacities_are_bounds_or_after_an_equals_sign_to_be_met(tmp_path):
 @pytest.mark.slow
 def test_a_failed_solve_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "nodes.csv").write_bytes(FILES["nodes.csv"])
-    monkeypatch.setattr(solves.Run, "code", mj.Code.STALLED)
+    monkeypatch.setattr(command.Run, "code", mj.Code.STALLED)
     out = tmp_path / "out"
     arguments = ["route", str(tmp_path / "nodes.csv"), *OK, "--beta-max", "0.02", *COARSE]
     assert run([*arguments, "--out", str(out)]) == 3
@@ -255,7 +261,7 @@ def _places(out):
 
 def test_all_files_are_there(results):
     _, out, _ = results
-    expected = sorted(names.ROUTE + names.ROUTE_MAP)
+    expected = sorted(WRITTEN)
     assert sorted(entry.name for entry in out.iterdir()) == expected
 
 
@@ -377,7 +383,7 @@ def test_the_same_again_is_the_same_to_the_bit_and_needs_leave(results, tmp_path
     assert run(arguments) == 2
     assert "has centres.csv" in capsys.readouterr().err
     assert run([*arguments, "--force"]) == 0
-    expected = sorted([*names.ROUTE, *names.ROUTE_MAP, "mine.txt"])
+    expected = sorted([*WRITTEN, "mine.txt"])
     assert sorted(entry.name for entry in copy.iterdir()) == expected
     for name in ("facilities.csv", "routes.csv", "routes.png", "routes.geojson"):
         assert (copy / name).read_bytes() == (out / name).read_bytes()
@@ -385,9 +391,10 @@ def test_the_same_again_is_the_same_to_the_bit_and_needs_leave(results, tmp_path
 
 def test_without_a_file_an_example_runs(tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(route_command, "solve", lambda *inputs: asked.append(inputs))
-    monkeypatch.setattr(route_command, "write_all", lambda *inputs: None)
-    monkeypatch.setattr(route_command, "summary", lambda *inputs: ["done"])
+    monkeypatch.setattr(command, "solve", lambda *inputs: asked.append(inputs))
+    monkeypatch.setattr(command, "report", lambda *inputs: None)
+    monkeypatch.setattr(command.folder, "write", lambda *inputs: ())
+    monkeypatch.setattr(command.terminal, "lines", lambda *inputs: ["done"])
     assert run(["route", "--max-hops", "3", "--out", str(tmp_path / "out")]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first == (
@@ -395,7 +402,7 @@ def test_without_a_file_an_example_runs(tmp_path, monkeypatch, capsys):
         "--destination 4,7."
     )
     assert last == "done"
-    ((points, wanted, options, _),) = asked
+    ((points, wanted, options, _, _),) = asked
     assert points.x.shape == (200, 2) and points.names == ("x", "y")
     np.testing.assert_array_equal(wanted.destinations, [[4, 7]])
     assert (options.facilities, options.max_hops) == (5, 3)
@@ -424,11 +431,11 @@ def test_restarts_keep_the_lowest_hard_cost():
         x, end = (np.asarray(a, np.float64) for a in supply_network(30))
     network = Network(end[None])
     points = Points(x, ("x", "y"), None)
-    options = solves.Options(facilities=2, restarts=2, factor=1.5)
-    result = solves.route(points, network, options)
+    options, anneal = NetworkOptions(facilities=2), AnnealOptions(restarts=2, factor=1.5)
+    result = command.solve(points, network, options, anneal)
     assert len(result.runs) == 2
     assert result.best.cost == min(run.cost for run in result.runs)
-    np.testing.assert_allclose(result.entry_shares.sum(), 1, atol=1e-5)
+    np.testing.assert_allclose(result.ways.entry_shares.sum(), 1, atol=1e-5)
 
 
 @pytest.mark.slow

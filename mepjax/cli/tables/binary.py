@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import CommandError
 from .delimited import LARGEST
-from .errors import CommandError
-from .table import Table, show
+from .table import TableFile, show
 
 NPY = b"\x93NUMPY"
 NPZ = (b"PK\x03\x04", b"PK\x05\x06")
@@ -32,7 +32,7 @@ _NOT_NUMBERS = {
 }
 
 
-class ArrayTable(Table):
+class ArrayTable(TableFile):
     """A two-dimensional array of real numbers; its columns have no names."""
 
     def __init__(self, what: str, values: np.ndarray) -> None:
@@ -144,7 +144,7 @@ def _as_table(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-class ParquetTable(Table):
+class ParquetTable(TableFile):
     """Columns of a Parquet file."""
 
     def __init__(self, what: str, names: Sequence[str], columns: Sequence[Any], n: int) -> None:

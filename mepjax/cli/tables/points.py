@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import CommandError
 from .binary import NPY, NPZ, PARQUET, read_npy, read_npz, read_parquet
 from .delimited import TextTable, read_rows, read_text
-from .errors import CommandError
-from .table import Table, show
+from .table import TableFile, show
 
 _LONGITUDE = {"lon", "long", "lng", "longitude"}
 _LATITUDE = {"lat", "latitude"}
@@ -129,7 +129,7 @@ def read_matrix(path: Path, k: int) -> np.ndarray:
     return matrix / np.sum(matrix, axis=1, keepdims=True)
 
 
-def read_plain(path: Path, option: str) -> Table:
+def read_plain(path: Path, option: str) -> TableFile:
     """The table of numbers in a text without a header, or in an NPY file."""
     what = f"{option} {show(path)}"
     raw = _read_bytes(path, what)
@@ -140,7 +140,7 @@ def read_plain(path: Path, option: str) -> Table:
 
 def read_table(
     path: Path, argument: str, header: bool | None = None, array: str | None = None
-) -> Table:
+) -> TableFile:
     """The table in a file of any kind; `argument` is how messages call it, the rest as above."""
     what = f"{argument} {show(path)}"
     raw = _read_bytes(path, what)
@@ -174,7 +174,7 @@ def _read_bytes(path: Path, what: str) -> bytes:
         raise CommandError(f"{what}: cannot be read ({reason}); expected a text file.") from None
 
 
-def _check_weights(weights: np.ndarray, table: Table) -> None:
+def _check_weights(weights: np.ndarray, table: TableFile) -> None:
     if np.min(weights) < 0:
         worst = int(np.argmin(weights))
         raise CommandError(
@@ -190,7 +190,7 @@ def _check_weights(weights: np.ndarray, table: Table) -> None:
 # Longitude and latitude.
 
 
-def _find_lonlat(table: Table, chosen: list[int], columns: str | None) -> tuple[int, int]:
+def _find_lonlat(table: TableFile, chosen: list[int], columns: str | None) -> tuple[int, int]:
     """Which of the chosen columns are longitude and latitude, by name, else by their order."""
     titles = [table.titles[index].strip().lower() for index in chosen]
     east = [place for place, title in enumerate(titles) if title in _LONGITUDE]
@@ -214,7 +214,7 @@ def _find_lonlat(table: Table, chosen: list[int], columns: str | None) -> tuple[
     )
 
 
-def check_degrees(table: Table, columns: list[int], values: list[np.ndarray]) -> None:
+def check_degrees(table: TableFile, columns: list[int], values: list[np.ndarray]) -> None:
     """Raise `CommandError` unless columns of longitudes and of latitudes are in range."""
     for (kind, reach), index, degrees in zip(REACH.items(), columns, values, strict=True):
         wrong = np.flatnonzero(np.abs(degrees) > reach)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import CommandError
-from .table import Table, show
+from ..errors import CommandError
+from .table import TableFile, show
 
 # In order of preference; None is runs of blanks.
 _SEPARATORS = ("\t", ";", ",", "|", None)
@@ -28,7 +28,7 @@ class Row:
     cells: list[str]
 
 
-class TextTable(Table):
+class TextTable(TableFile):
     """Rows of cells under an optional header."""
 
     def __init__(self, what: str, names: Sequence[str] | None, rows: Sequence[Row]) -> None:

@@ -1,25 +1,25 @@
-"""Figures as PNG files, and the names of their axes."""
+"""Figures as PNG, and the names of their axes."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
-from .._core.scaling import Scaling
-from .points import Points
+from ..._core.scaling import Scaling
+from ..tables.points import Points
+from .model import Figure
 
 _DPI = 150
 
 
-def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
-    """What `draw` draws on a figure of so many inches."""
+def png(figure: Figure) -> bytes:
+    """The picture as the bytes of a PNG file."""
     # No window is wanted, so no pyplot: a figure of its own draws without a display.
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
+    canvas = Canvas(figsize=figure.size, layout="constrained")
+    figure.draw(canvas)
     stream = io.BytesIO()
     # No date and no version: the same result has the same bytes.
-    figure.savefig(stream, dpi=_DPI, format="png", metadata={"Software": None})
+    canvas.savefig(stream, dpi=_DPI, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

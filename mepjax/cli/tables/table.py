@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import CommandError
+from ..errors import CommandError
 
 _SHOWN = 40
 
@@ -17,7 +17,7 @@ def show(value: object) -> str:
     return repr(text if len(text) <= 2 * _SHOWN else text[:_SHOWN] + "..." + text[-_SHOWN:])
 
 
-class Table(abc.ABC):
+class TableFile(abc.ABC):
     """Columns of equal length.
 
     **Fields:** `what`, how messages call the file; `names` of the columns, or `None` where the

@@ -8,8 +8,8 @@ import numpy as np
 
 import mepjax as mj
 
-from .errors import CommandError
-from .table import show
+from ..errors import CommandError
+from ..tables.table import show
 
 
 @dataclass(frozen=True)

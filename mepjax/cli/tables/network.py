@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .capacity import Capacity, read_numbers
-from .errors import CommandError
+from ..errors import CommandError
+from ..options.capacity import Capacity, read_numbers
 from .points import REACH, Points, check_degrees, read_plain, read_table
 from .table import show
 
@@ -35,10 +35,15 @@ class Network:
         return 0 if self.fixed is None else len(self.fixed)
 
     @property
+    def capacities(self) -> dict[str, Capacity]:
+        """Those there are, by `entry`, `facility` and `link`."""
+        found = {name: getattr(self, f"{name}_capacity") for name in ("entry", "facility", "link")}
+        return {name: capacity for name, capacity in found.items() if capacity is not None}
+
+    @property
     def is_limited(self) -> bool:
         """Whether there is any capacity."""
-        capacities = self.entry_capacity, self.facility_capacity, self.link_capacity
-        return any(capacity is not None for capacity in capacities)
+        return bool(self.capacities)
 
 
 def read_destinations(texts: Sequence[str], points: Points) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""What the reports of all commands say of their runs, for JSON and for the terminal."""
+"""What the reports of all commands say of input, options, units and runs, as JSON has it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,16 +9,11 @@ import numpy as np
 
 import mepjax as mj
 
-from .._core.scaling import Scaling
-from ..select.starts import Run
-from .annealing import AnnealOptions
-from .points import Points
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None, since JSON has no NaN and no Inf."""
-    value = float(value)
-    return value if np.isfinite(value) else None
+from ..._core.scaling import Scaling
+from ...select.starts import Run
+from ..options.anneal import AnnealOptions
+from ..tables.points import Points
+from .model import finite_or_none
 
 
 def heading(points: Points, source: str) -> dict[str, Any]:
@@ -40,10 +34,10 @@ def heading(points: Points, source: str) -> dict[str, Any]:
     }
 
 
-def anneal_options(options: AnnealOptions, schedule: mj.Geometric) -> dict[str, Any]:
+def anneal_options(options: AnnealOptions, schedule: mj.Geometric, restarts: int) -> dict[str, Any]:
     """The options that all anneals have, defaults filled in."""
     return {
-        "restarts": options.starts,
+        "restarts": restarts,
         "seed": options.seed,
         "beta_min": float(schedule.beta_min),
         "beta_max": float(schedule.beta_max),
@@ -71,11 +65,11 @@ def describe(run: Run, used: str) -> dict[str, Any]:
         "restart": run.restart + 1,
         "code": run.code.name,
         "message": run.code.message,
-        "hard_cost": number(run.cost),
-        "soft_cost": number(solution.distortion),
-        "free_energy": number(solution.free_energy),
-        "entropy": number(solution.entropy),
-        "sampling_gap": number(solution.sampling_gap),
+        "hard_cost": finite_or_none(run.cost),
+        "soft_cost": finite_or_none(solution.distortion),
+        "free_energy": finite_or_none(solution.free_energy),
+        "entropy": finite_or_none(solution.entropy),
+        "sampling_gap": finite_or_none(solution.sampling_gap),
         used: run.n_used,
         "stages": stages,
         "steps": int(np.sum(np.asarray(solution.trace.steps)[:stages])),
@@ -96,7 +90,7 @@ def describe_chosen(run: Run, scaling: Scaling, used: str) -> dict[str, Any]:
     if factor is not None:
         for name in ("hard_cost", "soft_cost", "free_energy", "sampling_gap"):
             value = chosen[name]
-            chosen[f"{name}_in_{unit}"] = None if value is None else number(value * factor)
+            chosen[f"{name}_in_{unit}"] = None if value is None else finite_or_none(value * factor)
     return chosen
 
 
@@ -143,36 +137,3 @@ def _units(scaling: Scaling, scaled: str, places: str) -> str:
         + ("are cost_factor times as large." if scaling.cost_factor else "do not exist.")
         + f" {places} are in input units."
     )
-
-
-# The terminal.
-
-
-def cost_in_words(cost: float, scaling: Scaling, name: str = "hard cost") -> str:
-    """A cost, with its units where they are not those of the input."""
-    words = f"{name} {cost:.6g}"
-    if scaling.kind != "none":
-        words += f" at scale {scaling.kind}"
-        factor = scaling.cost_factor
-        words += f", {cost * factor:.6g} in {scaling.cost_unit}" if factor else ""
-    elif scaling.is_map:
-        words += f" in {scaling.cost_unit}"
-    return words
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells that stand under each other."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-
-
-def ending(best: Run, runs: Sequence[Run], files: Sequence[str], folder: Path) -> list[str]:
-    """How it ended, and what was written."""
-    lines = [f"code {best.code.name}: {best.code.message}"]
-    failed = [run for run in runs if run.code.is_failing]
-    if failed:
-        lines.append(
-            f"{len(failed)} of {len(runs)} runs did not converge and were not chosen; "
-            "see report.json"
-        )
-    return [*lines, f"wrote {', '.join(files)} to {folder}"]

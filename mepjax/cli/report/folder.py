@@ -1,18 +1,64 @@
-"""An output folder that receives all its files or none."""
+"""A folder that receives all the files of a report or none."""
 
 import contextlib
-import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from .errors import CommandError
+from ..errors import CommandError
+from . import csv, figures, geojson, html, json
+from .model import Extra, Figure, Report, Table
+
+# The names of the files that commands write. Results of two runs, of whichever command, are never
+# mixed in one folder.
+RESULTS = (
+    "report.json", "report.html",
+    "centres.csv", "assignments.csv", "clusters.png", "centres.geojson", "assignments.geojson",
+    "anneal.gif",
+    "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
+)  # fmt: skip
 
 
-def check_folder(folder: Path, names: Sequence[str], force: bool) -> None:
+def write(folder: Path, report: Report) -> tuple[str, ...]:
+    """Write a report to `folder`, or nothing.
+
+    **Returns:** the names of the files: `report.json`, `report.html`, a CSV a table, a GeoJSON a
+    map, a PNG a figure that is a file, and what else there is.
+
+    **Raises:** `CommandError` where they cannot be written.
+    """
+    written: list[str] = []
+    with new_files(folder, RESULTS) as place_of:
+
+        def place(name: str) -> Path:
+            if name not in RESULTS:
+                raise ValueError(f"{name} is missing in RESULTS of {__name__}.")
+            written.append(name)
+            return place_of(name)
+
+        maps: dict[str, list[Table]] = {}
+        for table in report.blocks(Table):
+            if table.is_file:
+                csv.write(place(f"{table.name}.csv"), table)
+            if table.places is not None:
+                maps.setdefault(table.map or table.name, []).append(table)
+        for name, tables in maps.items():
+            geojson.write(place(f"{name}.geojson"), tables)
+        json.write(place("report.json"), report.facts)
+        pictures = {}
+        for figure in report.blocks(Figure):
+            pictures[figure.name] = figures.png(figure)
+            if figure.is_file:
+                place(f"{figure.name}.png").write_bytes(pictures[figure.name])
+        html.write(place("report.html"), report, pictures)
+        for extra in report.blocks(Extra):
+            extra.write(place(extra.name))
+    return tuple(written)
+
+
+def check_folder(folder: Path, force: bool, names: Sequence[str] = RESULTS) -> None:
     """Raise `CommandError` unless files of these names can be written to `folder`.
 
     Leaves nothing behind.
@@ -131,9 +177,3 @@ def _move(
         for step in reversed(undo):
             step()
         raise
-
-
-def write_table(path: Path, rows: Iterable[list[Any]]) -> None:
-    """Write rows of cells as CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

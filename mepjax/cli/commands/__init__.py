@@ -1,0 +1,1 @@
+"""The commands. Each reads, solves and reports."""

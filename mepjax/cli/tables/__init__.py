@@ -1,0 +1,1 @@
+"""Files in: tables of every kind, and what commands make of them."""
