@@ -62,12 +62,12 @@ from .solvers.implicit import LinearSolve
 from .solvers.newton_krylov import NewtonKrylov
 
 if TYPE_CHECKING:
-    from . import datasets, estimators, plot
+    from . import datasets, estimators, plot, select
 
 __version__ = "0.1.0"
 
 # Rooms that a name opens: they cost import time, and some need an extra.
-_ROOMS = ("datasets", "estimators", "plot")
+_ROOMS = ("datasets", "estimators", "plot", "select")
 
 
 def __getattr__(name: str) -> Any:
@@ -151,6 +151,7 @@ __all__ = [
     "plot",
     "print_progress",
     "save",
+    "select",
     "sensitivity",
     "sweep",
 ]

@@ -1,6 +1,7 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file, and `cost_ratio` alone takes plain numbers. Every figure can be read
+`animate` alone writes a file, `cost_ratio` alone takes plain numbers, and `returns` a report of
+`mepjax.select`. Every figure can be read
 by the colour-blind and in print: colours never stand alone, but with numbers, markers, line styles
 or hatches.
 """
@@ -12,6 +13,7 @@ from .capacity_usage import capacity_usage
 from .clusters import clusters
 from .cost_of_ignoring import cost_of_ignoring
 from .cost_ratio import cost_ratio
+from .returns import returns
 from .routes import routes
 from .transitions import transitions
 
@@ -23,6 +25,7 @@ __all__ = [
     "clusters",
     "cost_of_ignoring",
     "cost_ratio",
+    "returns",
     "routes",
     "transitions",
 ]

@@ -45,7 +45,7 @@ OPTIONAL = {
     "chex": {"learn"},
     "optax": {"learn", "control"},
     "diffrax": {"control"},
-    "sklearn": {"estimators"},
+    "sklearn": {"estimators", "select"},
     "matplotlib": {"plot", "reproduce", "cli"},
     "PIL": {"plot", "reproduce", "cli"},
     "pyarrow": {"datasets", "cli"},

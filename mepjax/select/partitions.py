@@ -1,0 +1,129 @@
+"""Clusterings of every size from 1 to a largest one, by one compiled program.
+
+Slots that a size has no use for are parked out of reach, where nothing is told to join them; so all
+sizes, and all data of one shape, share the program. Each size starts from the one before with the
+most profitable cluster split, and from entities drawn at random; the inner loop solves, `Repair`
+moves clusters to where they gain more, and the cheapest is kept.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..engine.problem import Problem
+from ..engine.repair import Repair, repaired
+from ..engine.slot_spectrum import SlotSpectrum
+from ..problems.clustering import Clustering
+from ..solvers.fixed_point import FixedPoint
+from ..solvers.loop import solve_stage
+
+# Beta over the first transition: policies are hard but for ties.
+_FIRM = 1e6
+# Radii of the data at which slots are parked.
+_PARKED = 10.0
+_MAX_STEPS = 500
+_REPAIR = Repair(steps=5)
+
+
+class _OfSize(Problem):
+    """A clustering of which only some slots are used."""
+
+    problem: Clustering
+    used: Bool[Array, " k"]
+
+    @property
+    def has_slot_spectrum(self) -> bool:
+        return True
+
+    def init(self, key: Any) -> Any:
+        return self.problem.init(key)
+
+    def free_energy(self, params: Any, beta: Any) -> Any:
+        return self.problem.free_energy(params, beta)
+
+    def update(self, params: Any, beta: Any) -> Any:
+        return self.problem.update(params, beta)
+
+    def residual(self, params: Any, beta: Any) -> Any:
+        return self.problem.residual(params, beta)
+
+    def metric(self, params: Any, beta: Any) -> Any:
+        return self.problem.metric(params, beta)
+
+    def policy(self, params: Any, beta: Any) -> Any:
+        return self.problem.policy(params, beta)
+
+    def terms(self, params: Any, beta: Any) -> Any:
+        return self.problem.terms(params, beta)
+
+    def harden(self, params: Any) -> Any:
+        return self.problem.harden(params)
+
+    def params_scale(self, params: Any) -> Any:
+        return self.problem.params_scale(params)
+
+    def slot_spectrum(self, params: Any, beta: Any) -> SlotSpectrum:
+        found = self.problem.slot_spectrum(params, beta)
+        return eqx.tree_at(
+            lambda spectrum: (spectrum.gain, spectrum.removal),
+            found,
+            (
+                jnp.where(self.used, found.gain, -jnp.inf),
+                jnp.where(self.used, found.removal, jnp.inf),
+            ),
+        )
+
+
+def partitions_of(
+    x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, starts: int, key: Any
+) -> tuple[Int[Array, "k n"], Float[Array, " k"]]:
+    """Labels of the best clustering found of each size 1 .. k, and its cost.
+
+    **Arguments:** `x`, centred near the origin; `weights`; `k`, the largest size; `starts`, random
+    starts of each size beside the one that continues the size before.
+    """
+    problem = Clustering(x, k, weights=weights)
+    beta = _FIRM * problem.beta_scale()
+    radius = jnp.max(jnp.linalg.norm(x - problem.origin, axis=1))
+    away = _PARKED * jnp.where(radius > 0, radius, 1.0)
+    parked = jnp.broadcast_to(problem.origin + away, (k, x.shape[1]))
+    slots = jnp.arange(k)
+
+    def solved(used: Array, centres: Array, key: Any) -> tuple[Array, Array]:
+        sized = _OfSize(problem, used)
+        centres, _ = repaired(sized, centres, beta, FixedPoint(), _REPAIR, key)
+        centres = solve_stage(
+            sized,
+            centres,
+            beta,
+            FixedPoint(),
+            rtol=jnp.asarray(1e-6, x.dtype),
+            max_steps=jnp.asarray(_MAX_STEPS, jnp.int32),
+        ).params
+        return centres, problem.harden(centres).cost
+
+    def next_size(before: Array, size: Array) -> tuple[Array, tuple[Array, Array]]:
+        used = slots < size
+        spectrum = problem.slot_spectrum(before, beta)
+        split = jnp.argmax(jnp.where(slots < size - 1, spectrum.gain, -jnp.inf))
+        continued = (
+            before.at[split].set(spectrum.first[split]).at[size - 1].set(spectrum.second[split])
+        )
+        continued = jnp.where(size == 1, before, continued)
+
+        def scattered(key: Any) -> Array:
+            return jnp.where(used[:, None], problem.scatter(key), parked)
+
+        keys = jax.random.split(jax.random.fold_in(key, size), starts + 1)
+        tries = jnp.concatenate([continued[None], jax.vmap(scattered)(keys[1:])])
+        ends, costs = jax.lax.map(lambda args: solved(used, *args), (tries, keys))
+        best = jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))
+        labels = problem.harden(ends[best]).assignments
+        return ends[best], (labels, costs[best])
+
+    first = jnp.where((slots < 1)[:, None], problem.init(key), parked)
+    _, (labels, costs) = jax.lax.scan(next_size, first, slots + 1)
+    return labels, costs

@@ -1,0 +1,93 @@
+"""The report of a number: what is best, what is clear, what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mepjax as mj
+from mepjax.datasets import four_square
+from mepjax.select import persistence, persistence_of_anneal
+from mepjax.select.model_order import model_order
+
+KEY = jax.random.key(0)
+X = np.array([[0.0], [1.0], [10.0], [11.0]])
+
+
+def test_best_runner_up_margin_and_negative():
+    report = model_order("scatter", range(1, 6), jnp.array([8.0, 4.0, 1.0, 2.0, 0.5]))
+    np.testing.assert_allclose(report.returns[1:], np.log([2, 4, 0.5, 4]))
+    assert (report.best, report.runner_up, report.negative) == (3, 5, (4,))
+    np.testing.assert_allclose(report.margin, 0, atol=1e-12)
+    assert not report.clear and not report.resolved
+    assert "v < 0 at 4" in str(report) and "may be no groups" in str(report)
+
+
+def test_clear_needs_both_references_to_agree_and_an_excess():
+    critical = jnp.array([8.0, 1.0, 0.5])
+    v = np.log([8, 2])
+
+    def clear(uniform, normal):
+        rows = np.concatenate([np.full((2, 1), np.nan), np.array([uniform, normal])], axis=1)
+        return bool(model_order("scatter", range(1, 4), critical, references=rows).clear)
+
+    assert clear([0, 0], [0, 0])
+    assert clear([v[0] - 0.8, 0], [0, 0])
+    assert not clear([v[0] - 0.2, 0.6], [0, 0])  # too small an excess
+    assert not clear([v[0], 0], [0, 0])  # the first reference says 3
+    assert not clear([0, 0], [v[0], 0])  # the second does
+
+
+def test_resolved_is_the_answer_and_what_follows_is_undefined():
+    report = model_order("scatter", range(1, 5), jnp.array([8.0, 4.0, 0.0, 0.0]))
+    assert report.best == 3 and report.resolved == 3 and np.isnan(report.returns[3])
+    constant = persistence(np.ones((5, 2)), sizes=range(1, 4), references=0, key=KEY)
+    assert constant.best == 1 and constant.resolved == 1
+
+
+def test_of_an_anneal():
+    problem = mj.Clustering(jnp.asarray(four_square(40)[0], float), 8)
+    solution = mj.anneal(problem, key=KEY, detector=mj.Growth(max_steps=200, rtol=1e-3))
+    report = persistence_of_anneal(problem, solution)
+    betas = np.sort(np.asarray(solution.transitions)[np.isfinite(solution.transitions)])
+    np.testing.assert_allclose(report.returns[1:], np.diff(np.log(betas)), rtol=1e-6)
+    assert report.best == 4 and "annealing" in str(report)
+    with pytest.raises(ValueError, match="at least two transitions"):
+        lone = mj.Clustering(jnp.asarray(four_square(40)[0], float), 1)
+        persistence_of_anneal(lone, mj.anneal(lone, mj.Explicit([1.0]), key=KEY))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": [2, 3]}, "must be 1, 2, 3"),
+        ({"sizes": [1, 3]}, "without a gap"),
+        ({"sizes": [1]}, "at least two"),
+        ({"sizes": range(1, 6)}, "at most the number of entities, 4; got 5"),
+        ({"sizes": None, "partitions": [[0, 0, 0, 0], [0, 0, 1]]}, "size 2 must have 4 labels"),
+        (
+            {"sizes": None, "partitions": [[0, 0, 0, 0], [0, 0, 0, 0]]},
+            "2 groups without a gap; got 1",
+        ),
+        ({"sizes": None, "partitions": {1: [0] * 4, 3: [0, 1, 2, 2]}}, "must be 1, 2, 3"),
+        ({"partitions": [[0] * 4], "sizes": [1, 2]}, "one row for each of 2"),
+        ({"kind": "Scatter"}, "`kind` must be"),
+        ({"kernel": "rbf"}, "`kernel` must be 'commute_time'"),
+        ({"kernel": np.eye(3)}, "must give shape"),
+        ({"kernel": np.eye(4), "bandwidth": 1.0}, "`bandwidth` must be None"),
+        ({"kernel": "commute_time", "bandwidth": -1.0}, "`bandwidth` must be a finite number"),
+        ({"weights": [1, 1, 1]}, "`weights` must have shape"),
+        ({"weights": [1, 1, 1, -1]}, "`weights` must be >= 0"),
+        ({"references": -1}, "`references` must be at least 0"),
+    ],
+)
+def test_bad_input_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        persistence(X, **({"sizes": range(1, 3), "references": 0, "key": KEY} | options))
+
+
+def test_data_that_are_not_finite_and_a_key_that_is_none():
+    with pytest.raises(ValueError, match="`x` must be finite"):
+        persistence([[np.nan], [1.0]], sizes=[1, 2], key=KEY)
+    with pytest.raises(TypeError, match="random key"):
+        persistence(X, key=0)
