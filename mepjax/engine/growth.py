@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._core import loops
 from .._core.checks import check_count
+from .._core.codes import Code, as_code
 from .._core.distances import squared_euclidean
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import Detector, NoDetector
 from .problem import Problem
-from .slot_spectrum import SlotSpectrum
+from .slot_spectrum import SlotSpectrum, unseen_spectrum
 
 # Slots this close, in units of the data's size, are at one place.
 SAME_PLACE = 1e-6
@@ -84,12 +86,14 @@ class Growth(eqx.Module):
 class Groups(eqx.Module):
     """Which slots are tied: `leader[s]` is the first slot of the group of s.
 
-    `spectrum` is theirs, and `most` the largest number of groups so far.
+    `spectrum` is theirs, if it was looked at (`seen`), and `most` the largest number of groups so
+    far.
     """
 
     leader: Int[Array, " slots"]
     spectrum: SlotSpectrum
     most: Int[Array, ""]
+    seen: Bool[Array, ""]
 
     @property
     def first(self) -> Bool[Array, " slots"]:
@@ -121,22 +125,19 @@ def supports_growth(problem: Problem) -> bool:
     return problem.exchangeable and problem.tied_at_zero and problem.has_slot_spectrum
 
 
-def one_group(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
-    """All slots tied to the first."""
-    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
-    leader = jnp.zeros((count,), jnp.int32)
+def first_groups(
+    problem: Problem, params: Any, given: Bool[Array, ""], dtype: Any
+) -> tuple[Any, Groups]:
+    """Before the first stage: every slot alone where the params are `given`, else all as one.
+
+    The first stage looks at the spectrum, and ties slots that are at one place.
+    """
+    slots = problem.slots(params)
+    numbers = jnp.arange(jax.tree.leaves(slots)[0].shape[0], dtype=jnp.int32)
+    leader = jnp.where(given, numbers, 0)
     params = problem.take(params, leader)
-    one = jnp.ones((), jnp.int32)
-    return params, Groups(leader, problem.slot_spectrum(params, beta), one)
-
-
-def groups_of(problem: Problem, params: Any, beta: Float[Array, ""]) -> tuple[Any, Groups]:
-    """Slots that are at one place tied."""
-    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
-    each, same = jnp.arange(count, dtype=jnp.int32), jnp.asarray(SAME_PLACE, beta.dtype)
-    params, leader = _merge(problem, params, each, same)
-    number = jnp.sum(leader == each).astype(jnp.int32)
-    return params, Groups(leader, problem.slot_spectrum(params, beta), number)
+    spectrum = unseen_spectrum(problem.slots(params), dtype)
+    return params, Groups(leader, spectrum, jnp.zeros((), jnp.int32), jnp.asarray(False))
 
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:
@@ -231,6 +232,11 @@ class GrownStage(eqx.Module):
     critical: Float[Array, " slots"]
 
 
+class _Trial(eqx.Module):
+    end: GrownStage
+    done: Bool[Array, ""]
+
+
 def solve_with_splits(
     problem: Problem,
     params: Any,
@@ -242,28 +248,46 @@ def solve_with_splits(
 ) -> GrownStage:
     """Split what is unstable at `beta`, solve, and merge what has not separated.
 
-    `unit` is the problem's first transition, from which lengths are measured.
+    `unit` is the problem's first transition, from which lengths are measured. The first stage of
+    all is done twice: at first nothing splits or moves, and the spectrum is looked at.
     """
-    critical = groups.spectrum.critical_beta
-    params, leader, split = _split(problem, params, groups, beta)
     length = jnp.sqrt(unit / beta).astype(beta.dtype)
-    result = solve_stage(
-        problem,
+
+    def solved(stage: _Trial) -> _Trial:
+        before = stage.end.groups
+        critical, seen = before.spectrum.critical_beta, before.seen
+        params, leader, split = _split(problem, stage.end.params, before, beta)
+        result = solve_stage(
+            problem,
+            params,
+            beta,
+            solver,
+            rtol=growth.rtol * length,
+            max_steps=jnp.where(seen, growth.max_steps, 0),
+        )
+        near = jnp.where(seen, growth.separation * length, SAME_PLACE).astype(beta.dtype)
+        params, leader = _merge(problem, result.params, leader, near)
+        # With no slot left the spectrum is not looked at any more.
+        left = jnp.any(leader != jnp.arange(leader.shape[0]))
+        spectrum = jax.lax.cond(
+            left, lambda: problem.slot_spectrum(params, beta), lambda: before.spectrum
+        )
+        # Pairs that do not stay apart are split again: only a new number of groups is a transition.
+        number = jnp.sum(leader == jnp.arange(leader.shape[0])).astype(jnp.int32)
+        earliest = _ranks(jnp.where(split, -critical, -jnp.inf))
+        crossed = split & (earliest < number - before.most)
+        after = Groups(leader, spectrum, jnp.maximum(before.most, number), jnp.asarray(True))
+        end = GrownStage(params, after, result.code, result.steps, crossed, critical)
+        return _Trial(end, seen)
+
+    nothing = jnp.zeros_like(groups.first)
+    start = GrownStage(
         params,
-        beta,
-        solver,
-        rtol=growth.rtol * length,
-        max_steps=jnp.asarray(growth.max_steps),
+        groups,
+        as_code(Code.OK),
+        jnp.zeros((), jnp.int32),
+        nothing,
+        groups.spectrum.critical_beta,
     )
-    params, leader = _merge(problem, result.params, leader, growth.separation * length)
-    # With no slot left the spectrum is not looked at any more.
-    left = jnp.any(leader != jnp.arange(leader.shape[0]))
-    spectrum = jax.lax.cond(
-        left, lambda: problem.slot_spectrum(params, beta), lambda: groups.spectrum
-    )
-    # Pairs that do not stay apart are split again: only a new number of groups is a transition.
-    number = jnp.sum(leader == jnp.arange(leader.shape[0])).astype(jnp.int32)
-    earliest = _ranks(jnp.where(split, -critical, -jnp.inf))
-    crossed = split & (earliest < number - groups.most)
-    after = Groups(leader, spectrum, jnp.maximum(groups.most, number))
-    return GrownStage(params, after, result.code, result.steps, crossed, critical)
+    first = _Trial(start, jnp.asarray(False))
+    return loops.while_loop(lambda stage: ~stage.done, solved, first).end

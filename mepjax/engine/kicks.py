@@ -110,7 +110,8 @@ def solve_with_kicks(
 ) -> tuple[Attempt, Bool[Array, ""]]:
     """Solve one stage; while it ends at a saddle, kick along the unstable direction and repeat.
 
-    `probe` is that of `carry` at the stage's beta, `None` without a detector.
+    `probe` is that of `carry` at the stage's beta; `None` without a detector, and where the stage
+    before was at this beta, so that nothing can be crossed.
     Also returns whether a transition was crossed: the solution of the stage before has negative
     curvature at this beta, or the first solve ended at a saddle. Its critical beta is then sought
     at the params that became unstable.
@@ -143,17 +144,18 @@ def solve_with_kicks(
 
     watcher = detector
     threshold = near_critical_threshold(dtype)
-    # The probe tells whether the last solution is unstable at the new beta, before a
-    # solve that rounding could carry off the saddle unnoticed.
-    assert probe is not None
-    slope, along = probe.slope, probe.curvature
-    # Where F slopes that way the solution merely drifts, and needs no kick; at a transition the
-    # slope is zero, since coincident slots can separate either way.
-    scale = problem.params_scale(carry.params)
-    unit = flat_direction(carry.params, problem, carry.direction)
-    reach = trees.max_abs(jax.tree.map(jnp.divide, unit, scale))
-    drifting = jnp.abs(slope) * reach > watcher.kick * jnp.abs(along)
-    lost = (along < -threshold) & ~drifting
+    lost = jnp.asarray(False)
+    if probe is not None:
+        # The probe tells whether the last solution is unstable at the new beta, before a
+        # solve that rounding could carry off the saddle unnoticed.
+        slope, along = probe.slope, probe.curvature
+        # Where F slopes that way the solution merely drifts, and needs no kick; at a transition
+        # the slope is zero, since coincident slots can separate either way.
+        scale = problem.params_scale(carry.params)
+        unit = flat_direction(carry.params, problem, carry.direction)
+        reach = trees.max_abs(jax.tree.map(jnp.divide, unit, scale))
+        drifting = jnp.abs(slope) * reach > watcher.kick * jnp.abs(along)
+        lost = (along < -threshold) & ~drifting
 
     first_stage = carry.n_stages == 0
     was_stable = ~first_stage & (carry.curvature >= -threshold)
@@ -168,12 +170,14 @@ def solve_with_kicks(
         return countable & (lost | (attempt.tries > 1))
 
     def proceed(attempt: Attempt) -> Any:
+        if probe is None:
+            return solving(attempt)
         return solving(attempt) | (crossed(attempt) & attempt.bracket.searching)
 
     def body(attempt: Attempt) -> Attempt:
         # Solving and locating share this body, since a curvature takes long to compile; with no
         # steps allowed the solve returns what it was given.
-        solve = solving(attempt)
+        solve = True if probe is None else solving(attempt)
         change = flat_direction(attempt.params, problem, attempt.direction)
         step = _scaled_step(problem, attempt.params, change, watcher.kick)
         kicked = _kicked(problem, attempt.params, step, beta, solve & attempt.kicking)
@@ -201,6 +205,8 @@ def solve_with_kicks(
             critical_params=trees.where(first_saddle, result.params, attempt.critical_params),
             bracket=attempt.bracket,
         )
+        if probe is None:
+            return solved
         located = eqx.tree_at(lambda a: a.bracket, attempt, attempt.bracket.narrowed(found.value))
         return trees.where(solve, solved, located)
 
@@ -224,4 +230,5 @@ def solve_with_kicks(
         fine & (jnp.abs(end.curvature) <= threshold), as_code(Code.NEAR_CRITICAL), code
     )
     code = jnp.where(fine & end.saddle, as_code(Code.STALLED), code)
-    return eqx.tree_at(lambda a: a.code, end, code), crossed(end)
+    over = jnp.asarray(False) if probe is None else crossed(end)
+    return eqx.tree_at(lambda a: a.code, end, code), over

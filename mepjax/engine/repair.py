@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import trees
+from .._core import loops, trees
 from .._core.checks import check_count
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .growth import moved
 from .problem import Problem
-from .slot_spectrum import SlotSpectrum
+from .slot_spectrum import SlotSpectrum, unseen_spectrum
 
 
 class Repair(eqx.Module):
@@ -84,6 +84,7 @@ class _Search(eqx.Module):
     moves: Int[Array, ""]
     swaps: Int[Array, ""]
     steps: Int[Array, ""]
+    seen: Bool[Array, ""]
 
 
 def repaired(
@@ -98,11 +99,11 @@ def repaired(
     count = jax.tree.leaves(problem.slots(params))[0].shape[0]
     numbers = jnp.arange(count)
     none = jnp.zeros((), jnp.int32)
-    spectrum = problem.slot_spectrum(params, beta)
     if count < 2:
         return params, none
     idle = problem.init(key)
-    tolerance = jnp.asarray(_TRIAL_RTOL, trees.dtype_of(params))
+    dtype = trees.dtype_of(params)
+    tolerance = jnp.asarray(_TRIAL_RTOL, dtype)
 
     def choose(search: _Search) -> tuple[Array, Array, Array]:
         """Which slot to split, which to take for it, and whether that may be worth it."""
@@ -138,23 +139,26 @@ def repaired(
         )
 
     def proceed(search: _Search) -> Array:
-        return choose(search)[2] | (search.swaps < repair.swaps)
+        return ~search.seen | choose(search)[2] | (search.swaps < repair.swaps)
 
     def body(search: _Search) -> _Search:
+        # The first round moves nothing: it looks, with the one spectrum that is compiled.
         split, _, greedy = choose(search)
         slots = moved_greedily(search)
         if repair.swaps:
             slots = trees.where(greedy, slots, swapped(search))
+        slots = trees.where(search.seen, slots, problem.slots(search.params))
         result = solve_stage(
             problem,
             moved(problem, search.params, slots),
             beta,
             solver,
             rtol=tolerance,
-            max_steps=jnp.asarray(repair.steps),
+            max_steps=jnp.where(search.seen, repair.steps, 0),
         )
         energy = problem.free_energy(result.params, beta)
         better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
+        better = jnp.where(search.seen, better, jnp.isfinite(energy))
         refused = search.refused.at[split].set(search.refused[split] | greedy)
         return _Search(
             params=trees.where(better, result.params, search.params),
@@ -167,19 +171,21 @@ def repaired(
             refused=jnp.where(better, False, refused),
             refusals=jnp.where(better, 0, search.refusals + greedy).astype(jnp.int32),
             moves=search.moves + greedy,
-            swaps=search.swaps + ~greedy,
+            swaps=search.swaps + (search.seen & ~greedy),
             steps=search.steps + result.steps,
+            seen=jnp.asarray(True),
         )
 
     start = _Search(
         params=params,
-        energy=problem.free_energy(params, beta),
-        spectrum=spectrum,
+        energy=jnp.full((), jnp.inf, dtype),
+        spectrum=unseen_spectrum(problem.slots(params), dtype),
         refused=jnp.zeros((count,), bool),
         refusals=none,
         moves=none,
         swaps=none,
         steps=none,
+        seen=jnp.asarray(False),
     )
-    end = jax.lax.while_loop(proceed, body, start)
+    end = loops.while_loop(proceed, body, start)
     return end.params, end.steps

@@ -230,12 +230,19 @@ def begin(
         growth=growth,
         record=record or Record(),
         monitor=monitor,
-        # A start that was given is not led through the easier problem, which would undo it.
-        relaxation=problem.relaxation_stages if init is None else 0,
+        relaxation=problem.relaxation_stages,
     )
+    # The forward run carries no derivative: `adjoint` puts the solution's own in its place. Said
+    # here, a value and its gradient share these programs.
+    still, fixed = trees.stop_gradient((problem, options))
     # Concrete values are checked on the host, so that nothing is compiled for it.
-    report = _report(problem, schedule) if checks.is_concrete(problem, schedule) else None
-    scale, start, carry, rows, report = _anneal_begin(problem, options, init, report)
+    concrete = checks.is_concrete(still, fixed.schedule)
+    report = _report(still, fixed.schedule) if concrete else None
+    given = init is not None
+    params = trees.stop_gradient(init) if given else _anneal_init(still, key)
+    scale, start, carry, rows, report = _anneal_begin(
+        still, fixed, params, np.asarray(given), report
+    )
     return AnnealState(
         options=options,
         repair=repair,
@@ -283,8 +290,7 @@ def advance(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
     check_problem(problem)
     check_state(problem, state)
     stages = _check_stages(stages)
-    carry, rows = _anneal_advance(_sample(problem, state), state.options, *_moving(state), stages)
-    return _at(state, carry, rows)
+    return _advanced(_sample(problem, state), state, stages)
 
 
 def finish(problem: Problem, state: AnnealState) -> Solution:
@@ -322,9 +328,32 @@ def finish(problem: Problem, state: AnnealState) -> Solution:
 def completed(problem: Problem, state: AnnealState) -> Solution:
     """`finish` without checks."""
     sample = _sample(problem, state)
-    stages = np.asarray(state.rows.beta.shape[-1], np.int32)
-    carry, rows = _anneal_advance(sample, state.options, *_moving(state), stages)
-    return _anneal_finish(None if sample is problem else sample, problem, _at(state, carry, rows))
+    if not _is_done(state):
+        state = _advanced(sample, state, np.asarray(state.rows.beta.shape[-1], np.int32))
+    still = trees.stop_gradient(state)
+    gap = np.zeros((), trees.dtype_of(state.params))
+    if state.options.growth is not None or state.repair is not None:
+        early = None if sample is problem else trees.stop_gradient(sample)
+        carry, trace, gap = _anneal_finish(early, trees.stop_gradient(problem), still)
+    else:
+        carry, trace = still.carry, still.trace
+    return _anneal_solution(problem, state, carry, trace, gap)
+
+
+def _is_done(state: AnnealState) -> bool:
+    """Whether it is known that no stage is left."""
+    carry = state.carry
+    if not checks.is_concrete(carry.done, carry.index):
+        return False
+    ended = np.asarray(carry.index) >= state.rows.beta.shape[-1]
+    return bool(np.all(np.asarray(carry.done) | ended))
+
+
+def _advanced(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
+    still = trees.stop_gradient(state)
+    moving = still.scale, still.start, still.carry, still.rows
+    carry, rows = _anneal_advance(trees.stop_gradient(problem), still.options, *moving, stages)
+    return eqx.tree_at(lambda s: (s.carry, s.rows), state, (carry, rows))
 
 
 def check_problem(problem: Any) -> None:
@@ -402,14 +431,6 @@ def _sizes(tree: Any) -> list[Any]:
     return [leaf.shape for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
 
 
-def _moving(state: AnnealState) -> tuple[Any, Any, Carry, Trace]:
-    return state.scale, state.start, state.carry, state.rows
-
-
-def _at(state: AnnealState, carry: Carry, rows: Trace) -> AnnealState:
-    return eqx.tree_at(lambda s: (s.carry, s.rows), state, (carry, rows))
-
-
 def _sample(problem: Problem, state: AnnealState) -> Problem:
     """The problem of all stages but the last."""
     growth, key = state.options.growth, state.options.key
@@ -427,19 +448,23 @@ def _sample(problem: Problem, state: AnnealState) -> Problem:
 
 
 @program
+def _anneal_init(problem: Problem, key: Any) -> Any:
+    return problem.init(jax.random.split(key)[0])
+
+
+@program
 def _anneal_begin(
-    problem: Problem, options: Options, init: Any, report: checks.InputReport | None
+    problem: Problem,
+    options: Options,
+    params: Any,
+    given: Bool[Array | np.ndarray, ""],
+    report: checks.InputReport | None,
 ) -> tuple[Any, Any, Carry, Trace, checks.InputReport]:
     if report is None:
         report = _report(problem, options.schedule)
-    # The forward run carries no derivative: `adjoint` puts the solution's own in its place.
-    still = trees.stop_gradient(problem)
-    init_key, run_key = jax.random.split(options.key)
-    params = still.init(init_key) if init is None else trees.stop_gradient(init)
-    scale = still.beta_scale().astype(trees.dtype_of(params))
-    start = random_start(still, params, run_key)
-    given = init is not None
-    carry, rows = options.run(scale, start).first(still, params, given=given)
+    scale = problem.beta_scale().astype(trees.dtype_of(params))
+    start = random_start(problem, params, options.run_key)
+    carry, rows = options.run(scale, start).first(problem, params, jnp.asarray(given))
     return scale, start, carry, rows, report
 
 
@@ -463,24 +488,32 @@ def _anneal_advance(
     rows: Trace,
     stages: Int[Array | np.ndarray, ""],
 ) -> tuple[Carry, Trace]:
-    carry, rows = trees.stop_gradient((carry, rows))
-    run = options.run(scale, start)
-    return run(trees.stop_gradient(problem), carry, rows, jnp.asarray(stages))
+    return options.run(scale, start)(problem, carry, rows, jnp.asarray(stages))
 
 
 @program
-def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState) -> Solution:
+def _anneal_finish(
+    sample: Problem | None, problem: Problem, state: AnnealState
+) -> tuple[Carry, Trace, Float[Array, ""]]:
     """`sample` is that of the early stages, `None` where it is the problem."""
+    early = problem if sample is None else sample
+    run = state.options.run(state.scale, state.start)
+    return run.finish(early, problem, state.carry, state.trace, state.repair)
+
+
+@program
+def _anneal_solution(
+    problem: Problem,
+    state: AnnealState,
+    carry: Carry,
+    trace: Trace,
+    gap: Float[Array | np.ndarray, ""],
+) -> Solution:
+    """The one program that is differentiated; `carry` and `trace` are those at the end."""
     still = trees.stop_gradient(problem)
-    carry, trace = trees.stop_gradient((state.carry, state.trace))
+    carry, trace = trees.stop_gradient((carry, trace))
     options = state.options
     dtype = trees.dtype_of(carry.params)
-    gap = jnp.zeros((), dtype)
-    if options.growth is not None or state.repair is not None:
-        early = still if sample is None else trees.stop_gradient(sample)
-        run = options.run(state.scale, state.start)
-        carry, trace, gap = run.finish(early, still, carry, trace, state.repair)
-
     input_code = state.input_report.code
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
@@ -509,6 +542,6 @@ def _anneal_finish(sample: Problem | None, problem: Problem, state: AnnealState)
         n_stages=carry.n_stages,
         transitions=carry.transitions.betas,
         n_transitions=carry.transitions.count,
-        sampling_gap=gap,
+        sampling_gap=jax.lax.stop_gradient(jnp.asarray(gap)),
         input_report=state.input_report,
     )

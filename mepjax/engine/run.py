@@ -15,8 +15,8 @@ from .._core.codes import Code, as_code, is_failing
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
 from .distinct import n_distinct
-from .foresight import Probe, next_stage, probed
-from .growth import SAME_PLACE, Groups, Growth, groups_of, one_group, solve_with_splits
+from .foresight import Probe, next_stage
+from .growth import SAME_PLACE, Groups, Growth, first_groups, solve_with_splits
 from .kicks import solve_with_kicks
 from .monitor import Monitor, report_progress
 from .problem import Problem
@@ -139,10 +139,7 @@ class Run(eqx.Module):
         at_sample = eqx.tree_at(lambda c: c.params, carry, params)
         number = jnp.asarray(self.schedule.max_stages, jnp.int32)
         relaxing = jnp.asarray(False)
-        probe = None
-        if isinstance(self.detector, Detector):
-            probe = probed(problem, params, carry.beta, carry.direction)
-        end = self._by_kicks(problem, at_sample, stage, probe, number, relaxing)
+        end = self._by_kicks(problem, at_sample, stage, None, number, relaxing)
         end = eqx.tree_at(lambda e: e.steps, end, end.steps + steps)
         # Not counted: the sample's transitions have been.
         new, row = self._record(problem, carry, stage, end, relaxing)
@@ -174,10 +171,11 @@ class Run(eqx.Module):
         spare = n_distinct(problem, params, rtol=SAME_PLACE) < places
         return jax.lax.cond(spare, mended, lambda: (params, jnp.zeros((), jnp.int32)))
 
-    def first(self, problem: Problem, params: Any, *, given: bool) -> tuple[Carry, Trace]:
+    def first(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Carry, Trace]:
         """What the first stage starts from, and a trace without stages.
 
-        `given`: the params are the user's, and their slots apart where they are.
+        `given`: the params are the user's, with their slots apart where they are. They are not led
+        through the easier problem either, which would undo them.
         """
         dtype = trees.dtype_of(params)
         flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
@@ -185,8 +183,7 @@ class Run(eqx.Module):
         stage = self.schedule.init(self.scale)
         groups = None
         if self.growth is not None:
-            grouped = groups_of if given else one_group
-            params, groups = grouped(problem, params, stage.beta)
+            params, groups = first_groups(problem, params, given, stage.beta.dtype)
         carry = Carry(
             params=params,
             stage=stage,
@@ -199,7 +196,7 @@ class Run(eqx.Module):
             groups=groups,
             code=as_code(Code.OK),
             n_stages=jnp.zeros((), jnp.int32),
-            index=jnp.zeros((), jnp.int32),
+            index=jnp.where(given, self.relaxation, 0).astype(jnp.int32),
             done=jnp.asarray(False),
         )
         count = self.relaxation + self.schedule.max_stages

@@ -3,6 +3,8 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -27,3 +29,18 @@ class SlotSpectrum(eqx.Module):
     first: Any
     second: Any
     share: Float[Array, " slots"]
+
+
+def unseen_spectrum(slots: Any, dtype: Any) -> SlotSpectrum:
+    """What stands where a spectrum will be: nothing splits and nothing is gained by it."""
+    count = jax.tree.leaves(slots)[0].shape[0]
+    zero = jnp.zeros((count,), dtype)
+    return SlotSpectrum(
+        mass=zero + 1,
+        critical_beta=zero + jnp.inf,
+        gain=zero,
+        removal=zero,
+        first=slots,
+        second=slots,
+        share=zero + 0.5,
+    )

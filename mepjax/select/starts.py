@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -258,7 +259,13 @@ class _Solver:
 
     def _ignore(self) -> Run | None:
         """What somebody unaware of autonomy would keep: the lowest cost without it."""
-        plain = self._variant(autonomy=None)
+        plain = self.problem
+        ignoring = plain.autonomy.without_overrides
+        if ignoring is not None and supports_growth(plain):
+            # The same programs serve again.
+            plain = eqx.tree_at(lambda problem: problem.autonomy, plain, ignoring)
+        else:
+            plain = self._variant(autonomy=None)
         runs = [self._run(IGNORED, restart, plain) for restart in range(len(self.keys))]
         believed = [
             replace(run, cost=hard_cost(plain, run.solution.params)[0])
@@ -315,8 +322,7 @@ class _Solver:
             key=self.keys[restart],
             init=centres,
             solver=solver,
-            # A solution that is polished has grown.
-            detector=self.growth if source is None else None,
+            detector=self.growth,
             repair=Repair(swaps=_SWAPS_PER_CLUSTER * problem.k if is_aware(problem) else 0),
             adjoint=NoGrad(),
             record=self.record,

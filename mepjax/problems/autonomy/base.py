@@ -80,6 +80,11 @@ class AbstractAutonomy(eqx.Module):
         return self
 
     @property
+    def without_overrides(self) -> "AbstractAutonomy | None":
+        """The same model at kappa = 0, for which the same programs serve; `None` without kappa."""
+        return None
+
+    @property
     def relaxation_stages(self) -> int:
         """Stages of the continuation `relaxed`."""
         return 0
@@ -127,6 +132,11 @@ class NoAutonomy(AbstractAutonomy):
 def row_kappa(kappa: Array) -> Array:
     """kappa as something that multiplies an (N, K) matrix row by row."""
     return kappa[:, None] if kappa.ndim == 1 else kappa
+
+
+def at_kappa_zero(model: Any) -> Any:
+    """The model with a kappa of zero."""
+    return eqx.tree_at(lambda m: m.kappa, model, model.kappa * 0)
 
 
 def kappa_of(kappa: Float[Array, "*n"], places: Int[Array, " m"]) -> Float[Array, "*m"]:

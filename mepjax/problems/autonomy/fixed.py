@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, check_kappa, kappa_of, row_kappa
+from .base import AbstractAutonomy, at_kappa_zero, check_kappa, kappa_of, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -51,6 +51,11 @@ class Uniform(AbstractAutonomy):
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """kappa a probability."""
         return check_kappa("Uniform", self.kappa, n)
+
+    @property
+    def without_overrides(self) -> "Uniform":
+        """With kappa = 0."""
+        return at_kappa_zero(self)
 
     def of_entities(self, places: Int[Array, " m"]) -> "Uniform":
         """Their kappa."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, check_kappa, kappa_of, row_kappa
+from .base import AbstractAutonomy, at_kappa_zero, check_kappa, kappa_of, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _RELAXATION_STAGES = 48
@@ -177,6 +177,11 @@ class Softmax(AbstractAutonomy):
             )
         kappa = row_kappa(kernel.kappa)
         return (1 - kappa) * distances + kappa * alternative
+
+    @property
+    def without_overrides(self) -> "Softmax":
+        """With kappa = 0."""
+        return at_kappa_zero(self)
 
     @property
     def relaxation_stages(self) -> int:

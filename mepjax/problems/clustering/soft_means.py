@@ -308,16 +308,18 @@ class SoftMeans(eqx.Module):
 
         # So steep that a half-space remains.
         normal = jnp.where(largest > 0, 1e3 / jnp.sqrt(safe), 0.0)[:, None] * vectors[:, :, -1]
-        halved = self._pair(y, beta, told, every, normal, jnp.sum(normal * y, axis=1))
+        halves = normal, jnp.sum(normal * y, axis=1)
         # A few entities far away hardly turn the eigenvector, but they dominate this mean.
         far = means_of(distant[:, :-1], distant[:, -1], y)
-        apart = self._pair(y, beta, told, every, *_bisector(far, y, beta))
-        better = apart.gain > halved.gain
+        planes = jax.tree.map(lambda *both: jnp.stack(both), halves, _bisector(far, y, beta))
+        # One after the other, since a trial takes long to compile.
+        trials = jax.lax.map(lambda plane: self._pair(y, beta, told, every, *plane), planes)
+        better = trials.gain[1] > trials.gain[0]
 
-        def best(other: Array, own: Array) -> Array:
-            return jnp.where(better.reshape(-1, *[1] * (own.ndim - 1)), other, own)
+        def best(both: Array) -> Array:
+            return jnp.where(better.reshape(-1, *[1] * (both.ndim - 2)), both[1], both[0])
 
-        pair = jax.tree.map(best, apart, halved)
+        pair = jax.tree.map(best, trials)
         return SlotSpectrum(
             mass=mass,
             critical_beta=critical,

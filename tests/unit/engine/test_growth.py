@@ -165,7 +165,8 @@ def test_all_centres_are_distinct_although_the_sample_missed_some_points():
 
 def groups_of(problem, params, beta, leader):
     spectrum = problem.slot_spectrum(params, beta)
-    return Groups(jnp.asarray(leader, jnp.int32), spectrum, jnp.asarray(len(set(leader))))
+    most, seen = jnp.asarray(len(set(leader))), jnp.asarray(True)
+    return Groups(jnp.asarray(leader, jnp.int32), spectrum, most, seen)
 
 
 def test_a_given_start_keeps_its_groups():
