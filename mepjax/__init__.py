@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import mdp
 from ._core.arrays import PrecisionWarning
 from ._core.codes import Code, SolveError
+from ._core.params import Params
 from ._core.programs import compile_options
 from .citation import citation
 from .engine.anneal import anneal
@@ -46,11 +47,10 @@ from .exec.sharded import Sharded
 from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
 from .problems.capacity.limits import Equal
-from .problems.capacity.prices import ClusterParams
 from .problems.clustering.hard import Evaluation, HardClustering
 from .problems.clustering.problem import Clustering
 from .problems.facility_path.hard import HardPaths, LocateThenRoute
-from .problems.facility_path.prices import PathParams, Prices
+from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
@@ -88,7 +88,6 @@ __all__ = [
     "AnnealState",
     "Armijo",
     "CheckpointWarning",
-    "ClusterParams",
     "Clustering",
     "Code",
     "CriticalJump",
@@ -112,7 +111,7 @@ __all__ = [
     "NewtonKrylov",
     "NoDetector",
     "NoGrad",
-    "PathParams",
+    "Params",
     "PrecisionWarning",
     "Prices",
     "Problem",

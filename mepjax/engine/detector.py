@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
+from .._core.params import join_params, primal_of, split_params
 from .._core.programs import program
 from ..solvers import spectrum
 from ..solvers.implicit import LinearSolve, implicit_tangent
@@ -80,7 +81,7 @@ def differentiable_curvature(
 
 def random_start(problem: Any, params: Any, key: Any) -> Float[Array, " size"]:
     """The random vector from which eigenvectors are sought, of the size of the primal."""
-    flat, _ = ravel_pytree(problem.split_params(params)[0])
+    flat, _ = ravel_pytree(primal_of(params))
     return jax.random.normal(key, flat.shape, flat.dtype)
 
 
@@ -361,7 +362,7 @@ def gradients(problem: Any, params: Any, beta: Any) -> Any:
 
 def flat_direction(params: Any, problem: Any, direction: Float[Array, " size"]) -> Any:
     """A flat primal direction as a change of params (prices unchanged)."""
-    primal, dual = problem.split_params(params)
+    primal, dual = split_params(params)
     _, unravel = ravel_pytree(primal)
     still = None if dual is None else jax.tree.map(jnp.zeros_like, dual)
-    return problem.join_params(unravel(direction), still)
+    return join_params(unravel(direction), still)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._core.params import primal_of
 from .problem import Problem
 
 
@@ -38,7 +39,7 @@ def n_distinct(problem: Problem, params: Any, *, rtol: float = 1e-2) -> Int[Arra
         raise ValueError(f"n_distinct: `rtol` must be >= 0; got {rtol}.")
     slots = problem.slots(params)
     # With prices params and their scale have two parts, of which slots are the first.
-    scales = problem.split_params(problem.params_scale(params))[0]
+    scales = primal_of(problem.params_scale(params))
     near = None
     for leaf, scale in zip(jax.tree.leaves(slots), jax.tree.leaves(scales), strict=True):
         flat = (leaf / scale).reshape(leaf.shape[0], -1)

@@ -11,6 +11,7 @@ from .._core import loops
 from .._core.checks import check_count
 from .._core.codes import Code, as_code
 from .._core.distances import squared_euclidean
+from .._core.params import dual_of, join_params, primal_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import Detector, NoDetector
@@ -142,7 +143,7 @@ def first_groups(
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:
     """Params with other slots and the same prices."""
-    return problem.join_params(slots, problem.split_params(params)[1])
+    return join_params(slots, dual_of(params))
 
 
 def _per_slot(mask: Array, like: Array) -> Array:
@@ -206,7 +207,7 @@ def _merge(
     count = leader.shape[0]
     numbers = jnp.arange(count)
     slots = jax.tree.map(lambda leaf: leaf[leader], problem.slots(params))
-    scale = problem.split_params(problem.params_scale(params))[0]
+    scale = primal_of(problem.params_scale(params))
     leaves = jax.tree.leaves(jax.tree.map(jnp.divide, slots, scale))
     flat = jnp.concatenate([leaf.reshape(count, -1) for leaf in leaves], axis=1)
     flat = flat - jnp.mean(flat, axis=0)

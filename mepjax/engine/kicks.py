@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import loops, trees
 from .._core.codes import Code, as_code
+from .._core.params import dual_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import (
@@ -78,7 +79,7 @@ def _kicked(
     step is taken once.
     """
     one = jnp.ones_like(beta)
-    if not problem.variational or problem.split_params(params)[1] is not None:
+    if not problem.variational or dual_of(params) is not None:
         return trees.axpy(jnp.where(wanted, one, 0), step, params)
     slack = 8 * jnp.finfo(beta.dtype).eps
 

@@ -6,16 +6,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, Float
 
-from .._core import checks, trees
+from .._core import checks
 from .._core.codes import Code, as_code
-from .._core.linear import solve_symmetric
+from .._core.params import join_params, primal_of, split_params
 from .._core.types import Scalar
 from ..exec.base import AbstractExecutor
 from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
+from ..solvers.equation import FreeEnergy
 from .slot_spectrum import SlotSpectrum
 
 
@@ -27,7 +27,7 @@ class Terms(eqx.Module):
     constraints: Any = None
 
 
-class Problem(eqx.Module):
+class Problem(FreeEnergy):
     """A free energy and its Gibbs policy: data plus pure functions.
 
     Array fields are the data, all differentiable and vmappable; static fields are sizes and
@@ -47,11 +47,6 @@ class Problem(eqx.Module):
     - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
     - `references`: what `mepjax.citation` prints.
     """
-
-    @property
-    def variational(self) -> bool:
-        """Whether `residual` is the gradient of `free_energy`."""
-        return True
 
     @property
     def smooth(self) -> bool:
@@ -88,30 +83,6 @@ class Problem(eqx.Module):
         """Params to start from: the minimiser of F as beta -> 0 where there is one."""
 
     @abc.abstractmethod
-    def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
-        """F = D - H / beta at the Gibbs policy, finite for all beta > 0."""
-
-    def update(self, params: Any, beta: Scalar) -> Any:
-        """One sweep of the fixed-point map; default: a metric-preconditioned gradient step."""
-        gradient = jax.grad(self.free_energy)(params, beta)
-        return trees.subtract(params, self.precondition(params, beta, gradient))
-
-    def residual(self, params: Any, beta: Scalar) -> Any:
-        """The equation a solution satisfies, shaped like params; default: grad F.
-
-        Implicit gradients differentiate this and nothing else.
-        """
-        return jax.grad(self.free_energy)(params, beta)
-
-    @abc.abstractmethod
-    def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
-        """Positive definite operator on the primal, equal to Hess F as beta -> 0."""
-
-    def precondition(self, params: Any, beta: Scalar, vector: Any) -> Any:
-        """Solve with `metric` on the primal; override where its structure makes that cheap."""
-        return solve_symmetric(self.metric(params, beta), vector)
-
-    @abc.abstractmethod
     def policy(self, params: Any, beta: Scalar) -> Float[Array, "..."]:
         """Log Gibbs policy: logsumexp over the last axis is 0, masked entries are -inf."""
 
@@ -125,53 +96,18 @@ class Problem(eqx.Module):
         """`free_energy` and `terms`."""
         return self.free_energy(params, beta), self.terms(params, beta)
 
-    def residual_and_metric(
-        self, params: Any, beta: Scalar
-    ) -> tuple[Any, lx.AbstractLinearOperator]:
-        """`residual` and `metric`."""
-        return self.residual(params, beta), self.metric(params, beta)
-
     @abc.abstractmethod
     def harden(self, params: Any) -> Any:
         """Hard decisions and the hard cost D, the limit beta -> infinity."""
 
     def at(self, values: Any) -> Any:
-        """Params at given values (prices zero)."""
+        """Params with the primal given, and what is eliminated as in `init` (prices zero)."""
         return values
-
-    def values(self, params: Any) -> Any:
-        """The values (centres, facilities, parameters) in params: the inverse of `at`."""
-        return self.split_params(params)[0]
-
-    def split_params(self, params: Any) -> tuple[Any, Any]:
-        """(primal, dual): F is minimised over the primal and maximised over the dual."""
-        return params, None
-
-    def join_params(self, primal: Any, dual: Any) -> Any:
-        """The inverse of `split_params`."""
-        del dual
-        return primal
-
-    def settle(self, params: Any, beta: Scalar) -> Any:
-        """Params with the dual solved at the same primal; default: there is none."""
-        del beta
-        return params
 
     def verdict(self, params: Any, beta: Scalar) -> Any:
         """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
         del params, beta
         return as_code(Code.OK)
-
-    def gauge(self, params: Any) -> Any:
-        """Directions that change nothing, stacked along a new leading axis; `None`: none."""
-        return None
-
-    def params_scale(self, params: Any) -> Any:
-        """Characteristic size of each leaf of params, broadcastable to it.
-
-        Steps and errors are measured relative to it, so it should not depend on the origin.
-        """
-        return jax.tree.map(lambda leaf: 1 + jnp.max(jnp.abs(leaf)), params)
 
     def beta_scale(self) -> Float[Array, ""]:
         """Reference beta for default schedules: the first transition, 1 if unknown."""
@@ -211,12 +147,12 @@ class Problem(eqx.Module):
 
     def slots(self, params: Any) -> Any:
         """Values with a leading slot axis (one entry per cluster or facility)."""
-        return self.values(params)
+        return primal_of(params)
 
     def take(self, params: Any, parent: Any) -> Any:
         """Params whose slot s has the values of slot parent[s], at the same prices."""
-        primal, dual = self.split_params(params)
-        return self.join_params(jax.tree.map(lambda leaf: leaf[parent], primal), dual)
+        primal, dual = split_params(params)
+        return join_params(jax.tree.map(lambda leaf: leaf[parent], primal), dual)
 
     @property
     def has_slot_spectrum(self) -> bool:

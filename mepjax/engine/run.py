@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
 from .._core.codes import Code, as_code, is_failing
+from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
 from .distinct import n_distinct
@@ -178,7 +179,7 @@ class Run(eqx.Module):
         through the easier problem either, which would undo them.
         """
         dtype = trees.dtype_of(params)
-        flat_primal, _ = ravel_pytree(problem.split_params(params)[0])
+        flat_primal, _ = ravel_pytree(primal_of(params))
         places = jax.tree.leaves(problem.slots(params))[0].shape[0]
         stage = self.schedule.init(self.scale)
         groups = None

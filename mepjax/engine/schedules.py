@@ -150,7 +150,9 @@ class Geometric(AbstractSchedule):
 
     def _stage(self, index: Int[Array, ""]) -> Stage:
         last = index >= self._count(jnp) - 1
-        beta = jnp.minimum(self.beta_min * self.factor ** index.astype(float), self.beta_max)
+        beta = jnp.minimum(
+            self.beta_min * self.factor ** index.astype(self.beta_min.dtype), self.beta_max
+        )
         return Stage(jnp.where(last, self.beta_max, beta), last, index)
 
     def init(self, scale: Float[Array, ""]) -> Stage:
@@ -215,7 +217,9 @@ class Linear(AbstractSchedule):
 
     def _stage(self, index: Int[Array, ""]) -> Stage:
         last = index >= self._count(jnp) - 1
-        beta = jnp.minimum(self.beta_min + self.increment * index.astype(float), self.beta_max)
+        beta = jnp.minimum(
+            self.beta_min + self.increment * index.astype(self.beta_min.dtype), self.beta_max
+        )
         return Stage(jnp.where(last, self.beta_max, beta), last, index)
 
     def init(self, scale: Float[Array, ""]) -> Stage:

@@ -13,6 +13,7 @@ from .._core import trees
 from .._core.checks import is_count
 from .._core.codes import is_failing
 from .._core.keys import check_key
+from .._core.params import split_params
 from .._core.programs import program
 from .anneal import anneal
 from .problem import Problem
@@ -166,7 +167,7 @@ def _tell(monitor: Any, lanes: int, numbers: Array, cost: Array, code: Array) ->
 
 
 def _hard_cost(problem: Problem, solution: Solution) -> Any:
-    _, prices = problem.split_params(solution.params)
+    _, prices = split_params(solution.params)
     # Hard decisions of whole entities that meet capacities are found on the host.
     return problem.harden(solution.params).cost if prices is None else solution.distortion
 

@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._core.codes import SolveError
+from .._core.params import primal_of
 from .._core.programs import program
 from .._core.scaling import Scaling, square_range
 from ..engine.schedules import Geometric
@@ -225,7 +226,7 @@ class AutonomyAwareClustering(
             self._origin = np.asarray(problem.origin)
             run, ignored = self._solve(problem)
             params, beta = run.solution.params, float(run.solution.beta)
-            centres = np.asarray(problem.values(params))
+            centres = np.asarray(primal_of(params))
             assigned = None
             if capacity is not None:
                 assigned = problem.harden(params, capacities="assign").assignments

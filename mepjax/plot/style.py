@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._core.params import primal_of
 from ..engine.solution import Solution
-from ..problems.capacity.prices import ClusterParams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def check_single(name: str, solution: Solution) -> None:
 
 def centres_of(params: Any) -> np.ndarray:
     """The centres in the params of a clustering, with or without prices."""
-    centres = params.centres if isinstance(params, ClusterParams) else params
+    centres = primal_of(params)
     return np.asarray(centres, np.float64)
 
 

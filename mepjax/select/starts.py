@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from .._core.codes import Code
+from .._core.params import primal_of
 from .._core.programs import program
 from ..engine.anneal import anneal
 from ..engine.growth import Growth, supports_growth
@@ -71,9 +72,9 @@ def kicked_start(problem: Problem, key: Any) -> Any:
     along them, and data that differ in the order of their rows would end relabelled or apart.
     """
     start = problem.init(key)
-    values = problem.values(start)
+    values = primal_of(start)
     noise = jax.random.normal(key, values.shape, values.dtype)
-    size = problem.values(problem.params_scale(start))
+    size = primal_of(problem.params_scale(start))
     return problem.at(values + _SPREAD * size * noise)
 
 

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from .._core import trees
+from .equation import Equation
 from .implicit import LinearSolve, attach, check_on_failure, poison
 
 
@@ -16,7 +17,7 @@ class AbstractAdjoint(eqx.Module):
 
     @abc.abstractmethod
     def apply(
-        self, params: Any, problem: Any, beta: Float[Array, ""], failing: Bool[Array, ""]
+        self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
         """Params with this adjoint's derivative with respect to `problem` and `beta`."""
 
@@ -56,7 +57,7 @@ class Implicit(AbstractAdjoint):
         check_on_failure(self.on_failure)
 
     def apply(
-        self, params: Any, problem: Any, beta: Float[Array, ""], failing: Bool[Array, ""]
+        self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
         """Attach the implicit derivative."""
         return attach(
@@ -73,7 +74,7 @@ class Envelope(AbstractAdjoint):
     """
 
     def apply(
-        self, params: Any, problem: Any, beta: Float[Array, ""], failing: Bool[Array, ""]
+        self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
         """Params as constants."""
         if not problem.variational:
@@ -104,7 +105,7 @@ class Unroll(AbstractAdjoint):
             raise ValueError(f"Unroll: `damping` must be in (0, 1]; got {self.damping}.")
 
     def apply(
-        self, params: Any, problem: Any, beta: Float[Array, ""], failing: Bool[Array, ""]
+        self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
         """Params after differentiable updates."""
 
@@ -121,7 +122,7 @@ class NoGrad(AbstractAdjoint):
     """The solution is a constant: no derivative at all."""
 
     def apply(
-        self, params: Any, problem: Any, beta: Float[Array, ""], failing: Bool[Array, ""]
+        self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
         """Params as constants."""
         return jax.lax.stop_gradient(params)

@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from .base import AbstractSolver, StepInfo
+from .equation import FreeEnergy
 
 
 class _History(eqx.Module):
@@ -48,14 +49,14 @@ class Anderson(AbstractSolver):
         if self.memory < 1:
             raise ValueError(f"Anderson: `memory` must be at least 1; got {self.memory}.")
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> _History:
+    def init(self, problem: FreeEnergy, params: Any, beta: Float[Array, ""]) -> _History:
         """Empty history."""
         flat, _ = ravel_pytree(params)
         empty = jnp.zeros((self.memory, flat.size), flat.dtype)
         return _History(empty, empty, jnp.zeros((), jnp.int32))
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: _History
+        self, problem: FreeEnergy, params: Any, beta: Float[Array, ""], state: _History
     ) -> tuple[Any, _History, StepInfo]:
         """One combined update, or the plain one where the combination is no better."""
         flat, unravel = ravel_pytree(params)

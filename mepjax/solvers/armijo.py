@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._core import trees
+from .._core.params import along_primal
 from .backtracking import backtrack
 from .base import AbstractSolver, StepInfo
+from .equation import FreeEnergy
 
 
 class Armijo(AbstractSolver):
@@ -50,11 +52,13 @@ class Armijo(AbstractSolver):
         if not 0 < self.shrink < 1:
             raise ValueError(f"Armijo: `shrink` must be in (0, 1); got {self.shrink}.")
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Float[Array, ""]:
+    def init(self, problem: FreeEnergy, params: Any, beta: Float[Array, ""]) -> Float[Array, ""]:
         """The first trial step."""
         return jnp.ones((), trees.dtype_of(params))
 
-    def direction(self, problem: Any, params: Any, beta: Float[Array, ""], gradient: Any) -> Any:
+    def direction(
+        self, problem: FreeEnergy, params: Any, beta: Float[Array, ""], gradient: Any
+    ) -> Any:
         """Where to search, shaped like params."""
         del gradient
         return trees.subtract(problem.update(params, beta), params)
@@ -64,7 +68,7 @@ class Armijo(AbstractSolver):
         return suggested
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Float[Array, ""]
+        self, problem: FreeEnergy, params: Any, beta: Float[Array, ""], state: Float[Array, ""]
     ) -> tuple[Any, Float[Array, ""], StepInfo]:
         """One accepted descent step; the state is the next trial step."""
 
@@ -72,16 +76,11 @@ class Armijo(AbstractSolver):
             # With prices it is their best value that descends, a function of the primal.
             params = problem.settle(params, beta)
             energy, gradient = jax.value_and_grad(problem.free_energy)(params, beta)
-            return params, energy, primal_part(gradient)
-
-        def primal_part(change: Any) -> Any:
-            primal, dual = problem.split_params(change)
-            still = None if dual is None else jax.tree.map(jnp.zeros_like, dual)
-            return problem.join_params(primal, still)
+            return params, energy, along_primal(gradient)
 
         dtype = state.dtype
         params, energy, gradient = evaluate(params)
-        move = primal_part(self.direction(problem, params, beta, gradient))
+        move = along_primal(self.direction(problem, params, beta, gradient))
         slope = trees.dot(gradient, move)
         size = jnp.sqrt(trees.dot(gradient, gradient) * trees.dot(move, move))
         descends = slope < -1e-10 * size

@@ -1,6 +1,7 @@
 """What a solution satisfies, as the loop, the adjoints and the duals see it."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -95,6 +96,20 @@ class FreeEnergy(Equation):
         Implicit gradients differentiate this and nothing else.
         """
         return jax.grad(self.free_energy)(params, beta)
+
+    def settle(self, params: Any, beta: Scalar) -> Any:
+        """Params with what is eliminated solved for at the same primal; default: there is none."""
+        del beta
+        return params
+
+    def eliminated_solve(self, params: Any, beta: Scalar) -> Callable[[Any], Any] | None:
+        """Solve with the block of what is eliminated, or `None` to have it formed, if it is small.
+
+        The block is the derivative of the residual's dual part in the dual; the function that is
+        returned takes and gives pytrees shaped like the dual.
+        """
+        del params, beta
+        return None
 
     def residual_and_metric(
         self, params: Any, beta: Scalar

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .._core import trees
 from .base import AbstractSolver, StepInfo
+from .equation import Equation
 
 
 class FixedPoint(AbstractSolver):
@@ -38,12 +39,12 @@ class FixedPoint(AbstractSolver):
         if not 0 < self.damping < 2:
             raise ValueError(f"FixedPoint: `damping` must be in (0, 2); got {self.damping}.")
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: Equation, params: Any, beta: Float[Array, ""]) -> Any:
         """No state."""
         return None
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Equation, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One damped update."""
         move = trees.subtract(problem.update(params, beta), params)

@@ -16,6 +16,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from .._core import trees
+from .._core.params import dual_of, join_params, split_params
+from .equation import Equation
 
 _ON_FAILURE = ("nan", "zero", "pass")
 
@@ -86,6 +88,34 @@ def solve_transposable(
     return jax.lax.custom_linear_solve(mv, rhs, run, transpose_solve=run, symmetric=False)
 
 
+def solve_with_operator(
+    mv: Callable[[Array], Array],
+    rhs: Float[Array, " size"],
+    operator: lx.AbstractLinearOperator,
+    solver: lx.AbstractLinearSolver,
+    unravel: Callable[[Array], Any],
+) -> Float[Array, " size"]:
+    """Solve mv(x) = rhs where the same operator is known by its structure; NaN where that failed.
+
+    `operator` acts on vectors as `unravel` shapes them, and is a constant: derivatives are those
+    of `mv`.
+    """
+
+    def run(operator: lx.AbstractLinearOperator, b: Array) -> Array:
+        solution = lx.linear_solve(operator, unravel(b), solver, throw=False)
+        value = ravel_pytree(solution.value)[0]
+        solved = (solution.result == lx.RESULTS.successful) & jnp.all(jnp.isfinite(value))
+        return value * jnp.where(solved, 1.0, jnp.nan).astype(b.dtype)
+
+    return jax.lax.custom_linear_solve(
+        mv,
+        rhs,
+        lambda _, b: run(operator, b),
+        transpose_solve=lambda _, b: run(operator.transpose(), b),
+        symmetric=False,
+    )
+
+
 def deflate_gauge(
     mv: Callable[[Array], Array], gauge: Float[Array, "directions size"] | None
 ) -> Callable[[Array], Array]:
@@ -104,8 +134,8 @@ def orthonormal_rows(rows: Float[Array, "directions size"]) -> Float[Array, "dir
     return q.T * kept[:, None]
 
 
-def _flat_gauge(problem: Any, params: Any) -> Float[Array, "directions size"] | None:
-    gauge = problem.gauge(params)
+def _flat_gauge(equation: Equation, params: Any) -> Float[Array, "directions size"] | None:
+    gauge = equation.gauge(params)
     if gauge is None:
         return None
     return jax.vmap(lambda direction: ravel_pytree(direction)[0])(gauge)
@@ -113,18 +143,18 @@ def _flat_gauge(problem: Any, params: Any) -> Float[Array, "directions size"] | 
 
 def implicit_tangent(
     params: Any,
-    problem: Any,
+    equation: Equation,
     beta: Float[Array, ""],
     tangents: tuple[Any, Any],
     options: LinearSolve,
 ) -> Any:
-    """d params for given tangents of (problem, beta) (`None` leaves are zero)."""
+    """d params for given tangents of (equation, beta) (`None` leaves are zero)."""
     flat, unravel = ravel_pytree(params)
-    arrays, static = eqx.partition((problem, beta), eqx.is_inexact_array)
+    arrays, static = eqx.partition((equation, beta), eqx.is_inexact_array)
 
     def residual(flat_params: Array, arrays: Any) -> Array:
-        problem, beta = eqx.combine(arrays, static)
-        return ravel_pytree(problem.residual(unravel(flat_params), beta))[0]
+        equation, beta = eqx.combine(arrays, static)
+        return ravel_pytree(equation.residual(unravel(flat_params), beta))[0]
 
     # One linearisation serves both the Jacobian and the right-hand side.
     _, linear = jax.linearize(residual, flat, arrays)
@@ -136,15 +166,21 @@ def implicit_tangent(
         is_leaf=lambda leaf: leaf is None,
     )
     rhs = linear(jnp.zeros_like(flat), filled)
-    mv = deflate_gauge(lambda v: linear(v, zeros), _flat_gauge(problem, params))
+    mv = deflate_gauge(lambda v: linear(v, zeros), _flat_gauge(equation, params))
 
     # A preconditioner changes no solution, so it needs no derivative.
-    fixed_problem, fixed_params, fixed_beta = trees.stop_gradient((problem, params, beta))
+    fixed_equation, fixed_params, fixed_beta = trees.stop_gradient((equation, params, beta))
 
     def precondition(v: Array) -> Array:
-        primal, dual = fixed_problem.split_params(unravel(v))
-        primal = fixed_problem.precondition(fixed_params, fixed_beta, primal)
-        return ravel_pytree(fixed_problem.join_params(primal, dual))[0]
+        primal, dual = split_params(unravel(v))
+        primal = fixed_equation.precondition(fixed_params, fixed_beta, primal)
+        return ravel_pytree(join_params(primal, dual))[0]
+
+    jacobian = fixed_equation.jacobian(fixed_params, fixed_beta)
+    if jacobian is not None:
+        # Of known structure: that of the equation serves both ways.
+        solver = fixed_equation.jacobian_solver()
+        return unravel(-solve_with_operator(mv, rhs, jacobian, solver, unravel))
 
     if flat.size <= options.dense_limit:
         # Rows scaled by the metric: masses differ by many orders of magnitude.
@@ -155,7 +191,7 @@ def implicit_tangent(
         scaled_mv,
         scaled_rhs,
         options=options,
-        symmetric=problem.variational and problem.split_params(params)[1] is None,
+        symmetric=equation.variational and dual_of(params) is None,
         precondition=precondition,
     )
     return unravel(-change)
@@ -185,29 +221,29 @@ def _poison_jvp(primals: Any, tangents: Any) -> Any:
 @eqx.filter_custom_jvp
 def attach(
     params: Any,
-    problem: Any,
+    equation: Equation,
     beta: Float[Array, ""],
     failing: Bool[Array, ""],
     *,
     options: LinearSolve,
     on_failure: str,
 ) -> Any:
-    """Return `params` unchanged, with the derivative of the solution of `problem.residual`.
+    """Return `params` unchanged, with the derivative of the solution of `equation.residual`.
 
     The tangent of the incoming `params` is ignored: a solution does not depend on where its
     iteration started.
     """
-    del problem, beta, failing, options, on_failure
+    del equation, beta, failing, options, on_failure
     return params
 
 
 @attach.def_jvp
 def _attach_jvp(primals: Any, tangents: Any, *, options: LinearSolve, on_failure: str) -> Any:
-    params, problem, beta, failing = primals
-    _, problem_tangent, beta_tangent, _ = tangents
+    params, equation, beta, failing = primals
+    _, equation_tangent, beta_tangent, _ = tangents
     # Attached again, so that a second derivative sees the first one's dependence on params.
-    params = attach(params, problem, beta, failing, options=options, on_failure=on_failure)
-    change = implicit_tangent(params, problem, beta, (problem_tangent, beta_tangent), options)
+    params = attach(params, equation, beta, failing, options=options, on_failure=on_failure)
+    change = implicit_tangent(params, equation, beta, (equation_tangent, beta_tangent), options)
     if on_failure == "zero":
         change = trees.where(failing, jax.tree.map(jnp.zeros_like, change), change)
     if on_failure == "nan":

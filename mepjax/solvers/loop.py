@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from .._core import loops, trees
 from .._core.codes import Code, as_code
 from .base import AbstractSolver, Convergence
+from .equation import Equation
 
 # Steps without a new smallest move, at rounding level, before the loop calls it converged.
 _PATIENCE = 30
@@ -38,7 +39,7 @@ _RUNNING = -1
 
 
 def solve_stage(
-    problem: Any,
+    problem: Equation,
     params: Any,
     beta: Float[Array, ""],
     solver: AbstractSolver,

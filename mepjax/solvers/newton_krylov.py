@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from .._core.params import along_primal, dual_of, join_params, primal_of
 from .armijo import Armijo
+from .equation import FreeEnergy
 from .spectrum import Pencil, primal_pencil
 
 
@@ -50,17 +52,15 @@ class NewtonKrylov(Armijo):
         if not 0 < self.forcing < 1:
             raise ValueError(f"NewtonKrylov: `forcing` must be in (0, 1); got {self.forcing}.")
 
-    def direction(self, problem: Any, params: Any, beta: Float[Array, ""], gradient: Any) -> Any:
+    def direction(
+        self, problem: FreeEnergy, params: Any, beta: Float[Array, ""], gradient: Any
+    ) -> Any:
         """-Hess F^-1 grad F, roughly; downhill in any case."""
         if not problem.variational:
             return super().direction(problem, params, beta, gradient)
-        primal, _ = problem.split_params(gradient)
-        flat, unravel = ravel_pytree(primal)
+        flat, unravel = ravel_pytree(primal_of(gradient))
         step = unravel(self._newton_step(primal_pencil(problem, params, beta), flat))
-        dual = problem.split_params(params)[1]
-        return problem.join_params(
-            step, None if dual is None else jax.tree.map(jnp.zeros_like, dual)
-        )
+        return join_params(step, dual_of(along_primal(params)))
 
     def following(self, suggested: Float[Array, ""]) -> Float[Array, ""]:
         """One: Newton's step has its own length."""

@@ -18,6 +18,8 @@ import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from .._core.params import join_params, primal_of, split_params
+from .equation import FreeEnergy
 from .implicit import orthonormal_rows
 
 # Eigenvalues this close to the lowest count as degenerate with it when a direction is drawn.
@@ -60,9 +62,9 @@ class Pencil(eqx.Module):
         return v if self.gauge is None else v - self.gauge.T @ (self.gauge @ self.metric(v))
 
 
-def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
-    """Curvature of F in the primal variables: Schur complement of the prices if there are any."""
-    primal, dual = problem.split_params(params)
+def primal_pencil(problem: FreeEnergy, params: Any, beta: Float[Array, ""]) -> Pencil:
+    """Curvature of F in the primal variables: Schur complement of what is eliminated."""
+    primal, dual = split_params(params)
     flat, unravel = ravel_pytree(primal)
 
     if problem.variational and dual is None:
@@ -80,8 +82,8 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
 
         # I - d update, in the metric: the same sign conventions as the Hessian.
         def update(flat_primal: Array) -> Array:
-            joined = problem.settle(problem.join_params(unravel(flat_primal), dual), beta)
-            return ravel_pytree(problem.split_params(problem.update(joined, beta))[0])[0]
+            joined = problem.settle(join_params(unravel(flat_primal), dual), beta)
+            return ravel_pytree(primal_of(problem.update(joined, beta)))[0]
 
         _, linear_update = jax.linearize(update, flat)
 
@@ -110,41 +112,51 @@ def primal_pencil(problem: Any, params: Any, beta: Float[Array, ""]) -> Pencil:
 
 
 def _schur_complement(
-    problem: Any, params: Any, beta: Float[Array, ""], primal: Any, dual: Any
+    problem: FreeEnergy, params: Any, beta: Float[Array, ""], primal: Any, dual: Any
 ) -> Callable[[Array], Array]:
-    """The Hessian in the primal where prices follow it."""
+    """The Hessian in the primal where what is eliminated follows it."""
     flat, unravel = ravel_pytree(primal)
     flat_dual, unravel_dual = ravel_pytree(dual)
 
     def kkt(flat_primal: Array, flat_dual: Array) -> tuple[Array, Array]:
-        joined = problem.join_params(unravel(flat_primal), unravel_dual(flat_dual))
-        first, second = problem.split_params(problem.residual(joined, beta))
+        joined = join_params(unravel(flat_primal), unravel_dual(flat_dual))
+        first, second = split_params(problem.residual(joined, beta))
         return ravel_pytree(first)[0], ravel_pytree(second)[0]
 
     _, linear = jax.linearize(kkt, flat, flat_dual)
     zero_primal, zero_dual = jnp.zeros_like(flat), jnp.zeros_like(flat_dual)
-    # Prices are few (one per constraint), so their own block may be formed.
-    price_block = jax.vmap(lambda a: linear(zero_primal, a)[1])(jnp.eye(flat_dual.size)).T
-    inverse = jnp.linalg.pinv(price_block)
+    own = problem.eliminated_solve(params, beta)
+    if own is None:
+        # Few, such as one price per constraint: their block may be formed, and be singular.
+        unit = jnp.eye(flat_dual.size, dtype=flat_dual.dtype)
+        inverse = jnp.linalg.pinv(jax.vmap(lambda a: linear(zero_primal, a)[1])(unit).T)
+
+        def solve(vector: Array) -> Array:
+            return inverse @ vector
+
+    else:
+
+        def solve(vector: Array) -> Array:
+            return ravel_pytree(own(unravel_dual(vector)))[0]
 
     def schur(v: Array) -> Array:
-        direct, usage = linear(v, zero_dual)
-        through_prices, _ = linear(zero_primal, inverse @ usage)
-        return direct - through_prices
+        direct, pushed = linear(v, zero_dual)
+        followed, _ = linear(zero_primal, solve(pushed))
+        return direct - followed
 
     return schur
 
 
 def _primal_gauge(
-    problem: Any, params: Any, metric: Callable[[Array], Array]
+    problem: FreeEnergy, params: Any, metric: Callable[[Array], Array]
 ) -> Float[Array, "directions size"] | None:
     gauge = problem.gauge(params)
     if gauge is None:
         return None
-    rows = jax.vmap(lambda g: ravel_pytree(problem.split_params(g)[0])[0])(gauge)
+    rows = jax.vmap(lambda g: ravel_pytree(primal_of(g))[0])(gauge)
     rows = orthonormal_rows(rows)
     gram = rows @ jax.vmap(metric)(rows).T
-    # Directions that move prices only leave nothing here.
+    # Directions that move only what is eliminated leave nothing here.
     empty = jnp.diag(jnp.where(jnp.diag(gram) > 0, 0.0, 1.0).astype(gram.dtype))
     lower = jnp.linalg.cholesky(gram + empty)
     return jax.scipy.linalg.solve_triangular(lower, rows, lower=True)
@@ -183,14 +195,14 @@ def lowest(pencil: Pencil, start: Float[Array, " size"], options: SpectrumOption
 
 
 def along(
-    problem: Any, params: Any, beta: Float[Array, ""], direction: Float[Array, " size"]
+    problem: FreeEnergy, params: Any, beta: Float[Array, ""], direction: Float[Array, " size"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """First and second derivative of F along a flat primal direction of unit length.
 
     A zero direction has slope 0 and curvature 1.
     """
     moving = jnp.any(direction != 0)
-    primal, dual = problem.split_params(params)
+    primal, dual = split_params(params)
     flat, unravel = ravel_pytree(primal)
     if problem.variational and dual is None:
 
@@ -201,7 +213,7 @@ def along(
         zero = jnp.zeros((), flat.dtype)
         slope, second = jax.jvp(slope_at, (zero,), (jnp.ones_like(zero),))
     else:
-        residual, _ = problem.split_params(problem.residual(params, beta))
+        residual, _ = split_params(problem.residual(params, beta))
         slope = direction @ ravel_pytree(residual)[0]
         second = direction @ primal_pencil(problem, params, beta).apply(direction)
     return jnp.where(moving, slope, 0.0), jnp.where(moving, second, 1.0)

@@ -13,6 +13,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import mepjax as mj
+from mepjax._core.params import primal_of
 
 from ..registry import ROWS, Row
 
@@ -142,7 +143,7 @@ def size_of(values: Any) -> int:
 
 def readout(problem: Any, solution: Any) -> Any:
     """A number that depends on all values of a solution and on its distortion."""
-    flat = ravel_pytree(problem.values(solution.params))[0]
+    flat = ravel_pytree(primal_of(solution.params))[0]
     weights = np.random.default_rng(11).normal(size=flat.shape)
     return jnp.sum(jnp.sin(flat) * weights) + solution.distortion
 
@@ -239,7 +240,7 @@ def said(row: Row, problem: Any, params: Any, beta: Any) -> Said:
         solver = problem.default_solver()
         step, _, _ = solver.step(problem, params, beta, solver.init(problem, params, beta))
     if row.quadratic:
-        slope = problem.values(residual)
+        slope = primal_of(residual)
         gain = 0.5 * jnp.sum(slope * problem.precondition(params, beta, slope))
     return Said(
         problem.policy(params, beta),

@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mepjax._core.params import dual_of
+
 from .programs import each, problem_of, random_params, said
 
 
@@ -28,7 +30,7 @@ def at_random(row, seed, share):
 
 def paid(problem, params, terms):
     """What prices add to F, and how large the largest is (at least 1)."""
-    prices = problem.split_params(params)[1]
+    prices = dual_of(params)
     parts = jax.tree.map(lambda price, gap: price * gap, prices, terms.constraints)
     total = sum(float(part.sum()) for part in jax.tree.leaves(parts))
     return total, max(float(abs(price).max()) for price in jax.tree.leaves(prices))

@@ -10,6 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import mepjax as mj
+from mepjax._core.params import dual_of, primal_of, split_params
 
 from ..registry import ROWS, row_named
 from ..registry.points import D, K, N, points
@@ -106,19 +107,19 @@ def test_every_sum_is_that_in_memory(row, executor):
 def path_params(problem) -> Any:
     rng = np.random.default_rng(5)
     at = problem.at(problem.nodes[: problem.n_facilities] + 0.1 * rng.uniform(size=D))
-    prices = problem.split_params(at)[1]
+    prices = dual_of(at)
     if prices is None:
         return at
     leaves, structure = jax.tree.flatten(prices)
     some = [jnp.asarray(0.05 * rng.normal(size=leaf.shape)) for leaf in leaves]
-    return mj.PathParams(at.locations, jax.tree.unflatten(structure, some))
+    return mj.Params(at.primal, jax.tree.unflatten(structure, some))
 
 
 @eqx.filter_jit
 def everything_of_paths(problem, params):
     """The same of a network, prices included."""
     energy = lambda problem, params: problem.free_energy(params, BETA)  # noqa: E731
-    locations, prices = problem.split_params(params)
+    locations, prices = split_params(params)
     rng = np.random.default_rng(6)
     v = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), params)
     along = lambda p: jnp.vdot(  # noqa: E731
@@ -126,7 +127,7 @@ def everything_of_paths(problem, params):
     )
     terms = problem.terms(params, BETA)
     hard = problem.harden(params)
-    move = problem.split_params(v)[0]
+    move = primal_of(v)
     return {
         "init": problem.init(KEY),
         "free energy": energy(problem, params),
@@ -167,7 +168,7 @@ def test_every_sum_over_nodes_is_that_in_memory(row, executor):
 def test_prices_of_a_capacity_are_those_in_memory(executor):
     row = row_named("clustering-shares")
     problem = row.build(np.float64)
-    params = mj.ClusterParams(somewhere(problem), jnp.linspace(-0.1, 0.1, K))
+    params = mj.Params(somewhere(problem), jnp.linspace(-0.1, 0.1, K))
 
     @eqx.filter_jit
     def all_of(problem):

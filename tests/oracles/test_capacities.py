@@ -106,7 +106,7 @@ def test_prices_make_every_walk_count_as_it_should(case, switch):
     prices = {
         name: np.asarray(price)
         for name in ("entry", "facility", "link")
-        if (price := getattr(got["params"].prices, name)) is not None
+        if (price := getattr(got["params"].dual, name)) is not None
     }
     priced = oracle.Prices(**prices)
     cost = oracle.priced(walks, x, y, z, priced)
@@ -149,10 +149,10 @@ def test_prices_make_every_walk_count_as_it_should(case, switch):
     np.testing.assert_allclose(terms.distortion, oracle.distortion(p, bare, rho), rtol=1e-10)
     np.testing.assert_allclose(terms.entropy, oracle.entropy(p, rho), atol=1e-9)
     np.testing.assert_allclose(
-        got["gradient"].locations, oracle.gradient(walks, p, rho, x, y, z), atol=1e-9
+        got["gradient"].primal, oracle.gradient(walks, p, rho, x, y, z), atol=1e-9
     )
     np.testing.assert_allclose(
-        got["moved"].locations, oracle.location_step(walks, p, rho, x, y, z), atol=1e-9
+        got["moved"].primal, oracle.location_step(walks, p, rho, x, y, z), atol=1e-9
     )
     visited_twice = rho @ p @ (walks.visits > 1)
     np.testing.assert_allclose(got["revisits"], visited_twice, atol=1e-10)
@@ -167,8 +167,8 @@ def test_the_dual_is_at_its_maximum():
         paid = (entry * 0.4).sum() + (facility * 0.55).sum() + (link * 0.1).sum()
         return oracle.free_energy(cost, rho, BETA) - paid
 
-    prices = [np.asarray(params.prices.entry), np.asarray(params.prices.facility)]
-    prices += [np.asarray(params.prices.link)]
+    prices = [np.asarray(params.dual.entry), np.asarray(params.dual.facility)]
+    prices += [np.asarray(params.dual.link)]
     best = dual(*prices)
     rng = np.random.default_rng(3)
     for size in (1e-3, 1e-1, 1.0):
@@ -217,7 +217,7 @@ def test_prices_are_found_from_any_start_at_any_beta(beta, dtype):
             facility_capacity=mj.Equal(np.array([0.6, 0.5, 0.4], dtype)),
         )  # fmt: skip
         start = problem.at(y)
-        far = eqx.tree_at(lambda p: p.prices.facility, start, jnp.asarray([5.0, -3.0, 1.0], dtype))
+        far = eqx.tree_at(lambda p: p.dual.facility, start, jnp.asarray([5.0, -3.0, 1.0], dtype))
         for params in (start, far):
             settled = problem.settle(params, beta)
             tolerance = 1e-8 if dtype == np.float64 else 3e-3

@@ -78,7 +78,7 @@ def test_prices_bring_what_is_told_to_the_capacity(case, autonomy):
         p = np.asarray(got["p"])
         costs = oracle.average_costs(X, Y, p)
         expected = oracle.prices(costs, RHO, beta, limit, equality=met)
-        found = np.asarray(got["params"].prices)
+        found = np.asarray(got["params"].dual)
         shift = (found - expected)[limit > 0].mean() if met else 0.0
         counts = np.isfinite(limit) & (limit > 0)
         np.testing.assert_allclose((found - shift)[counts], expected[counts], atol=1e-7)
@@ -106,17 +106,17 @@ def test_prices_bring_what_is_told_to_the_capacity(case, autonomy):
         if autonomy != "softmax":
             mass = received.sum(0)
             slope = 2 * (mass[:, None] * Y - received.T @ X)
-            np.testing.assert_allclose(got["residual"].centres, slope, atol=1e-8)
+            np.testing.assert_allclose(got["residual"].primal, slope, atol=1e-8)
             mean = np.where(mass[:, None] > 0, received.T @ X / np.where(mass, mass, 1)[:, None], Y)
-            np.testing.assert_allclose(got["moved"].centres, mean, atol=1e-7)
-        assert np.abs(got["residual"].prices).max() < 1e-9
+            np.testing.assert_allclose(got["moved"].primal, mean, atol=1e-7)
+        assert np.abs(got["residual"].dual).max() < 1e-9
 
 
 def test_gradient_in_the_centres_is_that_of_the_settled_free_energy():
     limit = np.array([0.5, 0.3, 0.2])
     autonomy = mj.autonomy.Softmax(0.3, 1.0, 0.4, 0.6)
     problem = mj.Clustering(X, K, weights=WEIGHTS, autonomy=autonomy, capacity=mj.Equal(limit))
-    got = solve(problem, Y, 2.0)["residual"].centres
+    got = solve(problem, Y, 2.0)["residual"].primal
 
     def energy(y):
         costs = oracle.average_costs(X, y, np.asarray(problem.probabilities(y)))
@@ -149,7 +149,7 @@ def test_whole_entities_are_assigned_as_by_brute_force(equality, seed):
     expected, _ = oracle.cheapest(costs, np.ones(n), wanted * equality, wanted)
     # The prices are where the search starts: any lead to the same answer.
     for prices in (np.zeros(K), rng.normal(size=K), 10 * rng.normal(size=K)):
-        params = eqx.tree_at(lambda p: p.prices, problem.at(y), jnp.asarray(prices))
+        params = eqx.tree_at(lambda p: p.dual, problem.at(y), jnp.asarray(prices))
         hard: Any = problem.harden(params, capacities="assign")
         sizes = np.bincount(hard.assignments, minlength=K)
         assert (sizes <= wanted).all() and (not equality or (sizes == wanted).all())

@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from mepjax import Code
+from mepjax._core.params import primal_of
 
 
 def same(tree: Any) -> Any:
@@ -19,7 +20,7 @@ def same(tree: Any) -> Any:
 
 def _random_values(problem: Any, rng: np.random.Generator) -> Any:
     """Where the problem starts, displaced by about its own size."""
-    start = problem.values(problem.init(jax.random.key(0)))
+    start = primal_of(problem.init(jax.random.key(0)))
     flat, restore = ravel_pytree(start)
     size = np.maximum(1.0, np.abs(flat)) * 0.3
     return restore(flat + jnp.asarray(size * rng.normal(size=flat.shape), flat.dtype))

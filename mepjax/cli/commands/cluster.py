@@ -142,7 +142,7 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
         weights = np.asarray(problem.weights, np.float64)
         return Result(
             scaling, problem, schedule, found.runs, best, found.ignored,
-            centres=scaling.invert(problem.values(params)),
+            centres=scaling.invert(problem.centres(params)),
             assignments=assignments,
             policy=np.exp(np.asarray(problem.policy(params, beta), np.float64)),
             told=np.bincount(assignments, weights, minlength=problem.k) / np.sum(weights),

@@ -20,17 +20,6 @@ from ..capacity.limits import Equal, as_capacity, no_room
 Totals = tuple[Float[Array, ""], Float[Array, " k"], Float[Array, "k k"]]
 
 
-class ClusterParams(eqx.Module):
-    """Params of a `Clustering` with a capacity.
-
-    **Fields:** `centres`, shape (K, d), in the units of the data; `prices`, shape (K,), in units
-    of cost: what is added to the cost of being told to join each cluster.
-    """
-
-    centres: Float[Array, "k d"]
-    prices: Float[Array, " k"]
-
-
 class ClusterCapacity(eqx.Module):
     """Shares of the weight that may be told to join each cluster; +inf is no limit."""
 

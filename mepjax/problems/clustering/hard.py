@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..._core import arrays, checks
+from ..._core.params import primal_of
 from ..autonomy.function import as_autonomy
-from ..capacity.prices import ClusterParams
 
 
 class HardClustering(eqx.Module):
@@ -44,9 +44,7 @@ def evaluate(problem: Any, params: Any, beta: Any, autonomy: Any) -> Evaluation:
         model = arrays.cast_floats(as_autonomy(autonomy), problem.x.dtype)
         problem = eqx.tree_at(lambda p: p.autonomy, problem, model)
         checks.enforce(problem.checks())
-    if isinstance(params, ClusterParams):
-        params = params.centres
-    params = arrays.as_float_array("params", params, problem.x.dtype)
+    params = arrays.as_float_array("params", primal_of(params), problem.x.dtype)
     if params.shape != (problem.k, problem.x.shape[1]):
         raise ValueError(
             f"Clustering: `params` must have shape ({problem.k}, {problem.x.shape[1]}); "

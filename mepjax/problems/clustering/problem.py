@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.codes import Code, as_code
+from ..._core.params import Params, primal_of, split_params
 from ..._core.types import Scalar
 from ...engine.problem import Problem, Terms
 from ...engine.slot_spectrum import SlotSpectrum
@@ -24,7 +25,6 @@ from ..autonomy.fixed import Uniform
 from ..autonomy.function import as_autonomy
 from ..capacity.prices import (
     ClusterCapacity,
-    ClusterParams,
     Totals,
     as_cluster_capacity,
     totals_in_blocks,
@@ -50,8 +50,8 @@ class Clustering(Problem):
     Minimises sum_i weights_i sum_j mu(j|i) sum_k p(k|j,i) d(x_i, y_k) over assignments mu and
     centres y, through the free energy -(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i,j))
     with d_avg(i, j) = sum_k p(k|j,i) d(x_i, y_k). params is the array of centres, shape (K, d);
-    with a capacity it is a `ClusterParams` with the fields `centres` and `prices`, and
-    `.values(params)` reads the centres of either.
+    with a capacity it is a `Params`, whose primal are the centres and whose dual the prices, and
+    `.centres(params)` reads the centres of either.
 
     **Arguments:**
 
@@ -100,7 +100,7 @@ class Clustering(Problem):
     >>> x = jnp.array([[0.0], [0.2], [0.4], [3.0]])
     >>> problem = mj.Clustering(x, k=2, capacity=mj.Equal(jnp.array([0.5, 0.5])))
     >>> sol = mj.anneal(problem, mj.Geometric(0.1, 100.0, 1.2), key=jax.random.key(0))
-    >>> print(jnp.sort(sol.params.centres[:, 0]).round(3))
+    >>> print(jnp.sort(sol.params.primal[:, 0]).round(3))
     [0.1 1.7]
     >>> print(jnp.bincount(problem.harden(sol.params, capacities="assign").assignments))
     [2 2]
@@ -258,7 +258,7 @@ class Clustering(Problem):
     def _parts(self, params: Any) -> tuple[Any, Float[Array, "n k"]]:
         """The autonomy's kernel and the distances; frozen stationarity holds the kernel fixed."""
         origin = jax.lax.stop_gradient(self.origin)
-        x, y = self.x - origin, self.values(params) - origin
+        x, y = self.x - origin, primal_of(params) - origin
         distances = self.cost.pairwise(x, y)
         return self.autonomy.kernel(x, y, origin, distances, self.cost), distances
 
@@ -323,7 +323,7 @@ class Clustering(Problem):
 
     def _charged(self, costs: Float[Array, "n k"], params: Any) -> Float[Array, "n k"]:
         """Costs of being told to join each cluster, prices included."""
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if self.capacity is None or prices is None:
             return costs
         return costs + self.capacity.charges(prices)
@@ -367,16 +367,6 @@ class Clustering(Problem):
         rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=shares)
         return self.at(self.x[rows])
 
-    def split_params(self, params: Any) -> tuple[Float[Array, "k d"], Float[Array, " k"] | None]:
-        """Centres, over which F is minimised, and prices, over which it is maximised."""
-        if isinstance(params, ClusterParams):
-            return params.centres, params.prices
-        return params, None
-
-    def join_params(self, primal: Any, dual: Any) -> Any:
-        """The inverse of `split_params`."""
-        return primal if dual is None else ClusterParams(primal, dual)
-
     def at(self, values: Any) -> Any:
         """Params with centres at given places, shape (K, d), and prices zero."""
         if self.capacity is None:
@@ -387,21 +377,21 @@ class Clustering(Problem):
                 f"Clustering: `centres` must have shape ({self.k}, {self.x.shape[1]}); "
                 f"got {values.shape}."
             )
-        return ClusterParams(values, jnp.zeros((self.k,), values.dtype))
+        return Params(values, jnp.zeros((self.k,), values.dtype))
 
     def gauge(self, params: Any) -> Any:
         """A constant added to all prices, where every capacity is met exactly."""
         if self.capacity is None:
             return None
         rows = self.capacity.gauge()
-        return ClusterParams(jnp.zeros((1, self.k, self.x.shape[1]), self.x.dtype), rows)
+        return Params(jnp.zeros((1, self.k, self.x.shape[1]), self.x.dtype), rows)
 
     def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_avg(i, j)).
 
         With a capacity costs include prices, and what all capacity costs is taken off.
         """
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self._in_blocks:
             energy = self._sums(prices).free_energy(centres, beta)
         else:
@@ -416,16 +406,16 @@ class Clustering(Problem):
 
         With a capacity followed by the prices that suit the new centres.
         """
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if prices is not None:
-            return self.settle(ClusterParams(self._moved(params, beta), prices), beta)
+            return self.settle(Params(self._moved(params, beta), prices), beta)
         return self._moved(params, beta)
 
     def _moved(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
         """New centres, at the same prices."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self._follows_centres:
-            slope, _ = self.split_params(jax.grad(self.free_energy)(params, beta))
+            slope, _ = split_params(jax.grad(self.free_energy)(params, beta))
             return trees.subtract(centres, self.precondition(params, beta, slope))
         if self._is_soft_means:
             return self._soft_means(prices).update(centres, beta)
@@ -435,7 +425,7 @@ class Clustering(Problem):
 
     def settle(self, params: Any, beta: Scalar) -> Any:
         """The prices at which what is told to join each cluster is its capacity, there."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self.capacity is None or prices is None:
             return params
         totals = trees.stop_gradient(self)._totals(jax.lax.stop_gradient(centres), beta)
@@ -449,7 +439,7 @@ class Clustering(Problem):
 
     def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
         """INFEASIBLE where prices miss a capacity, WEAKLY_ACTIVE at a tight one without price."""
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if self.capacity is None or prices is None:
             return as_code(Code.OK)
         return self.capacity.verdict(prices, price_slope(self, params, beta), beta)
@@ -512,8 +502,12 @@ class Clustering(Problem):
             return BlockedEntities(sums, None, jnp.zeros((), self.x.dtype))
         return WeightedEntities(self._shares()[:, None], self._centred())
 
+    def centres(self, params: Any) -> Float[Array, "k d"]:
+        """The centres in params, with prices or without."""
+        return primal_of(params)
+
     def _relative(self, params: Any) -> Float[Array, "k d"]:
-        return self.values(params) - jax.lax.stop_gradient(self.origin)
+        return primal_of(params) - jax.lax.stop_gradient(self.origin)
 
     def _metric_of(self, masses: Float[Array, " k"], params: Any) -> Any:
         """The metric where it depends on the masses alone."""
@@ -522,7 +516,7 @@ class Clustering(Problem):
 
     def _masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
         """What clusters receive, of soft means."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         return self._soft_means(prices).received(centres, beta)[1]
 
     def residual(self, params: Any, beta: Scalar) -> Any:
@@ -541,7 +535,7 @@ class Clustering(Problem):
 
     def _equation_and_masses(self, params: Any, beta: Scalar) -> tuple[Any, Float[Array, " k"]]:
         """The residual, and what clusters receive."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         gap = None
         if self._is_soft_means:
             equation, received = self._soft_means(prices).slope_and_masses(centres, beta)
@@ -551,7 +545,7 @@ class Clustering(Problem):
             if not self.smooth:
                 equation = centres - self._moved(params, beta)
             elif self.variational:
-                equation, gap = self.split_params(super().residual(params, beta))
+                equation, gap = split_params(super().residual(params, beta))
             else:
                 equation = self.metric(params, beta).mv(centres - self._moved(params, beta))
             gauge = self.cost.gauge_equation(entities, y)
@@ -563,7 +557,7 @@ class Clustering(Problem):
         if self.capacity is None or prices is None:
             return equation, received
         gap = price_slope(self, params, beta) if gap is None else gap
-        return ClusterParams(equation, self.capacity.condition(prices, gap, beta)), received
+        return Params(equation, self.capacity.condition(prices, gap, beta)), received
 
     def metric(self, params: Any, beta: Scalar) -> Any:
         """As the cost says: positive definite, the Hessian as beta -> 0."""
@@ -585,14 +579,14 @@ class Clustering(Problem):
         """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1), prices included."""
         costs = self._charged(self.average_distances(params), params)
         found = gibbs.log_policy(costs, beta)
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if self.capacity is None or prices is None:
             return found
         return jnp.where(self.capacity.limit == 0, -jnp.inf, found)
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """Expected cost and entropy of the Gibbs policy."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self.capacity is None or prices is None:
             return self.free_energy_and_terms(params, beta)[1]
         if self._in_blocks:
@@ -607,7 +601,7 @@ class Clustering(Problem):
 
     def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
         """In one pass without a capacity."""
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self.capacity is not None and prices is not None:
             return super().free_energy_and_terms(params, beta)
         if self._in_blocks:
@@ -643,7 +637,7 @@ class Clustering(Problem):
             raise ValueError(
                 f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if self.capacity is not None and capacities == "assign":
             costs = self.average_distances(params)
             assignments = assign(costs, self.weights, self.capacity, prices)
@@ -674,13 +668,13 @@ class Clustering(Problem):
         For prices the mean cost of one cluster.
         """
         spread = jax.lax.stop_gradient(self.spread)
-        centres, prices = self.split_params(params)
+        centres, prices = split_params(params)
         if prices is None:
             return spread
         origin = self.origin
         distances = self.cost.pairwise(self._centred(), centres[:1] - origin)[:, 0]
         mean = jax.lax.stop_gradient(self._shares() @ distances)
-        return ClusterParams(spread, jnp.where(mean > 0, mean, 1.0))
+        return Params(spread, jnp.where(mean > 0, mean, 1.0))
 
     def beta_scale(self) -> Float[Array, ""]:
         """The first transition without autonomy; 1 for constant data.

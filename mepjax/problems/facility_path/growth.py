@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import paths
+from ..._core.params import primal_of
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
 from ...solvers import spectrum
@@ -35,7 +36,7 @@ def slot_spectrum(problem: Any, params: Any, beta: Scalar) -> SlotSpectrum:
     steps of the pair alone.
     """
     params = jax.tree.map(jnp.asarray, params)
-    y = problem.values(params)
+    y = primal_of(params)
     beta = jnp.asarray(beta, y.dtype)
     k, d = y.shape
     twins = _with_twin(problem, y)

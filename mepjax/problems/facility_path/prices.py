@@ -24,13 +24,6 @@ class Prices(eqx.Module):
     link: Float[Array, "m m"] | None
 
 
-class PathParams(eqx.Module):
-    """Params of a `FacilityPath` with capacities: `locations` (n_facilities, d) and `prices`."""
-
-    locations: Float[Array, "k d"]
-    prices: Prices
-
-
 class Capacities(eqx.Module):
     """The capacities of a facility network: shares of weight, or visits per unit weight."""
 

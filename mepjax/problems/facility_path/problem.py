@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import arrays, checks, paths, sampling, trees
 from ..._core.codes import Code, as_code
 from ..._core.linear import solve_symmetric
+from ..._core.params import Params, primal_of
 from ..._core.paths import Policies, StageCosts
 from ..._core.types import Scalar
 from ...engine.anneal import anneal
@@ -27,6 +28,7 @@ from ...solvers.adjoints import NoGrad
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.duals import Dual, optimality, solve_dual, verdict
+from ...solvers.equation import Equation
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
 from ..capacity.limits import as_capacity
@@ -37,7 +39,7 @@ from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_square
 from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
 from .location_hessian import location_hessian
-from .prices import Capacities, PathParams, Prices, charged, gaps, use, worth
+from .prices import Capacities, Prices, charged, gaps, use, worth
 from .sensitivities import Sensitivities, find_sensitivities
 from .traffic import NodeSums
 from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
@@ -53,8 +55,9 @@ class FacilityPath(Problem):
     node -> facility -> ... -> facility -> destination of at most `n_stages` facilities, through
     the free energy -(1/beta) sum_i weights_i log sum_paths exp(-beta cost(path)). Paths are never
     listed: time O(N M + n_stages M^2). A path ends at any destination open to its last facility.
-    params is the array of unknown locations, shape (n_facilities, d); with capacities it has the
-    fields `locations` and `prices`, and `.locations(params)` reads either.
+    params is the array of unknown locations, shape (n_facilities, d); with capacities it is a
+    `Params`, whose primal are the locations and whose dual the `Prices`, and `.locations(params)`
+    reads the locations of either.
 
     **Arguments:**
 
@@ -283,7 +286,7 @@ class FacilityPath(Problem):
     def _join(self, locations: Float[Array, "k d"]) -> Any:
         """Params at these locations, without prices."""
         prices = self.capacities.no_prices() if self.capacities.given else None
-        return self.join_params(locations, prices)
+        return join_params(locations, prices)
 
     @property
     def total(self) -> int:
@@ -328,11 +331,11 @@ class FacilityPath(Problem):
 
     def locations(self, params: Any) -> Float[Array, "k d"]:
         """Locations of the facilities to place."""
-        return self.values(params)
+        return primal_of(params)
 
     def facilities(self, params: Any) -> Float[Array, "m d"]:
         """Locations of all M facilities: those of `params`, then the fixed ones."""
-        placed = self.values(params)
+        placed = primal_of(params)
         return placed if self.fixed is None else jnp.concatenate([placed, self.fixed])
 
     def _relative(self, params: Any) -> tuple[Array, Array, Array, Array]:
@@ -425,7 +428,7 @@ class FacilityPath(Problem):
 
     def _charged(self, params: Any, *, level: bool = False) -> StageCosts:
         """Costs of all legs, prices included; `level`: prices alone."""
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         costs = self.leg_costs(params)
         if level:
             costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
@@ -438,7 +441,7 @@ class FacilityPath(Problem):
         self, params: Any, beta: Scalar, *, level: bool = False
     ) -> tuple[Dual, Array, Callable[[Array], Prices]]:
         """The dual at fixed locations, the present prices, flat, and how to shape them."""
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         costs = None if self.executor.in_blocks else self._charged(locations, level=level)
         flat, shaped = ravel_pytree(prices)
         active = self._active()
@@ -446,7 +449,7 @@ class FacilityPath(Problem):
         def value(flat: Array) -> Array:
             prices = shaped(flat)
             if costs is None:
-                energy = self._sums.energy(PathParams(locations, prices), beta, level=level)
+                energy = self._sums.energy(Params(locations, prices), beta, level=level)
             else:
                 energy = self._energy(charged(costs, prices, active), beta)
             return energy - worth(prices, self.capacities.limits, active)
@@ -465,7 +468,7 @@ class FacilityPath(Problem):
 
     def settle(self, params: Any, beta: Scalar) -> Any:
         """The prices at which use meets capacity, at these locations."""
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         if prices is None:
             return params
         dual, flat, shaped = trees.stop_gradient(self)._dual(trees.stop_gradient(params), beta)
@@ -477,7 +480,7 @@ class FacilityPath(Problem):
             options=LinearSolve(),
             on_failure="pass",
         )
-        return PathParams(locations, prices)
+        return Params(locations, prices)
 
     def _energy(self, costs: StageCosts, beta: Scalar) -> Float[Array, ""]:
         return jnp.sum(self._shares() * paths.values(costs, beta, self.max_hops))
@@ -566,9 +569,9 @@ class FacilityPath(Problem):
         """
         middle = jnp.mean(self.destinations, axis=0) + self._shares() @ self.nodes
         start = self._join(jnp.broadcast_to(middle / 2, self._shape))
-        if isinstance(start, PathParams):
+        if isinstance(start, Params):
             dual, flat, shaped = self._dual(start, 1.0, level=True)
-            start = PathParams(start.locations, shaped(solve_dual(dual, flat)))
+            start = Params(start.primal, shaped(solve_dual(dual, flat)))
         placed = self._placed(*self._flow_and_entered(start, 1.0, level=True), start)
         if not self._squared:
             scale = self._size()
@@ -606,7 +609,7 @@ class FacilityPath(Problem):
             energy = self._sums.energy(params, beta)
         else:
             energy = self._energy(self._charged(params), beta)
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if prices is None:
             return energy
         return energy - worth(prices, self.capacities.limits, self._active())
@@ -615,12 +618,12 @@ class FacilityPath(Problem):
         self, params: Any, flow: StageCosts, entered: Float[Array, "m d"]
     ) -> Float[Array, "k d"]:
         """Gradient of F in the locations, by the chain rule from traffic: no second recursion."""
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         if self.executor.in_blocks:
             stiffness, pull = self._balance(flow, entered, params)
             y = locations - jax.lax.stop_gradient(self.origin)
             return 2 * (jnp.matmul(stiffness, y, precision=_HIGHEST) - pull)
-        _, pull = jax.vjp(lambda y: self.leg_costs(self.join_params(y, prices)), locations)
+        _, pull = jax.vjp(lambda y: self.leg_costs(join_params(y, prices)), locations)
         return pull(flow)[0]
 
     def update(self, params: Any, beta: Scalar) -> Any:
@@ -628,14 +631,14 @@ class FacilityPath(Problem):
 
         For other costs than squared distance one step of Newton's method towards them.
         """
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         flow, entered = self._flow_and_entered(params, beta)
         if self._squared:
             new = self._placed(flow, entered, params)
         else:
             move = self._solve_metric(params, flow, self._slope(params, flow, entered))
             new = locations - move
-        return self.settle(self.join_params(new, prices), beta)
+        return self.settle(join_params(new, prices), beta)
 
     def residual(self, params: Any, beta: Scalar) -> Any:
         """grad F in the locations; for capacities, use less limit, or -beta price below a bound.
@@ -647,13 +650,13 @@ class FacilityPath(Problem):
     def _equation(
         self, params: Any, beta: Scalar, flow: StageCosts, entered: Float[Array, "m d"]
     ) -> Any:
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         _, _, live = self._stiffness(flow)
         stays = locations - jax.lax.stop_gradient(locations)
         slope = jnp.where(live[:, None], self._slope(params, flow, entered), stays)
         if prices is None:
             return slope
-        return PathParams(slope, self._price_residual(prices, flow, beta))
+        return Params(slope, self._price_residual(prices, flow, beta))
 
     def _price_residual(self, prices: Prices, flow: StageCosts, beta: Scalar) -> Prices:
         difference, active = self._gaps(flow)
@@ -713,7 +716,7 @@ class FacilityPath(Problem):
         return _solve(self._hessian(params, flow), vector.reshape(-1, 1)).reshape(vector.shape)
 
     def _hessian(self, params: Any, flow: StageCosts) -> Float[Array, "size size"]:
-        locations, prices = self.split_params(params)
+        locations, prices = split_params(params)
         _, link, _ = self._legs
         _, _, live = self._stiffness(flow)
 
@@ -721,11 +724,11 @@ class FacilityPath(Problem):
             return jnp.sum(traffic * jnp.where(jnp.isposinf(legs), 0.0, legs))
 
         def ends(locations: Float[Array, "k d"]) -> Float[Array, ""]:
-            costs = self.leg_costs(self.join_params(locations, prices))
+            costs = self.leg_costs(join_params(locations, prices))
             return cost(costs.first, flow.first) + cost(costs.last, flow.last)
 
         def between(locations: Float[Array, "k d"]) -> Float[Array, ""]:
-            _, y, _, origin = self._relative(self.join_params(locations, prices))
+            _, y, _, origin = self._relative(join_params(locations, prices))
             return cost(link.pairwise(y, y, self._between(), origin), flow.links)
 
         return location_hessian(ends, between, locations, live)
@@ -745,22 +748,12 @@ class FacilityPath(Problem):
                 (self._charged(params), beta)
             )
         distortion, entropy = energy + beta * slope, beta**2 * slope
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if prices is None:
             return Terms(distortion, entropy)
         difference, active = self._gaps(flow)
         paid = worth(prices, use(flow, prices), active)
         return Terms(distortion - paid, entropy, difference)
-
-    def split_params(self, params: Any) -> tuple[Float[Array, "k d"], Prices | None]:
-        """Locations, over which F is minimised, and prices, over which it is maximised."""
-        if isinstance(params, PathParams):
-            return params.locations, params.prices
-        return params, None
-
-    def join_params(self, primal: Any, dual: Any) -> Any:
-        """The inverse of `split_params`."""
-        return primal if dual is None else PathParams(primal, dual)
 
     def gauge(self, params: Any) -> Any:
         """Changes of the prices that change nothing."""
@@ -768,11 +761,11 @@ class FacilityPath(Problem):
         if rows is None:
             return None
         count = jax.tree.leaves(rows)[0].shape[0]
-        return PathParams(jnp.zeros((count, *self._shape), self.nodes.dtype), rows)
+        return Params(jnp.zeros((count, *self._shape), self.nodes.dtype), rows)
 
     def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
         """INFEASIBLE where use misses a capacity, WEAKLY_ACTIVE at a tight bound without price."""
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if prices is None:
             return as_code(Code.OK)
         flow, _ = self._flow_and_entered(params, beta)
@@ -804,7 +797,7 @@ class FacilityPath(Problem):
             raise ValueError(
                 f"{_OWNER}: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
-        locations = arrays.as_float_array("params", self.values(params), self.nodes.dtype)
+        locations = arrays.as_float_array("params", primal_of(params), self.nodes.dtype)
         at = self.at(locations)
         if capacities == "assign" and self.capacities.given:
             limits = self.n_stages if self.max_hops is None else self.max_hops
@@ -835,7 +828,7 @@ class FacilityPath(Problem):
     def params_scale(self, params: Any) -> Any:
         """The data's size for locations, the mean cost of an entry for prices."""
         size = self._size()
-        _, prices = self.split_params(params)
+        _, prices = split_params(params)
         if prices is None:
             return size
         if self.executor.in_blocks:
@@ -844,7 +837,7 @@ class FacilityPath(Problem):
             first = jax.lax.stop_gradient(self.leg_costs(params).first)
             mean = jnp.mean(jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first)))
         cost = jnp.where(mean > 0, mean, 1.0)
-        return PathParams(size, jax.tree.map(lambda _: cost, prices))
+        return Params(size, jax.tree.map(lambda _: cost, prices))
 
     def beta_scale(self) -> Float[Array, ""]:
         """The first transition for one destination, squared distance and all paths permitted.
@@ -1054,33 +1047,19 @@ def _switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
-class _PriceEquation(eqx.Module):
-    """What prices solve at given locations, as the derivative rule sees a problem."""
+class _PriceEquation(Equation):
+    """What prices solve at given locations. Bounds make its Jacobian unsymmetric."""
 
     problem: FacilityPath
     locations: Float[Array, "k d"]
 
-    # Bounds make the system unsymmetric.
-    variational = False
-
-    def residual(self, prices: Prices, beta: Scalar) -> Prices:
-        flow, _ = self.problem._flow_and_entered(PathParams(self.locations, prices), beta)
-        return self.problem._price_residual(prices, flow, beta)
+    def residual(self, params: Prices, beta: Scalar) -> Prices:
+        flow, _ = self.problem._flow_and_entered(Params(self.locations, params), beta)
+        return self.problem._price_residual(params, flow, beta)
 
     def gauge(self, params: Prices) -> Prices | None:
         del params
         return self.problem._price_gauge()
-
-    def split_params(self, params: Prices) -> tuple[Prices, None]:
-        return params, None
-
-    def join_params(self, primal: Prices, dual: None) -> Prices:
-        del dual
-        return primal
-
-    def precondition(self, params: Prices, beta: Scalar, vector: Prices) -> Prices:
-        del params, beta
-        return vector
 
 
 def _visits(flow: StageCosts) -> Float[Array, " m"]:

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ..._core.linear import for_each
+from ..._core.params import primal_of
 from ..._core.programs import program
 from ..._core.types import Scalar
 from ...solvers.implicit import LinearSolve, attach
@@ -88,7 +89,7 @@ def find_sensitivities(problem: Any, params: Any, beta: Scalar) -> Sensitivities
             options=LinearSolve(),
             on_failure="pass",
         )
-        return ravel_pytree(problem.values(moved))[0]
+        return ravel_pytree(primal_of(moved))[0]
 
     jacobian = jax.jacrev(locations)(data)
     moves = {name: _largest_move(name, rows) for name, rows in jacobian.items()}

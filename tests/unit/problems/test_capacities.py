@@ -49,7 +49,7 @@ def test_bad_capacities_are_named(options, error, sentence):
 def test_without_capacities_params_are_the_locations():
     problem = build()
     assert problem.at(np.zeros((3, 2))).shape == (3, 2)
-    assert build(entry_capacity=EQUAL).at(np.zeros((3, 2))).locations.shape == (3, 2)
+    assert build(entry_capacity=EQUAL).at(np.zeros((3, 2))).primal.shape == (3, 2)
 
 
 @pytest.mark.slow
@@ -78,8 +78,8 @@ def test_slack_bounds_change_nothing():
     y = np.array([[0.0, 0.0], [0.8, 0.3], [-0.5, 0.2]])
     free, bounded = build(), build(facility_capacity=[5.0, 5.0, np.inf])
     params = bounded.settle(bounded.at(y), 2.0)
-    np.testing.assert_array_equal(params.prices.facility, 0)
-    np.testing.assert_allclose(bounded.update(params, 2.0).locations, free.update(y, 2.0))
+    np.testing.assert_array_equal(params.dual.facility, 0)
+    np.testing.assert_allclose(bounded.update(params, 2.0).primal, free.update(y, 2.0))
     np.testing.assert_allclose(bounded.free_energy(params, 2.0), free.free_energy(y, 2.0))
 
 
@@ -93,7 +93,7 @@ def test_capacities_vmap_and_price_is_the_derivative_of_free_energy():
         def energy(limit):
             problem = build(facility_capacity=limit)
             params = problem.settle(problem.at(jnp.asarray(y)), 2.0)
-            return problem.free_energy(params, 2.0), params.prices.facility
+            return problem.free_energy(params, 2.0), params.dual.facility
 
         (value, prices), slope = jax.value_and_grad(energy, has_aux=True)(limit)
         return value, prices, slope
@@ -144,7 +144,7 @@ def test_gauge_rows_change_nothing():
     y = np.array([[0.0, 0.0], [0.8, 0.3], [-0.5, 0.2]])
     start = problem.at(y)
     rows = problem.gauge(start)
-    count = len(rows.locations)
+    count = len(rows.primal)
     assert count == 4
     values = []
     for i in range(count):

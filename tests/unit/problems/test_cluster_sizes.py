@@ -8,6 +8,7 @@ import pytest
 
 import mepjax as mj
 from mepjax import Code
+from mepjax._core.params import primal_of
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -53,29 +54,29 @@ def test_lanes_that_cannot_be_met_say_so_and_leave_the_others_alone():
     with pytest.raises(ValueError, match=r"`capacity` given as Equal must have the sum 1.*got 0.9"):
         jax.tree.map(lambda leaf: leaf[1], lanes).raise_if_failed()
     single = run(limits[0])
-    np.testing.assert_allclose(lanes.params.centres[0], single.params.centres, atol=1e-8)
-    np.testing.assert_allclose(lanes.params.prices[0], single.params.prices, atol=1e-8)
+    np.testing.assert_allclose(lanes.params.primal[0], single.params.primal, atol=1e-8)
+    np.testing.assert_allclose(lanes.params.dual[0], single.params.dual, atol=1e-8)
 
 
 def test_params_are_bare_without_a_capacity_and_values_undo_at():
     free, bounded = build(None), build()
     assert free.at(Y) is Y
     params = bounded.at(Y)
-    assert isinstance(params, mj.ClusterParams)
-    np.testing.assert_array_equal(bounded.values(params), Y)
-    np.testing.assert_array_equal(params.prices, 0)
+    assert isinstance(params, mj.Params)
+    np.testing.assert_array_equal(primal_of(params), Y)
+    np.testing.assert_array_equal(params.dual, 0)
     with pytest.raises(ValueError, match=r"`centres` must have shape \(3, 2\); got \(2, 2\)"):
         bounded.at(Y[:2])
     assert free.has_slot_spectrum and free.exchangeable
     assert not bounded.has_slot_spectrum and not bounded.exchangeable
-    assert bounded.scatter(KEY).centres.shape == (3, 2)
+    assert bounded.scatter(KEY).primal.shape == (3, 2)
 
 
 def test_slack_bounds_change_nothing():
     free, bounded = build(None), build(np.array([1.0, 1.0, np.inf]))
     params = bounded.settle(bounded.at(Y), 2.0)
-    np.testing.assert_array_equal(params.prices, 0)
-    np.testing.assert_allclose(bounded.update(params, 2.0).centres, free.update(Y, 2.0), rtol=1e-12)
+    np.testing.assert_array_equal(params.dual, 0)
+    np.testing.assert_allclose(bounded.update(params, 2.0).primal, free.update(Y, 2.0), rtol=1e-12)
     np.testing.assert_allclose(bounded.free_energy(params, 2.0), free.free_energy(Y, 2.0))
     ignoring = bounded.harden(params)
     np.testing.assert_array_equal(ignoring.assignments, free.harden(Y).assignments)
@@ -101,7 +102,7 @@ def test_the_price_is_the_derivative_of_free_energy():
     def energy(limit):
         problem = build(limit)
         params = problem.settle(problem.at(jnp.asarray(Y)), 2.0)
-        return problem.free_energy(params, 2.0), params.prices
+        return problem.free_energy(params, 2.0), params.dual
 
     run = jax.jit(jax.vmap(jax.value_and_grad(energy, has_aux=True)))
     (_, prices), slopes = run(limits)
@@ -119,7 +120,7 @@ def test_settled_prices_have_derivatives():
 
     @jax.jit
     def price(y):
-        prices = problem.settle(problem.at(y), 2.0).prices
+        prices = problem.settle(problem.at(y), 2.0).dual
         return prices[0] - prices[1]
 
     change = RNG.normal(size=Y.shape)
@@ -135,14 +136,14 @@ def test_gauge_is_declared_only_where_every_limit_is_met(equality):
     problem = build(limit)
     params = problem.settle(problem.at(Y), 2.0)
     row = problem.gauge(params)
-    np.testing.assert_array_equal(row.prices, np.full((1, 3), float(equality)))
+    np.testing.assert_array_equal(row.dual, np.full((1, 3), float(equality)))
     if equality:
         moved = jax.tree.map(lambda p, r: p + 0.7 * r[0], params, row)
         np.testing.assert_allclose(
             problem.free_energy(moved, 2.0), problem.free_energy(params, 2.0), rtol=1e-12
         )
     # Bounds without room are equalities.
-    np.testing.assert_array_equal(build(SHARES).gauge(None).prices, 1.0)
+    np.testing.assert_array_equal(build(SHARES).gauge(None).dual, 1.0)
 
 
 @pytest.mark.parametrize("autonomy", ["none", "uniform"])
@@ -172,11 +173,11 @@ def test_blocks_equal_the_plain_form(autonomy, d, monkeypatch):
     params = settled(problem)
     assert int(problem.verdict(params, 3.0)) == Code.OK
     # Off the solution, where nothing compared is zero but for rounding.
-    moved = eqx.tree_at(lambda p: p.prices, params, 1.1 * params.prices + 0.01)
+    moved = eqx.tree_at(lambda p: p.dual, params, 1.1 * params.dual + 0.01)
     got = functions(moved)
     monkeypatch.setattr(mj.Clustering, "_is_soft_means", property(lambda self: False))
     jax.clear_caches()
-    np.testing.assert_allclose(settled(problem).prices, params.prices, atol=1e-9)
+    np.testing.assert_allclose(settled(problem).dual, params.dual, atol=1e-9)
     for blocked, plain in zip(got, functions(moved), strict=True):
         scale = 1e-300 + np.max(np.abs(plain))
         np.testing.assert_allclose(blocked / scale, plain / scale, atol=1e-10)
@@ -201,7 +202,7 @@ def test_a_million_entities_are_not_laid_out_by_cluster():
 
     def step(x, y, prices):
         problem = build(mj.Equal(np.full(8, 1 / 8, np.float32)), x, 8)
-        params = mj.ClusterParams(y, prices)
+        params = mj.Params(y, prices)
         new = problem.update(params, 3.0)
         return new, problem.residual(new, 3.0), problem.terms(new, 3.0), problem.verdict(new, 3.0)
 
@@ -271,9 +272,9 @@ def test_frozen_curvature_sees_the_prices():
 
     def primal(y):
         settled = problem.settle(problem.at(y.reshape(3, 2)), 0.5)
-        return problem.update(settled, 0.5).centres.ravel()
+        return problem.update(settled, 0.5).primal.ravel()
 
-    jacobian = jax.jit(jax.jacfwd(primal))(params.centres.ravel())
+    jacobian = jax.jit(jax.jacfwd(primal))(params.primal.ravel())
     expected = 1 - np.linalg.eigvals(jacobian).real.max()
     np.testing.assert_allclose(mj.curvature(problem, params, 0.5), expected, rtol=1e-6)
 

@@ -28,11 +28,11 @@ def solved():
             solution = mj.anneal(
                 problem, mj.Geometric(0.2, 3.0, 1.3, max_stages=16), key=jax.random.key(1)
             )
-            return solution.params.locations, solution.free_energy, solution.params, solution.code
+            return solution.params.primal, solution.free_energy, solution.params, solution.code
 
         places, _, params, code = solve(problem)
         assert int(code) == mj.Code.OK
-        assert float(params.prices.facility.max()) > 1e-3
+        assert float(params.dual.facility.max()) > 1e-3
         return problem, solve, params, problem.sensitivities(params, 3.0)
 
 
