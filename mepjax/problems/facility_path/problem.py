@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import arrays, checks, paths, sampling, trees
 from ..._core.codes import Code, as_code
 from ..._core.linear import solve_symmetric
-from ..._core.params import Params, primal_of
+from ..._core.params import Params, join_params, primal_of, split_params
 from ..._core.paths import Policies, StageCosts
 from ..._core.types import Scalar
 from ...engine.anneal import anneal

@@ -92,7 +92,7 @@ class Draws(AbstractSolver):
     def stochastic(self):
         return True
 
-    def init(self, problem, params, beta, *, key):
+    def init(self, problem, params, beta, *, key=None):
         return key
 
     def step(self, problem, params, beta, state):
