@@ -32,7 +32,7 @@ def test_the_default_passes(estimator, check):
 
 
 # Few starts and coarse stages: what differs from the default is the autonomy.
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @checks.parametrize_with_checks(
     [
         AutonomyAwareClustering(3, kappa=0.2, **QUICK),

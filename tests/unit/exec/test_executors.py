@@ -37,13 +37,8 @@ def test_what_is_no_executor_is_refused():
         mj.anneal(problem, key=jax.random.key(0), executor="sharded")  # type: ignore
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        pytest.param("not slow", marks=pytest.mark.slow, id="some"),
-        pytest.param("slow", marks=pytest.mark.exhaustive, id="the rest"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", ["not slow", "slow"])
 def test_eight_devices_agree_with_memory(rows):
     folder = "tests/multidevice"
     root = Path(__file__).parents[3]

@@ -1,0 +1,68 @@
+"""What CI leans on: the budget of the tests and the folder of compiled programs."""
+
+import importlib.util
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from .. import compilation_cache
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def budget(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("budget", ROOT / ".ci" / "budget.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)  # where no system has moved in
+    return module
+
+
+def report(path, **seconds):
+    cases = "".join(
+        f'<testcase classname="tests.contracts.test_x" name="test_a[{row}/b]" time="{taken}"/>'
+        for row, taken in seconds.items()
+    )
+    path.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    return str(path)
+
+
+def test_a_run_within_its_budget_passes_and_one_above_fails(budget, tmp_path, capsys):
+    slow = report(tmp_path / "slow.xml", none=500)
+    good = report(tmp_path / "default.xml", none=700, paths=19)
+    assert budget.main(good, slow, "1199") == 0
+    said = capsys.readouterr().out
+    assert "Default run: 719 s of tests, 360 s on 2 cores, at most 360" in said
+    assert "700.0  tests/contracts: none" in said
+    assert budget.main(good, slow, "1201") == 1
+    dear = report(tmp_path / "default.xml", none=700, paths=21)
+    assert budget.main(dear, slow, "100") == 1
+    assert "Over budget" in capsys.readouterr().out
+
+
+def test_a_new_system_brings_its_own_budget(budget, tmp_path):
+    slow = report(tmp_path / "slow.xml", none=500)
+    default = report(tmp_path / "default.xml", none=800)
+    assert budget.main(default, slow, "1300") == 1
+    (tmp_path / "mepjax/problems/parametric_mdp").mkdir(parents=True)
+    assert budget.main(default, slow, "1300") == 0
+
+
+def test_compiled_programs_are_kept_by_versions_and_old_ones_go(tmp_path):
+    import jax
+
+    folder = compilation_cache.folder(tmp_path)
+    assert folder.is_dir() and folder.parent == tmp_path
+    assert f"jax{jax.__version__}-" in folder.name
+    assert compilation_cache.folder(tmp_path) == folder
+    old, new = folder / "old", folder / "new"
+    for file in (old, new):
+        file.write_bytes(b"program")
+    before = time.time() - 31 * 86_400
+    os.utime(old, (before, before))
+    assert compilation_cache.forget_old(folder) == 1
+    assert not old.exists() and new.exists()
