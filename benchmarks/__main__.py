@@ -10,6 +10,7 @@ NAMES = (
     "autonomy_step",
     "em_step",
     "k_means",
+    "doc_figures",
     "public_sets",
     "autonomy",
     "capacities",

@@ -20,16 +20,33 @@ def default_float() -> Any:
     return np.dtype(jnp.result_type(float))
 
 
+# Floating types that JAX solvers do not compute in, each with the one that holds its values.
+_NARROW = ("float16", "bfloat16")
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise `ValueError` for a NumPy masked array with masked entries, which would be read as data.
+
+    What lies under a mask has no meaning.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` must not have masked entries; got {np.ma.count_masked(value)}. Leave their "
+            "rows out, or fill them."
+        )
+
+
 def _as_raw_array(name: str, value: Any) -> Any:
     if isinstance(value, jax.Array):
         return value
+    refuse_masked(name, value)
     try:
         array = np.asarray(value)
     except Exception as error:
         raise TypeError(
             f"`{name}` must be an array of numbers; got {type(value).__name__}."
         ) from error
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and array.dtype.name not in _NARROW:
         raise TypeError(f"`{name}` must be an array of real numbers; got dtype {array.dtype}.")
     return array
 
@@ -37,14 +54,24 @@ def _as_raw_array(name: str, value: Any) -> Any:
 def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..."]:
     """Convert to a JAX array of a floating dtype.
 
-    Integers and booleans are cast to the default float. float64 is cast to float32 with one
-    warning when x64 is off. With `dtype` given, scalars adapt to it and arrays of another
+    Integers and booleans are cast to the default float, and so with one warning are half and
+    extended precision. float64 is cast to float32 with one warning when x64 is off. With `dtype`
+    given, scalars adapt to it and arrays of another
     floating dtype raise `TypeError`.
     """
     array = _as_raw_array(name, value)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"`{name}` must be an array of real numbers; got dtype {array.dtype}.")
     floating = jnp.issubdtype(array.dtype, jnp.floating)
+    if floating and array.dtype not in (np.float32, np.float64):
+        if array.ndim > 0:
+            warnings.warn(
+                f"`{name}` is {array.dtype}, in which nothing is computed: cast to "
+                f"{dtype or default_float()}.",
+                PrecisionWarning,
+                stacklevel=4,
+            )
+        array, floating = array.astype(default_float()), False
     target = default_float() if not floating else array.dtype
     if target == np.float64 and default_float() != np.float64:
         target = np.dtype(np.float32)

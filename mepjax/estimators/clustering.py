@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._core.arrays import refuse_masked
 from .._core.codes import SolveError
 from .._core.params import primal_of
 from .._core.programs import program
@@ -304,6 +305,7 @@ class AutonomyAwareClustering(
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
         # scikit-learn's annotation covers all that this function can return.
+        refuse_masked("X", X)
         points: Any = validate_data(self, X, dtype=_FLOATS, reset=reset)
         return points
 
@@ -366,6 +368,7 @@ def _checked_weights(sample_weight: Any, n: int) -> np.ndarray:
     if sample_weight is None:
         return np.ones(n)
     name = "sample_weight"
+    refuse_masked(name, sample_weight)
     options: Any = {"ensure_2d": False, "dtype": np.float64, "input_name": name}
     weights = check_array(sample_weight, **options)
     if weights.ndim != 1:

@@ -1,0 +1,79 @@
+"""Faults of kinds that users of other libraries reported, tried on this one.
+
+What is right was found independently.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import mepjax as mj
+from mepjax._core.arrays import PrecisionWarning
+from mepjax.estimators import AutonomyAwareClustering
+
+LINE = np.array([[0.0], [1.0], [10.0], [11.0]])
+
+
+def masked(values):
+    return np.ma.array(values, mask=np.arange(np.size(values)).reshape(np.shape(values)) == 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("x", lambda: mj.Clustering(masked(LINE), 2)),
+        ("weights", lambda: mj.Clustering(LINE, 2, weights=masked(np.ones(4)))),
+        ("kappa", lambda: mj.autonomy.Uniform(masked(np.full(4, 0.1)))),
+        ("p", lambda: mj.autonomy.Matrix(masked(np.eye(2)))),
+        ("nodes", lambda: mj.FacilityPath(masked(LINE), [[3.0]], 1)),
+        ("destinations", lambda: mj.FacilityPath(LINE, masked([[3.0], [4.0]]), 1)),
+        ("X", lambda: AutonomyAwareClustering(2).fit(masked(LINE))),
+        (
+            "sample_weight",
+            lambda: AutonomyAwareClustering(2).fit(LINE, sample_weight=masked(np.ones(4))),
+        ),
+    ],
+)
+def test_masks_are_refused_by_name(name, build):
+    """What lies under a mask was read as data."""
+    with pytest.raises(ValueError, match=f"`{name}` must not have masked entries; got 1"):
+        build()
+
+
+def test_a_masked_array_without_masked_entries_is_data():
+    problem = mj.Clustering(np.ma.array(LINE, mask=np.zeros(LINE.shape, bool)), 2)
+    np.testing.assert_array_equal(problem.x, LINE)
+
+
+@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.longdouble])
+def test_other_precisions_are_cast_with_one_warning(kind, x64):
+    """Floating types that solvers do not know died far from where they came in."""
+    with jax.enable_x64(x64):
+        expected = np.float64 if x64 else np.float32
+        name = np.dtype(kind).name
+        with pytest.warns(PrecisionWarning, match=f"`x` is {name}") as warned:
+            problem = mj.Clustering(LINE.astype(kind), 2)
+        assert len(warned) == 1
+        assert problem.x.dtype == expected
+        np.testing.assert_array_equal(problem.x, LINE)
+        scalar = mj.Clustering(LINE.astype(expected), 2, autonomy=mj.autonomy.Uniform(kind(0.5)))
+        np.testing.assert_array_equal(scalar.autonomy.kappa, 0.5)
+        assert (
+            jax.jit(lambda x: mj.Clustering(x, 2).x)(jnp.asarray(LINE, expected)).dtype == expected
+        )
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_single_precision_tables_of_probabilities_are_taken(x64):
+    """Rows of five times .2 in single precision sum to one in that precision only."""
+    with jax.enable_x64(x64):
+        table = np.full((5, 5), 0.2, np.float32)
+        problem = mj.Clustering(
+            np.arange(8.0, dtype=np.float32)[:, None], 5, autonomy=mj.autonomy.Matrix(table)
+        )
+        np.testing.assert_allclose(problem.autonomy.p, 0.2, rtol=1e-7)
+        with pytest.raises(ValueError, match="sum to"):
+            mj.autonomy.Matrix(np.full((5, 5), 0.21, np.float32))
