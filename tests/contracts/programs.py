@@ -114,11 +114,6 @@ def geometric(
     return mj.Geometric(*numbers, max_stages=MAX_STAGES)
 
 
-def solve(row: Row, problem: Any, schedule: mj.Geometric | None = None, seed: Any = SEED) -> Any:
-    key_ = key(seed) if isinstance(seed, int) else seed
-    return mj.anneal(like(row, problem), schedule or geometric(row), key=key_)
-
-
 class Solved(NamedTuple):
     state: mj.AnnealState  # no stage of it is left
     solution: mj.Solution
@@ -137,8 +132,11 @@ def solved(row: Row) -> Solved:
         return Solved(state, solution, traces_of(row).new())
 
 
-def size_of(values: Any) -> int:
-    return sum(np.size(leaf) for leaf in jax.tree.leaves(values))
+def solve(row: Row, problem: Any, schedule: mj.Geometric | None = None, seed: Any = SEED) -> Any:
+    """An eager anneal, which compiles nothing where the shapes are those of the row."""
+    solved(row)  # counts traces, so it has to come first
+    own_key = key(seed) if isinstance(seed, int) else seed
+    return mj.anneal(like(row, problem), schedule or geometric(row), key=own_key)
 
 
 def readout(problem: Any, solution: Any) -> Any:

@@ -13,7 +13,7 @@ from mepjax import Code
 
 from ..oracles import clustering_numpy as oracle
 from ..oracles import costs_numpy
-from .points import K, N, points_row, rho_of, shares
+from .points import CROWDED, ONE, K, N, points_row, rho_of, shares
 
 
 def stochastic(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -159,7 +159,7 @@ ROWS = [
         DATA | {"kappa": lambda q: q.autonomy.kappa},
         first_transition=lambda x, w: oracle.beta_cr_uniform(x, rho_of(w), K, 0.15),
         default=True,
-        other_sizes=True,
+        other_sizes=(ONE, CROWDED),
     ),
     points_row(
         "matrix",
@@ -203,7 +203,7 @@ ROWS = [
         convex_at_zero=False,
         variational=False,
         codes=UNRESOLVED,
-        other_sizes=True,
+        other_sizes=(ONE, CROWDED),
     ),
     points_row(
         "function",
@@ -238,7 +238,7 @@ ROWS = [
         change=lambda name, c: c - c.mean() if name == "capacity" else c,
         permutes_slots=False,
         capacities=True,
-        other_sizes=True,
+        other_sizes=(ONE, CROWDED),
     ),
     points_row(
         "softmax-bounds",

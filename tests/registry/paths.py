@@ -12,7 +12,7 @@ import mepjax as mj
 from mepjax import Code
 
 from ..oracles import paths_numpy as oracle
-from .points import K, points_row, rho_of, shares
+from .points import CROWDED, ONE, K, points_row, rho_of, shares
 
 # Destinations as shares of the nodes' bounding box, so that they move and scale along.
 ONE_END = [[1.6, 1.3]]
@@ -101,7 +101,7 @@ def facility_path(
 
 
 # Two nodes do not fit the masks and bounds, as a linear program over the paths confirms.
-CROWDED = {"more slots than entities": (Code.INFEASIBLE,)}
+NO_ROOM = {CROWDED: (Code.INFEASIBLE,)}
 
 ROWS = [
     points_row(
@@ -114,7 +114,7 @@ ROWS = [
         entities="nodes",
         log_choices=walks(K),
         default=True,
-        other_sizes=True,
+        other_sizes=(ONE, CROWDED),
     ),
     points_row(
         "paths-direct",
@@ -193,7 +193,7 @@ ROWS = [
         permutes_slots=False,
         rests=False,
         capacities=True,
-        other_sizes=True,
-        codes=CROWDED,
+        other_sizes=(CROWDED,),
+        codes=NO_ROOM,
     ),
 ]

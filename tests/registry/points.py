@@ -14,6 +14,9 @@ from .row import Bad, Odd, Row, Symmetry, same
 
 N, K, D = 24, 3, 2
 
+# Odd input of other shapes.
+ONE, CROWDED = "one slot", "more slots than entities"
+
 
 def points(seed: int = 0, n: int = N, d: int = D) -> tuple[np.ndarray, np.ndarray]:
     """Unequal clumps with unequal weights, so that nothing is degenerate."""
@@ -52,7 +55,7 @@ def points_row(
     permutes_slots: bool = True,
     moves_along: bool = True,
     degree: float | None = 2.0,
-    other_sizes: bool = False,
+    other_sizes: tuple[str, ...] = (),
     codes: Mapping[str, tuple[Code, ...]] | None = None,
     **more: Any,
 ) -> Row:
@@ -62,8 +65,8 @@ def points_row(
     the cost; `permuted(problem, order)` permutes arrays that belong to entities, too;
     `permutes_slots` says that relabelling slots is a symmetry, `moves_along` that d(x + c, y + c)
     = d(x, y), `degree` that d(s x, s y) = s^degree d(x, y); `other_sizes` adds odd input of other
-    shapes, whose programs one row of a kind pays for; `codes` are those of odd input where
-    others are allowed than for good input.
+    shapes (`ONE`, `CROWDED`), whose programs one row of a kind pays for; `codes` are those of odd
+    input where others are allowed than for good input.
     """
     codes = codes or {}
     x, weights = points()
@@ -92,10 +95,8 @@ def points_row(
         "outlier": (np.concatenate([x[:-1], [[1e6, -1e6]]]), weights),
     }
     odds = {kind: odd(kind, *pair) for kind, pair in inputs.items()}
-    if other_sizes:
-        odds["one slot"] = odd("one slot", x, weights, k=1)
-        kind = "more slots than entities"
-        odds[kind] = odd(kind, x[:2], weights[:2], k=3)
+    others = {ONE: (x, weights, 1), CROWDED: (x[:2], weights[:2], 3)}
+    odds |= {kind: odd(kind, *others[kind][:2], k=others[kind][2]) for kind in other_sizes}
 
     flags: dict[str, Any] = {"log_choices": float(np.log(K))} | more
     exact = flags.get("variational", True) and flags.get("monotone", True)
