@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._core.arrays import refuse_masked
 from .._core.codes import SolveError
+from .._core.padding import pad_rows, pad_weights
 from .._core.params import primal_of
 from .._core.programs import program
 from .._core.scaling import Scaling, square_range
@@ -34,7 +35,6 @@ from ..select.starts import (
     first_transition,
     percent_more,
 )
-from .padding import pad_rows, pad_weights
 from .parameters import (
     autonomy_model,
     capacity_shares,

@@ -11,7 +11,7 @@ def padded_size(n: int) -> int:
     **Example:**
 
     ```python
-    >>> from mepjax.estimators.padding import padded_size
+    >>> from mepjax._core.padding import padded_size
     >>> [padded_size(n) for n in (1, 64, 65, 100, 1000, 1025)]
     [64, 64, 80, 112, 1024, 1280]
 
