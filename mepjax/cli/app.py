@@ -8,6 +8,7 @@ import typer
 import mepjax as mj
 
 from .commands.cluster import cluster
+from .commands.reproduce import reproduce
 from .commands.route import route
 from .console import Group, guarded, say
 from .options.groups import spread
@@ -41,3 +42,4 @@ def _top(
 
 app.command()(spread(cluster))
 app.command()(spread(route))
+app.command()(spread(reproduce))
