@@ -30,7 +30,6 @@ from .engine.monitor import Progress, print_progress
 from .engine.problem import Problem, Terms
 from .engine.record import Record
 from .engine.repair import Repair
-from .engine.resumable import AnnealState, advance, begin, finish
 from .engine.schedules import (
     AbstractSchedule,
     CriticalJump,
@@ -41,6 +40,7 @@ from .engine.schedules import (
 )
 from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
+from .engine.state import AnnealState, advance, begin, finish
 from .engine.sweep import LaneDone, Sweep, sweep
 from .exec.in_memory import InMemory
 from .exec.sharded import Sharded

@@ -23,16 +23,18 @@ class Code(enum.IntEnum):
     """
 
     OK = 0
-    NEAR_CRITICAL = 1
-    WEAKLY_ACTIVE = 2
-    NOT_DEFINED = 3
-    MAX_STEPS = 4
-    STALLED = 5
-    LINEAR_SINGULAR = 6
-    INFEASIBLE = 7
-    NON_FINITE = 8
-    NON_FINITE_INPUT = 9
-    INVALID_INPUT = 10
+    UNSEPARATED = 1
+    NEAR_CRITICAL = 2
+    WEAKLY_ACTIVE = 3
+    NOT_DEFINED = 4
+    MAX_STEPS = 5
+    STALLED = 6
+    LINEAR_SINGULAR = 7
+    INFEASIBLE = 8
+    NON_FINITE = 9
+    UNBOUNDED = 10
+    NON_FINITE_INPUT = 11
+    INVALID_INPUT = 12
 
     @property
     def is_failing(self) -> bool:
@@ -47,6 +49,11 @@ class Code(enum.IntEnum):
 
 _MESSAGES = {
     Code.OK: "The solve converged.",
+    Code.UNSEPARATED: (
+        "The schedule ended while slots stand at one place whose data do not, so that a larger "
+        "beta would still part them. The value stands. Raise beta_max, or leave it to the default "
+        "schedule."
+    ),
     Code.NEAR_CRITICAL: (
         "The solution sits at a phase transition (|curvature| < 10 sqrt(eps)), where the free "
         "energy is flat in some direction. The value stands; its gradient is large and "
@@ -83,6 +90,10 @@ _MESSAGES = {
     Code.NON_FINITE: (
         "NaN or Inf appeared during the solve although the input was finite. Most likely the data "
         "are badly scaled for this precision: centre and scale them, or use float64."
+    ),
+    Code.UNBOUNDED: (
+        "The free energy is not finite at this beta: entropy outweighs cost along paths that never "
+        "end. Raise beta above the problem's `beta_floor()`, discount, or make moves cost more."
     ),
     Code.NON_FINITE_INPUT: "The input has NaN or Inf entries.",
     Code.INVALID_INPUT: "The input is invalid.",

@@ -11,9 +11,9 @@ from .monitor import Monitor
 from .problem import Problem
 from .record import Record
 from .repair import Repair
-from .resumable import begin, check_kind, check_problem, completed
 from .schedules import AbstractSchedule
 from .solution import Solution
+from .state import begin, check_kind, check_problem, completed
 
 
 def anneal(

@@ -18,7 +18,7 @@ import jax
 from .._core import checks
 from .._core.fingerprint import describe
 from .problem import Problem
-from .resumable import AnnealState, check_problem, check_state
+from .state import AnnealState, check_problem, check_state
 
 # A file is this line, the SHA-256 of all that follows, a line of JSON, and the arrays.
 _MAGIC = b"mepjax anneal state\n"

@@ -104,7 +104,7 @@ class Problem(FreeEnergy):
         """Params with the primal given, and what is eliminated as in `init` (prices zero)."""
         return values
 
-    def verdict(self, params: Any, beta: Scalar) -> Any:
+    def constraint_code(self, params: Any, beta: Scalar) -> Any:
         """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
         del params, beta
         return as_code(Code.OK)

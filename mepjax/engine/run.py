@@ -16,13 +16,13 @@ from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
 from .distinct import n_distinct
-from .foresight import Probe, next_stage
 from .growth import SAME_PLACE, Groups, Growth, first_groups, solve_with_splits
-from .kicks import solve_with_kicks
 from .monitor import Monitor, report_progress
+from .prediction import Probe, next_stage
 from .problem import Problem
 from .record import Record
 from .repair import Repair, repaired
+from .saddles import solve_with_kicks
 from .schedules import AbstractSchedule, Stage
 from .solution import Trace
 

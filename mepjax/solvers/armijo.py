@@ -74,7 +74,7 @@ class Armijo(AbstractSolver):
 
         def evaluate(params: Any) -> tuple[Any, Array, Any]:
             # With prices it is their best value that descends, a function of the primal.
-            params = problem.settle(params, beta)
+            params = problem.eliminate(params, beta)
             energy, gradient = jax.value_and_grad(problem.free_energy)(params, beta)
             return params, energy, along_primal(gradient)
 

@@ -28,7 +28,7 @@ def optimality(price: Array, gap: Array, active: Array, free: Array, beta: Any) 
     return jnp.where(active, met, beta * price)
 
 
-def verdict(
+def constraint_code(
     prices: Any, difference: Any, limits: Any, active: Any, free: Any, beta: Any
 ) -> Int[Array, ""]:
     """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price.

@@ -97,7 +97,7 @@ class FreeEnergy(Equation):
         """
         return jax.grad(self.free_energy)(params, beta)
 
-    def settle(self, params: Any, beta: Scalar) -> Any:
+    def eliminate(self, params: Any, beta: Scalar) -> Any:
         """Params with what is eliminated solved for at the same primal; default: there is none."""
         del beta
         return params

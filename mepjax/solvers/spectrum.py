@@ -82,7 +82,7 @@ def primal_pencil(problem: FreeEnergy, params: Any, beta: Float[Array, ""]) -> P
 
         # I - d update, in the metric: the same sign conventions as the Hessian.
         def update(flat_primal: Array) -> Array:
-            joined = problem.settle(join_params(unravel(flat_primal), dual), beta)
+            joined = problem.eliminate(join_params(unravel(flat_primal), dual), beta)
             return ravel_pytree(primal_of(problem.update(joined, beta)))[0]
 
         _, linear_update = jax.linearize(update, flat)

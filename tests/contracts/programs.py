@@ -256,7 +256,7 @@ def said(row: Row, problem: Any, params: Any, beta: Any) -> Said:
 @eqx.filter_jit
 def settled(problem: Any, values: Any, beta: Any) -> Any:
     """Params at values, prices solved."""
-    return problem.settle(problem.at(values), beta)
+    return problem.eliminate(problem.at(values), beta)
 
 
 @eqx.filter_jit

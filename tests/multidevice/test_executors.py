@@ -141,7 +141,7 @@ def everything_of_paths(problem, params):
         "usage": problem.usage(params, BETA),
         "entries": problem.entry_shares(params, BETA),
         "scale": problem.params_scale(params),
-        "verdict": problem.verdict(params, BETA),
+        "constraint_code": problem.constraint_code(params, BETA),
         "hard": (hard.routes, hard.destinations, hard.node_costs, hard.cost),
         "d free energy": eqx.filter_grad(energy)(problem, params),
         "d residual": eqx.filter_grad(along)(problem),
@@ -175,7 +175,7 @@ def test_prices_of_a_capacity_are_those_in_memory(executor):
         terms = problem.terms(params, BETA)
         return {
             "slope": jax.grad(problem.free_energy)(params, BETA),
-            "settled": problem.settle(params, BETA),
+            "settled": problem.eliminate(params, BETA),
             "update": problem.update(params, BETA),
             "residual": problem.residual(params, BETA),
             "terms": (terms.distortion, terms.entropy, terms.constraints),

@@ -51,7 +51,7 @@ SWITCHES = {
 
 @eqx.filter_jit
 def solve(problem, y, beta):
-    params = problem.settle(problem.at(y), beta)
+    params = problem.eliminate(problem.at(y), beta)
     return {
         "params": params,
         "usage": problem.usage(params, beta),
@@ -62,7 +62,7 @@ def solve(problem, y, beta):
         "moved": problem.update(params, beta),
         "gradient": problem.residual(params, beta),
         "revisits": problem.revisits(params, beta),
-        "code": problem.verdict(params, beta),
+        "code": problem.constraint_code(params, beta),
         "policy": problem.stage_policies(params, beta).first,
     }
 
@@ -202,9 +202,9 @@ def test_a_case_in_which_the_printed_update_cycles():
     problem = mj.FacilityPath(
         x, z, 2, n_stages=stages, self_loops=True, facility_capacity=mj.Equal(wanted)
     )
-    params = problem.settle(problem.at(y), beta)
+    params = problem.eliminate(problem.at(y), beta)
     np.testing.assert_allclose(problem.usage(params, beta), wanted, atol=1e-9)
-    assert int(problem.verdict(params, beta)) == Code.OK
+    assert int(problem.constraint_code(params, beta)) == Code.OK
 
 
 @pytest.mark.parametrize("beta", [1e-4, 1.0, 30.0, 1e3])
@@ -219,7 +219,7 @@ def test_prices_are_found_from_any_start_at_any_beta(beta, dtype):
         start = problem.at(y)
         far = eqx.tree_at(lambda p: p.dual.facility, start, jnp.asarray([5.0, -3.0, 1.0], dtype))
         for params in (start, far):
-            settled = problem.settle(params, beta)
+            settled = problem.eliminate(params, beta)
             tolerance = 1e-8 if dtype == np.float64 else 3e-3
             np.testing.assert_allclose(
                 problem.usage(settled, beta), [0.6, 0.5, 0.4], atol=tolerance

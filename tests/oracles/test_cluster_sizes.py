@@ -40,7 +40,7 @@ AUTONOMY = {
 
 @eqx.filter_jit
 def solve(problem, y, beta):
-    params = problem.settle(problem.at(y), beta)
+    params = problem.eliminate(problem.at(y), beta)
     return {
         "params": params,
         "energy": problem.free_energy(params, beta),
@@ -49,7 +49,7 @@ def solve(problem, y, beta):
         "weights": problem.association_weights(params, beta),
         "residual": problem.residual(params, beta),
         "moved": problem.update(params, beta),
-        "code": problem.verdict(params, beta),
+        "code": problem.constraint_code(params, beta),
         "p": problem.probabilities(params),
     }
 
@@ -173,7 +173,7 @@ def test_many_entities_are_assigned_as_by_linear_programming(equality):
         b_eq=np.concatenate([np.ones(n), wanted]) if equality else np.ones(n),
         **({} if equality else rows),
     )  # fmt: skip
-    for params in (problem.at(y), problem.settle(problem.at(y), 50.0)):
+    for params in (problem.at(y), problem.eliminate(problem.at(y), 50.0)):
         hard: Any = problem.harden(params, capacities="assign")
         np.testing.assert_allclose(hard.cost, found.fun / n, rtol=1e-9)
         assert float(jnp.max(hard.excess)) <= 1 / n

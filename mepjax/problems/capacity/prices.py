@@ -12,7 +12,7 @@ from ..._core import checks, gibbs
 from ..._core.blocks import block_rows, block_sum
 from ..._core.codes import Code
 from ..._core.types import Scalar
-from ...solvers.duals import Dual, optimality, solve_dual, verdict
+from ...solvers.duals import Dual, constraint_code, optimality, solve_dual
 from ...solvers.implicit import orthonormal_rows
 from ..capacity.limits import Equal, as_capacity, no_room
 
@@ -96,11 +96,11 @@ class ClusterCapacity(eqx.Module):
         """What the prices solve: zero where use is capacity, or below a bound without price."""
         return optimality(prices, gap, self.active, self.free, beta)
 
-    def verdict(
+    def constraint_code(
         self, prices: Float[Array, " k"], gap: Float[Array, " k"], beta: Scalar
     ) -> Int[Array, ""]:
         """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price."""
-        return verdict(prices, gap, self.limit, self.active, self.free, beta)
+        return constraint_code(prices, gap, self.limit, self.active, self.free, beta)
 
     def solve(
         self, totals: Callable[[Array], Totals], prices: Float[Array, " k"], beta: Scalar

@@ -24,7 +24,7 @@ def price_slope(problem: Any, params: Params, beta: Scalar) -> Float[Array, " k"
     return jax.grad(energy)(params.dual)
 
 
-def settled(
+def eliminated(
     problem: Any, totals: Callable[[Array], Totals], params: Params, beta: Scalar
 ) -> Params:
     """The same centres with the prices that suit them; `totals` as in `ClusterCapacity.solve`."""

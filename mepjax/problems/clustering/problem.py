@@ -36,7 +36,7 @@ from ..costs.names import as_cost
 from ..costs.quadratic import SquaredEuclidean
 from ..per_entity import placed
 from .hard import Evaluation, HardClustering, evaluate
-from .prices import price_slope, settled
+from .prices import eliminated, price_slope
 from .soft_means import SoftMeans
 from .sums import BlockedEntities, EntitySums
 from .transport import assign
@@ -408,7 +408,7 @@ class Clustering(Problem):
         """
         centres, prices = split_params(params)
         if prices is not None:
-            return self.settle(Params(self._moved(params, beta), prices), beta)
+            return self.eliminate(Params(self._moved(params, beta), prices), beta)
         return self._moved(params, beta)
 
     def _moved(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
@@ -423,13 +423,13 @@ class Clustering(Problem):
         entities, y = self._weighted(params, beta)
         return self.cost.step(entities, y) + jax.lax.stop_gradient(self.origin)
 
-    def settle(self, params: Any, beta: Scalar) -> Any:
+    def eliminate(self, params: Any, beta: Scalar) -> Any:
         """The prices at which what is told to join each cluster is its capacity, there."""
         centres, prices = split_params(params)
         if self.capacity is None or prices is None:
             return params
         totals = trees.stop_gradient(self)._totals(jax.lax.stop_gradient(centres), beta)
-        return settled(self, totals, params, beta)
+        return eliminated(self, totals, params, beta)
 
     def _totals(self, centres: Float[Array, "k d"], beta: Scalar) -> Callable[[Array], Totals]:
         """Sums over the data at these centres, as a function of what is added to the costs."""
@@ -437,12 +437,12 @@ class Clustering(Problem):
             return lambda charges: self._charged_means(charges).totals(centres, beta)
         return totals_in_blocks(self.average_distances(centres), self._shares(), beta)
 
-    def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
+    def constraint_code(self, params: Any, beta: Scalar) -> Int[Array, ""]:
         """INFEASIBLE where prices miss a capacity, WEAKLY_ACTIVE at a tight one without price."""
         _, prices = split_params(params)
         if self.capacity is None or prices is None:
             return as_code(Code.OK)
-        return self.capacity.verdict(prices, price_slope(self, params, beta), beta)
+        return self.capacity.constraint_code(prices, price_slope(self, params, beta), beta)
 
     @property
     def _is_soft_means(self) -> bool:

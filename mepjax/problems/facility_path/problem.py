@@ -27,7 +27,7 @@ from ...exec.in_memory import InMemory
 from ...solvers.adjoints import NoGrad
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
-from ...solvers.duals import Dual, optimality, solve_dual, verdict
+from ...solvers.duals import Dual, constraint_code, optimality, solve_dual
 from ...solvers.equation import Equation
 from ...solvers.fixed_point import FixedPoint
 from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
@@ -466,7 +466,7 @@ class FacilityPath(Problem):
         )
         return dual, flat, shaped
 
-    def settle(self, params: Any, beta: Scalar) -> Any:
+    def eliminate(self, params: Any, beta: Scalar) -> Any:
         """The prices at which use meets capacity, at these locations."""
         locations, prices = split_params(params)
         if prices is None:
@@ -638,7 +638,7 @@ class FacilityPath(Problem):
         else:
             move = self._solve_metric(params, flow, self._slope(params, flow, entered))
             new = locations - move
-        return self.settle(join_params(new, prices), beta)
+        return self.eliminate(join_params(new, prices), beta)
 
     def residual(self, params: Any, beta: Scalar) -> Any:
         """grad F in the locations; for capacities, use less limit, or -beta price below a bound.
@@ -763,7 +763,7 @@ class FacilityPath(Problem):
         count = jax.tree.leaves(rows)[0].shape[0]
         return Params(jnp.zeros((count, *self._shape), self.nodes.dtype), rows)
 
-    def verdict(self, params: Any, beta: Scalar) -> Int[Array, ""]:
+    def constraint_code(self, params: Any, beta: Scalar) -> Int[Array, ""]:
         """INFEASIBLE where use misses a capacity, WEAKLY_ACTIVE at a tight bound without price."""
         _, prices = split_params(params)
         if prices is None:
@@ -771,7 +771,7 @@ class FacilityPath(Problem):
         flow, _ = self._flow_and_entered(params, beta)
         difference, active = self._gaps(flow)
         free = self.capacities.free(self.direct)
-        return verdict(prices, difference, self.capacities.limits, active, free, beta)
+        return constraint_code(prices, difference, self.capacities.limits, active, free, beta)
 
     def harden(self, params: Any, *, capacities: str = "ignore") -> HardPaths:
         """Hard routes and their cost D.

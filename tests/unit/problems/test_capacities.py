@@ -68,16 +68,16 @@ def test_a_bound_that_is_met_exactly_without_a_price_is_flagged():
     y = free.init(KEY) + np.array([[0.0, 0.0], [0.3, 0.1], [-0.2, 0.4]])
     natural = np.array(free.entry_shares(y, 1.0))
     problem = build(entry_capacity=np.array([natural[0], 1.0, 1.0]))
-    params = problem.settle(problem.at(y), 1.0)
-    assert int(problem.verdict(params, 1.0)) == Code.WEAKLY_ACTIVE
+    params = problem.eliminate(problem.at(y), 1.0)
+    assert int(problem.constraint_code(params, 1.0)) == Code.WEAKLY_ACTIVE
     roomy = build(entry_capacity=np.array([natural[0] + 0.01, 1.0, 1.0]))
-    assert int(roomy.verdict(roomy.settle(roomy.at(y), 1.0), 1.0)) == Code.OK
+    assert int(roomy.constraint_code(roomy.eliminate(roomy.at(y), 1.0), 1.0)) == Code.OK
 
 
 def test_slack_bounds_change_nothing():
     y = np.array([[0.0, 0.0], [0.8, 0.3], [-0.5, 0.2]])
     free, bounded = build(), build(facility_capacity=[5.0, 5.0, np.inf])
-    params = bounded.settle(bounded.at(y), 2.0)
+    params = bounded.eliminate(bounded.at(y), 2.0)
     np.testing.assert_array_equal(params.dual.facility, 0)
     np.testing.assert_allclose(bounded.update(params, 2.0).primal, free.update(y, 2.0))
     np.testing.assert_allclose(bounded.free_energy(params, 2.0), free.free_energy(y, 2.0))
@@ -92,7 +92,7 @@ def test_capacities_vmap_and_price_is_the_derivative_of_free_energy():
     def run(limit):
         def energy(limit):
             problem = build(facility_capacity=limit)
-            params = problem.settle(problem.at(jnp.asarray(y)), 2.0)
+            params = problem.eliminate(problem.at(jnp.asarray(y)), 2.0)
             return problem.free_energy(params, 2.0), params.dual.facility
 
         (value, prices), slope = jax.value_and_grad(energy, has_aux=True)(limit)

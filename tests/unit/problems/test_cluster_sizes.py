@@ -74,7 +74,7 @@ def test_params_are_bare_without_a_capacity_and_values_undo_at():
 
 def test_slack_bounds_change_nothing():
     free, bounded = build(None), build(np.array([1.0, 1.0, np.inf]))
-    params = bounded.settle(bounded.at(Y), 2.0)
+    params = bounded.eliminate(bounded.at(Y), 2.0)
     np.testing.assert_array_equal(params.dual, 0)
     np.testing.assert_allclose(bounded.update(params, 2.0).primal, free.update(Y, 2.0), rtol=1e-12)
     np.testing.assert_allclose(bounded.free_energy(params, 2.0), free.free_energy(Y, 2.0))
@@ -87,13 +87,16 @@ def test_slack_bounds_change_nothing():
 def test_a_bound_that_is_met_exactly_without_a_price_is_flagged():
     told = np.exp(build(None).policy(Y, 2.0)).mean(axis=0)
     problem = build(np.array([told[0], 1.0, 1.0]))
-    assert int(problem.verdict(problem.settle(problem.at(Y), 2.0), 2.0)) == Code.WEAKLY_ACTIVE
+    assert (
+        int(problem.constraint_code(problem.eliminate(problem.at(Y), 2.0), 2.0))
+        == Code.WEAKLY_ACTIVE
+    )
     roomy = build(np.array([told[0] + 0.01, 1.0, 1.0]))
-    assert int(roomy.verdict(roomy.settle(roomy.at(Y), 2.0), 2.0)) == Code.OK
-    assert int(problem.verdict(problem.at(Y), 2.0)) == Code.WEAKLY_ACTIVE
+    assert int(roomy.constraint_code(roomy.eliminate(roomy.at(Y), 2.0), 2.0)) == Code.OK
+    assert int(problem.constraint_code(problem.at(Y), 2.0)) == Code.WEAKLY_ACTIVE
     tight = build(np.array([told[0] - 0.1, 1.0, 1.0]))
     # Prices that were not solved miss the capacity.
-    assert int(tight.verdict(tight.at(Y), 2.0)) == Code.INFEASIBLE
+    assert int(tight.constraint_code(tight.at(Y), 2.0)) == Code.INFEASIBLE
 
 
 def test_the_price_is_the_derivative_of_free_energy():
@@ -101,7 +104,7 @@ def test_the_price_is_the_derivative_of_free_energy():
 
     def energy(limit):
         problem = build(limit)
-        params = problem.settle(problem.at(jnp.asarray(Y)), 2.0)
+        params = problem.eliminate(problem.at(jnp.asarray(Y)), 2.0)
         return problem.free_energy(params, 2.0), params.dual
 
     run = jax.jit(jax.vmap(jax.value_and_grad(energy, has_aux=True)))
@@ -120,7 +123,7 @@ def test_settled_prices_have_derivatives():
 
     @jax.jit
     def price(y):
-        prices = problem.settle(problem.at(y), 2.0).dual
+        prices = problem.eliminate(problem.at(y), 2.0).dual
         return prices[0] - prices[1]
 
     change = RNG.normal(size=Y.shape)
@@ -134,7 +137,7 @@ def test_settled_prices_have_derivatives():
 def test_gauge_is_declared_only_where_every_limit_is_met(equality):
     limit = mj.Equal(SHARES) if equality else SHARES + 0.1
     problem = build(limit)
-    params = problem.settle(problem.at(Y), 2.0)
+    params = problem.eliminate(problem.at(Y), 2.0)
     row = problem.gauge(params)
     np.testing.assert_array_equal(row.dual, np.full((1, 3), float(equality)))
     if equality:
@@ -159,7 +162,7 @@ def test_blocks_equal_the_plain_form(autonomy, d, monkeypatch):
 
     @eqx.filter_jit
     def settled(problem):
-        return problem.settle(problem.at(problem.x[:k] + 0.01), 3.0)
+        return problem.eliminate(problem.at(problem.x[:k] + 0.01), 3.0)
 
     def functions(params):
         terms = problem.terms(params, 3.0)
@@ -171,7 +174,7 @@ def test_blocks_equal_the_plain_form(autonomy, d, monkeypatch):
         return [leaf for leaf in jax.tree.leaves(rest) if eqx.is_inexact_array(leaf)]
 
     params = settled(problem)
-    assert int(problem.verdict(params, 3.0)) == Code.OK
+    assert int(problem.constraint_code(params, 3.0)) == Code.OK
     # Off the solution, where nothing compared is zero but for rounding.
     moved = eqx.tree_at(lambda p: p.dual, params, 1.1 * params.dual + 0.01)
     got = functions(moved)
@@ -204,7 +207,12 @@ def test_a_million_entities_are_not_laid_out_by_cluster():
         problem = build(mj.Equal(np.full(8, 1 / 8, np.float32)), x, 8)
         params = mj.Params(y, prices)
         new = problem.update(params, 3.0)
-        return new, problem.residual(new, 3.0), problem.terms(new, 3.0), problem.verdict(new, 3.0)
+        return (
+            new,
+            problem.residual(new, 3.0),
+            problem.terms(new, 3.0),
+            problem.constraint_code(new, 3.0),
+        )
 
     with jax.enable_x64(False):
         centres = jax.ShapeDtypeStruct((8, 16), jnp.float32)
@@ -257,7 +265,7 @@ def test_sizes_are_rounded_down_and_the_largest_remainders_up():
 
 def test_evaluate_takes_params_of_either_kind():
     problem = build(mj.Equal(SHARES))
-    params = problem.settle(problem.at(Y), 2.0)
+    params = problem.eliminate(problem.at(Y), 2.0)
     np.testing.assert_array_equal(problem.evaluate(params).cost, problem.evaluate(Y).cost)
 
 
@@ -265,13 +273,13 @@ def test_evaluate_takes_params_of_either_kind():
 def test_frozen_curvature_sees_the_prices():
     autonomy = mj.autonomy.Softmax(0.3, 1.0, 0.4, 0.6)
     problem = build(mj.Equal(SHARES), autonomy=autonomy, stationarity="frozen")
-    params = problem.settle(problem.at(Y), 0.5)
+    params = problem.eliminate(problem.at(Y), 0.5)
     update = jax.jit(lambda params: problem.update(params, 0.5))
     for _ in range(100):
         params = update(params)
 
     def primal(y):
-        settled = problem.settle(problem.at(y.reshape(3, 2)), 0.5)
+        settled = problem.eliminate(problem.at(y.reshape(3, 2)), 0.5)
         return problem.update(settled, 0.5).primal.ravel()
 
     jacobian = jax.jit(jax.jacfwd(primal))(params.primal.ravel())

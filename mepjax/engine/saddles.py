@@ -21,7 +21,7 @@ from .detector import (
     lowest_curvature,
     near_critical_threshold,
 )
-from .foresight import Probe
+from .prediction import Probe
 from .problem import Problem
 from .schedules import Stage
 

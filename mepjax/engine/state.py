@@ -517,7 +517,7 @@ def _anneal_solution(
     input_code = state.input_report.code
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
-    code = jnp.maximum(code, still.verdict(carry.params, carry.beta))
+    code = jnp.maximum(code, still.constraint_code(carry.params, carry.beta))
     code = jnp.where(input_code != int(Code.OK), input_code, code)
 
     beta = jax.lax.stop_gradient(carry.beta)
