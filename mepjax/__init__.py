@@ -62,12 +62,12 @@ from .solvers.implicit import LinearSolve
 from .solvers.newton_krylov import NewtonKrylov
 
 if TYPE_CHECKING:
-    from . import datasets, estimators, plot, select
+    from . import datasets, estimators, learn, plot, select
 
 __version__ = "0.1.0"
 
 # Rooms that a name opens: they cost import time, and some need an extra.
-_ROOMS = ("datasets", "estimators", "plot", "select")
+_ROOMS = ("datasets", "estimators", "learn", "plot", "select")
 
 
 def __getattr__(name: str) -> Any:
@@ -143,6 +143,7 @@ __all__ = [
     "estimators",
     "finish",
     "gradients",
+    "learn",
     "load",
     "mdp",
     "n_distinct",

@@ -3,12 +3,10 @@
 from typing import Any
 
 import equinox as eqx
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core.checks import InputReport, is_concrete
-from .._core.codes import Code, SolveError
-from .._core.types import Tracer
+from .._core.failures import raise_failed
 from .summary import summarise
 
 
@@ -96,27 +94,5 @@ class Solution(eqx.Module):
         **Raises:** `ValueError` for bad input, with the sentence the constructor would have used;
         `SolveError` otherwise. Warnings (NEAR_CRITICAL and the like) do not raise.
         """
-        if isinstance(self.code, Tracer):
-            raise TypeError(
-                "`raise_if_failed` looks at numbers, so it must be called outside `jit`, `grad` "
-                "and `vmap`; inside them use `solution.code`."
-            )
-        codes = np.atleast_1d(np.asarray(self.code))
-        failed = np.flatnonzero(codes.reshape(-1) >= int(Code.MAX_STEPS))
-        if failed.size == 0:
-            return self
-        lane = int(failed[0])
-        code = Code(int(codes.reshape(-1)[lane]))
-        text = code.message
-        index = int(np.broadcast_to(np.asarray(self.input_report.index), codes.shape).flat[lane])
-        bad_input = index < len(self.input_report.sentences)
-        if bad_input:
-            got = float(np.broadcast_to(np.asarray(self.input_report.got), codes.shape).flat[lane])
-            text = self.input_report.message(index, got)
-        if np.ndim(self.code) > 0:
-            where = np.unravel_index(lane, codes.shape)
-            place = ", ".join(str(int(i)) for i in where)
-            text = f"{failed.size} of {codes.size} lanes failed; lane {place}: {text}"
-        if bad_input:
-            raise ValueError(text)
-        raise SolveError(f"[{code.name}] {text}")
+        raise_failed(self.code, self.input_report)
+        return self

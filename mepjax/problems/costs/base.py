@@ -47,6 +47,11 @@ class AbstractCost(eqx.Module):
         return True
 
     @property
+    def never_negative(self) -> bool:
+        """Whether d(x, y) >= 0 is known for all pairs."""
+        return False
+
+    @property
     def exact_step(self) -> bool:
         """Whether `step` and `start` give the minimisers of the weighted sums at once."""
         return False

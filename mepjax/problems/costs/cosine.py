@@ -35,6 +35,11 @@ class Cosine(AbstractCost):
     """
 
     @property
+    def never_negative(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def exact_step(self) -> bool:
         """Always."""
         return True

@@ -30,6 +30,11 @@ class SmoothedDistance(AbstractCost):
     smoothing: Float[Array, ""] | None
 
     @property
+    def never_negative(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def convex(self) -> bool:
         """Assumed."""
         return True

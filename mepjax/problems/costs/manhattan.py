@@ -28,6 +28,11 @@ class Manhattan(AbstractCost):
     """
 
     @property
+    def never_negative(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def translation_invariant(self) -> bool:
         """Always."""
         return True

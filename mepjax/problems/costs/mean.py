@@ -17,6 +17,11 @@ class MeanCost(AbstractCost):
     """
 
     @property
+    def never_negative(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def convex(self) -> bool:
         """The mean is the only minimiser."""
         return True

@@ -1,0 +1,41 @@
+"""Raising, on the host, for what a code says of a computation."""
+
+from typing import Any
+
+import numpy as np
+
+from .checks import InputReport
+from .codes import Code, SolveError
+from .types import Tracer
+
+
+def raise_failed(code: Any, input_report: InputReport) -> None:
+    """Raise if any lane failed; warnings (NEAR_CRITICAL and the like) do not.
+
+    **Raises:** `TypeError` inside `jit`, `grad` and `vmap`; `ValueError` for bad input, with the
+    sentence the constructor would have used; `SolveError` otherwise.
+    """
+    if isinstance(code, Tracer):
+        raise TypeError(
+            "`raise_if_failed` looks at numbers, so it must be called outside `jit`, `grad` "
+            "and `vmap`; inside them use `.code`."
+        )
+    codes = np.atleast_1d(np.asarray(code))
+    failed = np.flatnonzero(codes.reshape(-1) >= int(Code.MAX_STEPS))
+    if failed.size == 0:
+        return
+    lane = int(failed[0])
+    worst = Code(int(codes.reshape(-1)[lane]))
+    text = worst.message
+    index = int(np.broadcast_to(np.asarray(input_report.index), codes.shape).flat[lane])
+    bad_input = index < len(input_report.sentences)
+    if bad_input:
+        got = float(np.broadcast_to(np.asarray(input_report.got), codes.shape).flat[lane])
+        text = input_report.message(index, got)
+    if np.ndim(code) > 0:
+        where = np.unravel_index(lane, codes.shape)
+        place = ", ".join(str(int(i)) for i in where)
+        text = f"{failed.size} of {codes.size} lanes failed; lane {place}: {text}"
+    if bad_input:
+        raise ValueError(text)
+    raise SolveError(f"[{worst.name}] {text}")
