@@ -53,6 +53,12 @@ from .problems.facility_path.hard import HardPaths, LocateThenRoute
 from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
+from .problems.scalable_clustering import (
+    CostParts,
+    HardAllocation,
+    ScalableClustering,
+    ScalableParams,
+)
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -90,6 +96,7 @@ __all__ = [
     "CheckpointWarning",
     "Clustering",
     "Code",
+    "CostParts",
     "CriticalJump",
     "Detector",
     "Envelope",
@@ -100,6 +107,7 @@ __all__ = [
     "FixedPoint",
     "Geometric",
     "Growth",
+    "HardAllocation",
     "HardClustering",
     "HardPaths",
     "Implicit",
@@ -118,6 +126,8 @@ __all__ = [
     "Progress",
     "Record",
     "Repair",
+    "ScalableClustering",
+    "ScalableParams",
     "Sensitivities",
     "Sharded",
     "SlotSpectrum",

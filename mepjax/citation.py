@@ -29,6 +29,10 @@ _BIBTEX = {
   school = {University of Illinois Urbana-Champaign},
   year   = {2021},
 }""",
+    "scalable_resource_allocation": """@article{sharma2009scalable,
+  title  = {A maximum entropy based scalable algorithm for resource allocation problems},
+  author = {Sharma, Puneet and Salapaka, Srinivasa and Beck, Carolyn},
+}""",
 }
 
 

@@ -96,6 +96,36 @@ def as_float_array(name: str, value: Any, dtype: Any = None) -> Float[Array, "..
         return jnp.asarray(array, target)
 
 
+def weighted_points(
+    owner: str, x: Any, weights: Any
+) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """Points, shape (n, d), and weights of the same dtype, shape (n,); all ones for `None`."""
+    points = as_float_array("x", x)
+    if points.ndim != 2:
+        raise ValueError(
+            f"{owner}: `x` must be 2-D, (entities, features); got shape {points.shape}."
+        )
+    n, d = points.shape
+    if n == 0 or d == 0:
+        raise ValueError(f"{owner}: `x` must not be empty; got shape {points.shape}.")
+    if weights is None:
+        weights = np.ones(n, points.dtype)
+    weights = as_data_like("weights", weights, points.dtype)
+    if weights.shape != (n,):
+        raise ValueError(
+            f"{owner}: `weights` must have shape ({n},) for {n} entities; got {weights.shape}."
+        )
+    return points, weights
+
+
+def as_scalar(owner: str, name: str, value: Any, dtype: Any) -> Float[Array, ""]:
+    """One number of the data's dtype."""
+    scalar = as_data_like(name, value, dtype)
+    if scalar.ndim != 0:
+        raise ValueError(f"{owner}: `{name}` must be one number; got shape {scalar.shape}.")
+    return scalar
+
+
 def as_data_like(name: str, value: Any, dtype: Any) -> Float[Array, "..."]:
     """Convert to a JAX array of the data's dtype, to which lists adapt."""
     if not isinstance(value, jax.Array | np.ndarray):

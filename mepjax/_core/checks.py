@@ -78,6 +78,18 @@ def check_range(
     return Check(inside, worst, f"{owner}: `{name}` must be {expected}; got {{got}}.")
 
 
+def check_weighted_points(owner: str, x: Any, weights: Any) -> tuple[Check, ...]:
+    """Check points and weights: finite, no weight negative, not all of them zero."""
+    xp, on = on_host(weights)
+    total = xp.sum(on)
+    return (
+        check_finite(owner, "x", x),
+        check_finite(owner, "weights", weights),
+        check_range(owner, "weights", weights, low=0.0),
+        Check(total > 0, total, f"{owner}: `weights` must not all be zero; their sum is {{got}}."),
+    )
+
+
 def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
     """Check that the last axis of a stochastic array sums to one, to the precision of its dtype."""
     xp, value = on_host(value)

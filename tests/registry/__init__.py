@@ -3,12 +3,13 @@
 A kind of problem has a file of its own with its `ROWS`, and its line below.
 """
 
-from . import clustering, paths
+from . import clustering, paths, scalable
 from .row import Bad, Odd, Row, Symmetry
 
 ROWS: list[Row] = [
     *clustering.ROWS,
     *paths.ROWS,
+    *scalable.ROWS,
 ]
 
 
