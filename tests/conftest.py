@@ -10,14 +10,15 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 
 # Nearly all time goes into compiling, so programs are optimised little, in half the time. XLA ends
 # the process at a flag it does not know, hence only where these are known.
-if version("jaxlib").startswith("0.10.") and "MEPJAX_TESTS_OPTIMISED" not in os.environ:
-    os.environ["XLA_FLAGS"] = " ".join(
-        (
-            os.environ.get("XLA_FLAGS", ""),
-            "--xla_backend_optimization_level=0",
-            "--xla_cpu_use_fusion_emitters=false",
-        )
-    )
+LITTLE = "--xla_backend_optimization_level=0"
+FLAGS = {
+    "0.10": (LITTLE, "--xla_cpu_use_fusion_emitters=false"),
+    "0.11": (LITTLE,),
+    "0.12": (LITTLE,),
+}
+if "MEPJAX_TESTS_OPTIMISED" not in os.environ:
+    known = FLAGS.get(".".join(version("jaxlib").split(".")[:2]), ())
+    os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *known))
 
 # CI keeps compiled programs between runs; processes that tests start share them.
 if "MEPJAX_TESTS_CACHE" in os.environ:

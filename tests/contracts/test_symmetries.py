@@ -11,9 +11,9 @@ from .programs import assert_same, each_with, geometric, like, problem_of, said,
 
 
 def moved_params(problem, symmetry, params):
-    primal, prices = split_params(params)
-    prices = jax.tree.map(lambda price: symmetry.factor * price, prices)
-    return join_params(symmetry.values(primal), prices)
+    primal, dual = split_params(params)
+    multiplied = lambda dual: jax.tree.map(lambda price: symmetry.factor * price, dual)  # noqa: E731
+    return join_params(symmetry.values(primal), (symmetry.dual or multiplied)(dual))
 
 
 @each_with(lambda row: [(symmetry.name, symmetry) for symmetry in row.symmetries])

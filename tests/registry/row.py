@@ -46,8 +46,8 @@ class Bad:
 class Symmetry:
     """A change of the problem, of no shape, under which all it says changes in a known way.
 
-    With costs multiplied by `factor`, beta is divided by it, and F, D and prices are multiplied;
-    `offset` is what is added to F and D after that.
+    With costs multiplied by `factor`, beta is divided by it, and F and D are multiplied; `offset`
+    is what is added to F after that.
     """
 
     name: str
@@ -55,6 +55,8 @@ class Symmetry:
     # What becomes of the values in params and of the log policy.
     values: Callable[[Any], Any] = same
     policy: Callable[[Any], Any] = same
+    # What becomes of eliminated variables; None: they are prices, and multiplied by `factor`.
+    dual: Callable[[Any], Any] | None = None
     factor: float = 1.0
     offset: float = 0.0
     # Whether the anneal of the changed problem ends at the changed params; False where what is
