@@ -49,7 +49,7 @@ def _limited_sizes() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     centres = rng.uniform(-3, 3, size=(8, 2))
     x = np.repeat(centres, 50, axis=0) + 0.4 * rng.normal(size=(400, 2))
-    problem = mj.Clustering(x, 8, capacity=mj.Equal(jnp.full(8, 1 / 8)))
+    problem = mj.Clustering(x.astype(np.float32), 8, capacity=mj.Equal(jnp.full(8, 1 / 8)))
 
     def hard(solution: mj.Solution) -> float:
         return float(problem.harden(solution.params, capacities="assign").cost)
@@ -69,7 +69,7 @@ def _limited_sizes() -> Iterator[dict[str, Any]]:
 
 def _frozen() -> Iterator[dict[str, Any]]:
     """docs/choose.md, "Which stationarity": five points on a line, whose optimum is listed."""
-    x = np.array([0.0, 0.2, 1.0, 1.1, 2.0])[:, None]
+    x = np.array([0.0, 0.2, 1.0, 1.1, 2.0], np.float32)[:, None]
     model = mj.autonomy.Softmax(0.3, 1.0, 0.5, 0.1)
     costs = {}
     for stationarity in ("exact", "frozen"):

@@ -105,6 +105,25 @@ def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
     )
 
 
+def check_weights(owner: str, name: str, weights: Any) -> tuple[Check, ...]:
+    """Finite weights >= 0 whose sum, by which they are divided, is a normal number."""
+    xp, values = on_host(weights)
+    with np.errstate(over="ignore"):
+        total = xp.sum(values)
+    smallest = jnp.finfo(values.dtype).tiny
+    return (
+        check_finite(owner, name, weights),
+        check_range(owner, name, weights, low=0.0),
+        Check(total > 0, total, f"{owner}: `{name}` must not all be zero; their sum is {{got}}."),
+        Check(
+            (total >= smallest) & xp.isfinite(total),
+            total,
+            f"{owner}: `{name}` must have a sum that {values.dtype} can hold, at least "
+            f"{float(smallest):.3g}; got {{got}}. Scale them, which changes nothing else.",
+        ),
+    )
+
+
 def check_function(owner: str, name: str, function: Any, signature: str) -> None:
     """Raise `TypeError` unless `function` is callable and free of captured traced values."""
     if not callable(function):

@@ -377,6 +377,10 @@ def _checked_weights(sample_weight: Any, n: int) -> np.ndarray:
     check(name, bool(np.all(weights >= 0)), float(np.min(weights)), ">= 0")
     if not np.any(weights > 0):
         raise ValueError(f"`{name}` must not be zero for all samples.")
+    with np.errstate(over="ignore"):
+        total, limits = float(np.sum(weights)), np.finfo(np.float64)
+    between = f"numbers with a sum between {limits.tiny:.3g} and {limits.max:.3g}"
+    check(name, bool(limits.tiny <= total < np.inf), total, between)
     return weights
 
 

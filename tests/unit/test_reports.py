@@ -77,3 +77,25 @@ def test_single_precision_tables_of_probabilities_are_taken(x64):
         np.testing.assert_allclose(problem.autonomy.p, 0.2, rtol=1e-7)
         with pytest.raises(ValueError, match="sum to"):
             mj.autonomy.Matrix(np.full((5, 5), 0.21, np.float32))
+
+
+@pytest.mark.parametrize("weight", [1e-320, 1e308])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("weights", lambda w: mj.Clustering(LINE, 2, weights=w)),
+        ("weights", lambda w: mj.FacilityPath(LINE, [[3.0]], 1, weights=w)),
+        ("sample_weight", lambda w: AutonomyAwareClustering(2).fit(LINE, sample_weight=w)),
+    ],
+)
+def test_weights_beyond_what_a_number_holds_are_refused_by_name(name, build, weight):
+    """Weights of 1e-320 had the data blamed, those of 1e308 gave an infinite inertia."""
+    with pytest.raises(ValueError, match=f"`{name}`.* a sum "):
+        build(np.full(4, weight))
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e300])
+def test_only_the_shares_of_weights_count(weight):
+    found = AutonomyAwareClustering(2).fit(LINE, sample_weight=np.full(4, weight))
+    np.testing.assert_allclose(np.sort(found.cluster_centers_[:, 0]), [0.5, 10.5], rtol=1e-9)
+    assert found.inertia_ == pytest.approx(weight, rel=1e-6)

@@ -196,15 +196,9 @@ class Clustering(Problem):
         """Finite data, usable weights, valid cost and autonomy."""
         owner = "Clustering"
         n, d = self.x.shape
-        xp, weights = checks.on_host(self.weights)
-        total = xp.sum(weights)
         return (
             checks.check_finite(owner, "x", self.x),
-            checks.check_finite(owner, "weights", self.weights),
-            checks.check_range(owner, "weights", self.weights, low=0.0),
-            checks.Check(
-                total > 0, total, f"{owner}: `weights` must not all be zero; their sum is {{got}}."
-            ),
+            *checks.check_weights(owner, "weights", self.weights),
             *self.cost.check(d),
             *self.cost.check_data(self.x),
             *self.autonomy.check(n, self.k),

@@ -237,11 +237,9 @@ class FacilityPath(Problem):
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, hop limits in range, and a way out for every node."""
-        xp, weights = checks.on_host(self.weights)
-        total = xp.sum(weights)
         found = [checks.check_finite(_OWNER, "nodes", self.nodes)]
         found += [checks.check_finite(_OWNER, "destinations", self.destinations)]
-        found += [checks.check_finite(_OWNER, "weights", self.weights)]
+        found += checks.check_weights(_OWNER, "weights", self.weights)
         found += checks_of(_OWNER, "nodes", self.node_spread)
         found += checks_of(_OWNER, "destinations", self.destination_spread)
         if self.fixed is not None:
@@ -254,14 +252,6 @@ class FacilityPath(Problem):
             self._legs, (self.nodes, self.nodes, self.destinations), strict=True
         ):
             found += checks_of_legs(legs, places)
-        found += [
-            checks.check_range(_OWNER, "weights", self.weights, low=0.0),
-            checks.Check(
-                total > 0,
-                total,
-                f"{_OWNER}: `weights` must not all be zero; their sum is {{got}}.",
-            ),
-        ]
         limits = np.asarray(self.n_stages)
         if self.max_hops is not None:
             limits = self.max_hops
