@@ -55,7 +55,9 @@ def _anneal(problem: mj.FacilityPath) -> Any:
 
 @eqx.filter_jit
 def _sequential(problem: mj.FacilityPath) -> Any:
-    return problem.locate_then_route(key=jax.random.key(0), schedule=_schedule(problem)).hard.cost
+    return mj.locate_then_route(
+        problem, key=jax.random.key(0), schedule=_schedule(problem)
+    ).hard.cost
 
 
 @eqx.filter_jit

@@ -78,7 +78,7 @@ def layouts() -> list[dict[str, Any]]:
         base = float(free.harden(solution.params).cost)
         b = free.beta_scale()
         schedule = mj.Geometric(0.5 * b, 1e4 * b, 1.05, max_stages=256)
-        baseline = free.locate_then_route(key=jax.random.key(0), schedule=schedule)
+        baseline = mj.locate_then_route(free, key=jax.random.key(0), schedule=schedule)
         cost.setdefault("(d) locate, then route", []).append(float(baseline.hard.cost) / base)
         codes.setdefault("(d) locate, then route", []).append(_name(baseline.code))
         codes.setdefault("(c) unconstrained", []).append(_name(solution.code))

@@ -49,7 +49,7 @@ from .problems import autonomy, costs, paths
 from .problems.capacity.limits import Equal
 from .problems.clustering.hard import Evaluation, HardClustering
 from .problems.clustering.problem import Clustering
-from .problems.facility_path.hard import HardPaths, LocateThenRoute
+from .problems.facility_path.hard import HardPaths
 from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
@@ -59,6 +59,7 @@ from .problems.scalable_clustering import (
     ScalableClustering,
     ScalableParams,
 )
+from .select.baselines import LocateThenRoute, locate_then_route
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -155,6 +156,7 @@ __all__ = [
     "gradients",
     "learn",
     "load",
+    "locate_then_route",
     "mdp",
     "n_distinct",
     "paths",

@@ -24,7 +24,7 @@ def _compute(setting: Setting, override: float) -> dict[str, Any]:
     problem = _problem(setting, override)
     solution = mj.anneal(problem, key=jax.random.key(setting.seed), adjoint=mj.NoGrad())
     solution.raise_if_failed()
-    centres = np.asarray(problem.values(solution.params), np.float64)
+    centres = np.asarray(problem.centres(solution.params), np.float64)
     x = np.asarray(problem.x, np.float64)
     middle = np.mean(x, axis=0)
     told = np.asarray(problem.harden(solution.params).assignments)

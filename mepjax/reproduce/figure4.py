@@ -39,7 +39,7 @@ def _compute(setting: Setting) -> dict[str, Any]:
     solution = _solve(problem, setting)
     solution.raise_if_failed()
     stages = int(solution.n_stages)
-    centres = np.asarray(problem.values(solution.trace.params), np.float64)[:stages]
+    centres = np.asarray(problem.centres(solution.trace.params), np.float64)[:stages]
     extent = float(np.linalg.norm(np.ptp(np.asarray(problem.x), axis=0)))
     betas = np.asarray(solution.trace.beta, np.float64)[:stages]
     distinct = [len(np.unique(leaders(each, extent))) for each in centres]

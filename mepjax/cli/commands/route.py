@@ -144,7 +144,7 @@ def solve(
             )
         params, beta = best.solution.params, best.solution.beta
         hard, unlimited = _routes(problem, params)
-        baseline = problem.locate_then_route(key=keys[0])
+        baseline = mj.locate_then_route(problem, key=keys[0])
         sequential, failed = _routes(problem, problem.at(baseline.locations))
         measured = jax.tree.map(
             lambda leaf: np.asarray(leaf, np.float64), _measure(problem, params, beta)

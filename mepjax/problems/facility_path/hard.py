@@ -30,18 +30,6 @@ class HardPaths(eqx.Module):
     cost: Float[Array, ""]
 
 
-class LocateThenRoute(eqx.Module):
-    """Facilities placed for the nodes alone, and the routes through them.
-
-    **Fields:** `locations`, shape (n_facilities, d); `hard`, the `HardPaths` at these locations;
-    `code`, how the anneal that placed them ended.
-    """
-
-    locations: Float[Array, "k d"]
-    hard: HardPaths
-    code: Int[Array, ""]
-
-
 def assign(costs: StageCosts, shares: Any, limits: Any, capacities: Capacities) -> HardPaths:
     """Cheapest routes of whole nodes that meet the capacities.
 

@@ -18,13 +18,10 @@ from ..._core.linear import solve_symmetric
 from ..._core.params import Params, join_params, primal_of, split_params
 from ..._core.paths import Policies, StageCosts
 from ..._core.types import Scalar
-from ...engine.anneal import anneal
 from ...engine.problem import Problem, Terms
-from ...engine.schedules import AbstractSchedule
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
-from ...solvers.adjoints import NoGrad
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.duals import Dual, constraint_code, optimality, solve_dual
@@ -34,7 +31,7 @@ from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
 from ..capacity.limits import as_capacity
 from ..per_entity import placed
 from .growth import slot_spectrum
-from .hard import HardPaths, LocateThenRoute, assign
+from .hard import HardPaths, assign
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .legs import checks_of as checks_of_legs
 from .links import Links, as_links, reachability
@@ -989,44 +986,6 @@ class FacilityPath(Problem):
         ```
         """
         return find_sensitivities(self, params, beta)
-
-    def locate_then_route(
-        self, *, key: Any, schedule: AbstractSchedule | None = None
-    ) -> LocateThenRoute:
-        """The baseline that decides one thing after the other.
-
-        Facilities are placed so that nodes are near one, whatever comes after (an anneal of the
-        entry legs alone, without masks); then every node takes the cheapest permitted route.
-        Against `harden(solution.params).cost` it shows what deciding both at once is worth.
-
-        **Arguments:** `key`, a JAX random key; `schedule`, for the anneal, default as in `anneal`.
-
-        **Returns:** a `LocateThenRoute`.
-
-        **Raises:** `ValueError` if entering costs nothing.
-
-        **Example:** half-way stops are worth more than being near the nodes.
-
-        ```python
-        >>> import jax, jax.numpy as jnp, mepjax as mj
-        >>> problem = mj.FacilityPath(jnp.array([[0.0], [2.0]]), jnp.array([8.0]), 1)
-        >>> baseline = problem.locate_then_route(key=jax.random.key(0))
-        >>> sol = mj.anneal(problem, key=jax.random.key(0))
-        >>> print(f"{baseline.hard.cost:.1f} {problem.harden(sol.params).cost:.1f}")
-        50.0 25.5
-
-        ```
-        """
-        entry, _, _ = self._legs
-        alone = FacilityPath(
-            self.nodes, self.destinations, self.n_facilities, weights=self.weights,
-            fixed=self.fixed, n_stages=1, stage_costs=(entry, None, None),
-        )  # fmt: skip
-        alone = eqx.tree_at(
-            lambda p: p.node_spread, alone, self.node_spread, is_leaf=lambda leaf: leaf is None
-        )
-        solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
-        return LocateThenRoute(solution.params, self.harden(solution.params), solution.code)
 
 
 def _switch(name: str, value: Any) -> bool:

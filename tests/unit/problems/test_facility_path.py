@@ -376,7 +376,7 @@ def test_deciding_both_at_once_beats_locating_first():
     x, weights, z = cloud()
     problem = mj.FacilityPath(x, z[0], 3, weights=weights)
     schedule = mj.Geometric(0.2, 100.0, 1.3)
-    baseline = problem.locate_then_route(key=jax.random.key(0), schedule=schedule)
+    baseline = mj.locate_then_route(problem, key=jax.random.key(0), schedule=schedule)
     clusters = mj.Clustering(x, 3, weights=weights)
     # The places are those of clustering the nodes.
     nearest = clusters.update(baseline.locations, 100.0)

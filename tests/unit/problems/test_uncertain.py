@@ -114,5 +114,5 @@ def test_the_baseline_is_placed_for_uncertain_nodes():
     problem = mj.FacilityPath(
         mj.paths.Samples(points), np.array([4.0]), 1, stage_costs=smooth_distance
     )
-    found = problem.locate_then_route(key=jax.random.key(0), schedule=mj.Explicit([0.5, 1.0]))
+    found = mj.locate_then_route(problem, key=jax.random.key(0), schedule=mj.Explicit([0.5, 1.0]))
     np.testing.assert_allclose(found.locations, [[1.0]], atol=0.02)
