@@ -1,5 +1,6 @@
 """Raising, on the host, for what a code says of a computation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,12 @@ from .codes import Code, SolveError
 from .types import Tracer
 
 
-def raise_failed(code: Any, input_report: InputReport) -> None:
+def raise_failed(
+    code: Any, input_report: InputReport, messages: Mapping[Code, str] | None = None
+) -> None:
     """Raise if any lane failed; warnings (NEAR_CRITICAL and the like) do not.
+
+    `messages` stand for those of `Code` where causes and remedies are others.
 
     **Raises:** `TypeError` inside `jit`, `grad` and `vmap`; `ValueError` for bad input, with the
     sentence the constructor would have used; `SolveError` otherwise.
@@ -26,7 +31,7 @@ def raise_failed(code: Any, input_report: InputReport) -> None:
         return
     lane = int(failed[0])
     worst = Code(int(codes.reshape(-1)[lane]))
-    text = worst.message
+    text = (messages or {}).get(worst, worst.message)
     index = int(np.broadcast_to(np.asarray(input_report.index), codes.shape).flat[lane])
     bad_input = index < len(input_report.sentences)
     if bad_input:
