@@ -60,6 +60,7 @@ from .problems.scalable_clustering import (
     ScalableParams,
 )
 from .select.baselines import LocateThenRoute, locate_then_route
+from .select.solve import Runs, Solved, solve
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
 from .solvers.armijo import Armijo
@@ -129,11 +130,13 @@ __all__ = [
     "Repair",
     "ScalableClustering",
     "ScalableParams",
+    "Runs",
     "Sensitivities",
     "Sharded",
     "SlotSpectrum",
     "Solution",
     "SolveError",
+    "Solved",
     "Stage",
     "StepInfo",
     "Streaming",
@@ -165,5 +168,6 @@ __all__ = [
     "save",
     "select",
     "sensitivity",
+    "solve",
     "sweep",
 ]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._core import checks
+from .._core import checks, trees
 from .._core.codes import Code, as_code
 from .._core.params import join_params, primal_of, split_params
 from .._core.types import Scalar
@@ -17,6 +17,9 @@ from ..solvers.armijo import Armijo
 from ..solvers.base import AbstractSolver
 from ..solvers.equation import FreeEnergy
 from .slot_spectrum import SlotSpectrum
+
+# Size of the noise of `Problem.kicked`, relative to the scale of params.
+_KICK = 1e-4
 
 
 class Terms(eqx.Module):
@@ -121,6 +124,33 @@ class Problem(FreeEnergy):
         """The easier problem of a continuation; s = 1 is the problem itself."""
         del s
         return self
+
+    # What `mepjax.solve` tries besides an anneal from `init`.
+
+    @property
+    def scatters(self) -> bool:
+        """Whether `scatter` gives starts far apart, which are worth solving without an anneal."""
+        return False
+
+    def scatter(self, key: Any) -> Any:
+        """Params to start from that differ with the key; default: `init`, kicked a little.
+
+        A kick at a transition has one direction. Where others are unstable too, rounding would
+        decide along them, and data that differ in the order of their rows would end relabelled or
+        apart.
+        """
+        return self.kicked(key)
+
+    def kicked(self, key: Any) -> Any:
+        """`init`, its primal moved in all directions by a ten-thousandth of its scale."""
+        start = self.init(key)
+        primal, size = primal_of(start), primal_of(self.params_scale(start))
+        noise = trees.normal_like(key, primal)
+        return self.at(jax.tree.map(lambda y, s, z: y + _KICK * s * z, primal, size, noise))
+
+    def other_ways(self) -> tuple[tuple[str, "Problem"], ...]:
+        """Problems with the same params, by name, whose solutions are good starts for this one."""
+        return ()
 
     def on(self, executor: AbstractExecutor) -> "Problem":
         """This problem with its sums over data computed by `executor`.

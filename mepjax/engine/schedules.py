@@ -53,6 +53,13 @@ class AbstractSchedule(eqx.Module):
         It is the beta of `stage` itself where the next transition cannot be told.
         """
 
+    def last_stage(self) -> "AbstractSchedule":
+        """Its last stage alone, best in a trace of the same length: then programs are shared."""
+        end = self.final_beta()
+        if end is None:
+            raise ValueError(f"{type(self).__name__}: its last beta is not known beforehand.")
+        return Explicit(end[None])
+
     def final_beta(self) -> Float[Array, ""] | None:
         """The last beta as a differentiable function of the fields; `None` if derived from data."""
         return None
@@ -163,6 +170,10 @@ class Geometric(AbstractSchedule):
         """beta times factor, or beta_max."""
         return self._stage(stage.state + 1)
 
+    def last_stage(self) -> "Geometric":
+        """At beta_max alone."""
+        return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max)
+
     def final_beta(self) -> Float[Array, ""]:
         """beta_max."""
         return self.beta_max
@@ -229,6 +240,10 @@ class Linear(AbstractSchedule):
     def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
         """beta plus step, or beta_max."""
         return self._stage(stage.state + 1)
+
+    def last_stage(self) -> "Linear":
+        """At beta_max alone."""
+        return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max)
 
     def final_beta(self) -> Float[Array, ""]:
         """beta_max."""
@@ -389,6 +404,10 @@ class CriticalJump(AbstractSchedule):
         if self.beta_min is not None and self.beta_max is not None:
             conditions.extend(_check_interval(owner, self.beta_min, self.beta_max))
         return tuple(conditions)
+
+    def last_stage(self) -> "CriticalJump":
+        """At beta_max alone."""
+        return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max, is_leaf=lambda s: s is None)
 
     def init(self, scale: Float[Array, ""]) -> Stage:
         """The stage at beta_min; the state is beta_max and the largest factor of the next step."""

@@ -20,7 +20,7 @@ from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, random_start
 from .growth import Growth, supports_growth
 from .monitor import Monitor
-from .problem import Problem
+from .problem import Problem, Terms
 from .record import Record
 from .repair import Repair
 from .run import Carry, Run
@@ -69,22 +69,26 @@ class Options(eqx.Module):
 
     def resolved(self, scale: Float[Array, ""]) -> AbstractSchedule:
         """The schedule in the dtype of params, the default one where none was given."""
-        schedule = self.schedule or self._default(scale)
+        schedule = self.schedule or default_schedule(
+            scale, grows=self.growth is not None, foretold=isinstance(self.detector, Detector)
+        )
         return jax.tree.map(
             lambda leaf: jnp.asarray(leaf, scale.dtype) if eqx.is_inexact_array(leaf) else leaf,
             schedule,
         )
 
-    def _default(self, scale: Float[Array, ""]) -> AbstractSchedule:
-        first, last = 0.5 * scale, 1e4 * scale
-        if self.growth is not None:
-            # Critical betas of groups do not depend on how near they are.
-            factor = _GROWTH_FACTOR
-            return CriticalJump(first, last, overshoot=factor, min_factor=factor, easing=math.inf)
-        if isinstance(self.detector, Detector):
-            return CriticalJump(first, last)
-        # The default spans a fixed ratio, so its stage count is known before b is.
-        return Geometric(first, last, 1.02, max_stages=Geometric(0.5, 1e4, 1.02).max_stages)
+
+def default_schedule(scale: Float[Array, ""], *, grows: bool, foretold: bool) -> AbstractSchedule:
+    """From half the first transition to 10^4 times it, as what is done about transitions asks."""
+    first, last = 0.5 * scale, 1e4 * scale
+    if grows:
+        # Critical betas of groups do not depend on how near they are.
+        factor = _GROWTH_FACTOR
+        return CriticalJump(first, last, overshoot=factor, min_factor=factor, easing=math.inf)
+    if foretold:
+        return CriticalJump(first, last)
+    # The default spans a fixed ratio, so its stage count is known before b is.
+    return Geometric(first, last, 1.02, max_stages=Geometric(0.5, 1e4, 1.02).max_stages)
 
 
 class AnnealState(eqx.Module):
@@ -529,8 +533,7 @@ def _anneal_solution(
     if not problem.smooth:
         code = jnp.where(code == int(Code.OK), as_code(Code.NOT_DEFINED), code)
         adjoint = NoGrad()
-    params = adjoint.apply(carry.params, problem, beta, is_failing(code))
-    energy, terms = problem.free_energy_and_terms(params, beta)
+    params, energy, terms = _attached(problem, carry.params, beta, code, adjoint)
     return Solution(
         params=params,
         beta=beta,
@@ -545,3 +548,22 @@ def _anneal_solution(
         sampling_gap=jax.lax.stop_gradient(jnp.asarray(gap)),
         input_report=state.input_report,
     )
+
+
+def _attached(
+    problem: Problem, params: Any, beta: Float[Array, ""], code: Any, adjoint: AbstractAdjoint
+) -> tuple[Any, Float[Array, ""], Terms]:
+    """Params with their derivative, and F and its parts at them."""
+    params = adjoint.apply(params, problem, beta, is_failing(code))
+    return params, *problem.free_energy_and_terms(params, beta)
+
+
+@program
+def with_derivative(problem: Problem, solution: Solution, adjoint: AbstractAdjoint) -> Solution:
+    """A solution that was come by without derivatives, with those in `problem` and its beta."""
+    if not problem.smooth:
+        adjoint = NoGrad()
+    still = jax.lax.stop_gradient(solution.params)
+    params, energy, terms = _attached(problem, still, solution.beta, solution.code, adjoint)
+    new = params, energy, terms.distortion, terms.entropy
+    return eqx.tree_at(lambda s: (s.params, s.free_energy, s.distortion, s.entropy), solution, new)

@@ -2,5 +2,15 @@
 
 from .model_order import ModelOrder
 from .persistence import persistence, persistence_of_anneal
+from .solve import Runs, Solved, solve
+from .starts import best_of_starts
 
-__all__ = ["ModelOrder", "persistence", "persistence_of_anneal"]
+__all__ = [
+    "ModelOrder",
+    "Runs",
+    "Solved",
+    "best_of_starts",
+    "persistence",
+    "persistence_of_anneal",
+    "solve",
+]

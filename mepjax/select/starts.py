@@ -1,14 +1,15 @@
-"""One clustering solved from several starts in every suitable way, and the lowest hard cost kept.
+"""One problem solved from several starts in every suitable way, and the lowest cost kept.
 
-Softmax autonomy, or any that moves with the centres, has local minima that no single way of
-solving always avoids: an exact anneal and a frozen one polished by an exact solve at the last
-beta are both done. Where clusters can grow, starts after the first are random and repaired, without
-an anneal. Centres found without autonomy tell what ignoring it costs; should they be the
-best start of all, they are polished too.
+No single way of solving avoids all local minima. An anneal from the problem's start is always
+done, by growth where slots can grow; where the problem has other ways (`Problem.other_ways`, such
+as frozen stationarity), each is solved and then polished on the problem itself; where starts can be
+scattered, those after the first are also random, solved at the last beta and repaired. With
+autonomy, centres found without it tell what ignoring it costs, and are polished if they are best.
 """
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,16 +17,18 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._core import checks
 from .._core.codes import Code
-from .._core.params import primal_of
+from .._core.params import dual_of, primal_of
 from .._core.programs import program
+from .._core.types import Tracer
 from ..engine.anneal import anneal
 from ..engine.growth import Growth, supports_growth
 from ..engine.monitor import Progress
 from ..engine.problem import Problem
 from ..engine.record import Record
 from ..engine.repair import Repair
-from ..engine.schedules import Geometric
+from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution
 from ..problems.autonomy.base import NoAutonomy
 from ..problems.clustering.problem import Clustering
@@ -38,16 +41,18 @@ POLISHED = "frozen, then exact"
 IGNORED = "without autonomy"
 REPAIRED = "without autonomy, then exact"
 
-# Size of the noise around the first centres, relative to the data's.
-_SPREAD = 1e-4
+GIVEN = "given start"
 
-# Autonomy has many local minima, which random swaps leave for less time than another start takes.
-_SWAPS_PER_CLUSTER = 2
+# Random swaps leave local minima for less time than another start takes; plain clusters, which
+# have estimates of what a move gains that are near the truth, need none.
+_SWAPS_PER_SLOT = 2
 
 # Each is many small operations, which would be compiled one by one for every new shape.
 _evaluate = program(lambda problem, centres: problem.evaluate(centres))
 _scattered = program(lambda problem, key: problem.scatter(key))
-_beta_scale = program(lambda problem: problem.beta_scale())
+kicked_start = program(lambda problem, key: problem.kicked(key))
+beta_scale = program(lambda problem: problem.beta_scale())
+_hard_cost = program(lambda problem, params: problem.harden(params).cost)
 
 
 def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
@@ -64,23 +69,19 @@ def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
     return float(hard.cost), len(np.unique(np.asarray(hard.assignments)))
 
 
-@program
-def kicked_start(problem: Problem, key: Any) -> Any:
-    """The problem's start, its values kicked in all directions.
-
-    A kick at a transition has one direction. Where others are unstable too, rounding would decide
-    along them, and data that differ in the order of their rows would end relabelled or apart.
-    """
-    start = problem.init(key)
-    values = primal_of(start)
-    noise = jax.random.normal(key, values.shape, values.dtype)
-    size = primal_of(problem.params_scale(start))
-    return problem.at(values + _SPREAD * size * noise)
+def cost_of(problem: Problem, solution: Solution) -> Any:
+    """What runs are compared by: the hard cost, with prices the distortion that meets them."""
+    # Hard decisions of whole entities that meet capacities are found on the host.
+    priced = dual_of(solution.params) is not None
+    return solution.distortion if priced else _hard_cost(problem, solution.params)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One solve: `hard_cost` under the true autonomy, and the run it started from, `source`."""
+    """One solve: its cost under the problem itself, and the run it started from, `source`.
+
+    `n_used` is how many slots are used, 0 where that is not looked at; `key` is that of the run.
+    """
 
     name: str
     restart: int
@@ -89,6 +90,7 @@ class Run:
     n_used: int
     seconds: float
     source: "Run | None" = None
+    key: Any = None
 
     @property
     def code(self) -> Code:
@@ -149,8 +151,10 @@ class Watch(Protocol):
         """A stage of it has ended."""
 
 
-def is_aware(problem: Clustering) -> bool:
+def is_aware(problem: Problem) -> bool:
     """Whether there is autonomy that centres can be found without."""
+    if not isinstance(problem, Clustering):
+        return False
     return problem.k > 1 and not isinstance(problem.autonomy, NoAutonomy)
 
 
@@ -161,7 +165,7 @@ def default_starts(depends_on_centres: bool) -> int:
 
 def first_transition(problem: Problem) -> float:
     """The first critical beta, of clusterings without autonomy."""
-    return float(_beta_scale(problem))
+    return float(beta_scale(problem))
 
 
 def default_betas(
@@ -173,8 +177,8 @@ def default_betas(
 
 
 def best_of_starts(
-    problem: Clustering,
-    schedule: Geometric,
+    problem: Problem,
+    schedule: AbstractSchedule,
     keys: Any,
     *,
     tie: float = 0.0,
@@ -182,20 +186,28 @@ def best_of_starts(
     watch: Watch | None = None,
     sample: int | None = 10_000,
     rtol: float | None = None,
+    init: Any = (),
+    measure: Callable[[Any, Solution], tuple[Any, int]] | None = None,
+    ignoring: bool = True,
 ) -> Starts:
     """Solve from every key in every suitable way.
 
     **Arguments:**
 
-    - `problem`: exact stationarity.
+    - `problem`: any `Problem`; of clusterings one with exact stationarity.
     - `schedule`: of whole anneals; solutions are polished at its last beta.
     - `keys`: JAX random keys, one per start.
-    - `tie`: hard costs this close, in units of the cost, count as equal and the first is kept, so
+    - `tie`: costs this close, in units of the cost, count as equal and the first is kept, so
         that rounding does not choose between relabelled solutions.
     - `record`: what the trace of each run keeps.
     - `watch`: told of each solve and stage.
-    - `sample`: data used before the last stage where clusters can grow; `None`: all.
+    - `sample`: data used before the last stage where slots can grow; `None`: all.
     - `rtol`: relative error asked of the last stage; default the solver's own.
+    - `init`: params to start from besides.
+    - `measure`: a function of problem and solution that gives its cost and how many slots it uses;
+        default the hard cost, of clusterings with a capacity that of whole entities that meet it,
+        of other problems with prices the distortion.
+    - `ignoring`: with autonomy, also solve without it.
 
     **Returns:** the runs; look at `best`. Nothing raises for what happens during a solve.
 
@@ -213,50 +225,64 @@ def best_of_starts(
 
     ```
     """
-    return _Solver(problem, schedule, keys, tie, record, watch, sample, rtol).solve()
+    measure = measure or _measured
+    solver = _Solver(problem, schedule, keys, tie, record, watch, sample, rtol, measure)
+    return solver.solve(tuple(init), ignoring)
+
+
+def _measured(problem: Problem, solution: Solution) -> tuple[Any, int]:
+    if isinstance(problem, Clustering):
+        return hard_cost(problem, solution.params)
+    return float(cost_of(problem, solution)), 0
 
 
 class _Solver:
     def __init__(
         self,
-        problem: Clustering,
-        schedule: Geometric,
+        problem: Any,
+        schedule: AbstractSchedule,
         keys: Any,
         tie: float,
         record: Record | None,
         watch: Watch | None,
         sample: int | None,
         rtol: float | None,
+        measure: Callable[[Any, Solution], tuple[Any, int]],
     ) -> None:
-        self.problem, self.schedule, self.keys = problem, schedule, keys
+        self.problem, self.schedule, self.keys, self.measure = problem, schedule, keys, measure
         self.tie, self.record, self.watch, self.rtol = tie, record, watch, rtol
         # Entities without weight do not count: a sample might be larger than what it is drawn from.
-        weighty = int(np.count_nonzero(np.asarray(problem.weights)))
-        self.growth = Growth(sample=None if sample is None or weighty <= sample else sample)
+        weights = getattr(problem, "weights", None)
+        if sample is not None and weights is not None and checks.is_concrete(weights):
+            sample = None if int(np.count_nonzero(np.asarray(weights))) <= sample else sample
+        self.growth = Growth(sample=sample)
+        # One stage at the last beta. Its schedule has the kind and length of a whole one, and all
+        # runs have one detector, so that the programs compiled for whole anneals serve again.
+        self.last_stage = schedule.last_stage()
+        self.swaps = 0
+        if not isinstance(problem, Clustering) or is_aware(problem):
+            shape = eqx.filter_eval_shape(problem.init, keys[0])
+            slots = jax.tree.leaves(primal_of(shape))[0].shape
+            self.swaps = _SWAPS_PER_SLOT * slots[0] if slots else 0
         self.runs: list[Run] = []
 
-    def solve(self) -> Starts:
+    def solve(self, init: tuple[Any, ...], ignoring: bool) -> Starts:
         problem, candidates = self.problem, []
         for restart in range(len(self.keys)):
-            candidates.append(self._run(EXACT, restart, problem))
-            if problem.autonomy.depends_on_centres:
-                start = self._run(FROZEN, restart, self._variant(stationarity="frozen"))
-                candidates.append(self._polish(POLISHED, start))
-        ignored = self._ignore() if is_aware(problem) else None
-        best = Starts((), tuple(candidates), None, self.tie).best
-        if ignored is not None and (best is None or ignored.cost < best.cost - self.tie):
-            candidates.append(self._polish(REPAIRED, ignored))
+            candidates.append(self._start(EXACT, restart, problem))
+            if restart > 0 and problem.scatters and not supports_growth(problem):
+                candidates.append(self._random(RANDOM, restart, problem))
+            for name, other in problem.other_ways():
+                start = self._start(name, restart, other)
+                candidates.append(self._polish(f"{name}, then exact", start))
+        for params in init:
+            candidates.append(self._record(GIVEN, 0, problem, self.last_stage, params, None))
+        ignored = self._ignore() if ignoring and is_aware(problem) else None
+        if ignored is not None:
+            best = Starts((), tuple(candidates), None, self.tie).best
+            if best is None or ignored.cost < best.cost - self.tie:
+                candidates.append(self._polish(REPAIRED, ignored))
         return Starts(tuple(self.runs), tuple(candidates), ignored, self.tie)
-
-    def _variant(self, **changes: Any) -> Clustering:
-        problem = self.problem
-        options: dict[str, Any] = {
-            "autonomy": problem.autonomy,
-            "cost": problem.cost,
-            "weights": problem.weights,
-            "capacity": None if problem.capacity is None else problem.capacity.given,
-        }
-        return Clustering(problem.x, problem.k, **(options | changes))
 
     def _ignore(self) -> Run | None:
         """What somebody unaware of autonomy would keep: the lowest cost without it."""
@@ -266,8 +292,11 @@ class _Solver:
             # The same programs serve again.
             plain = eqx.tree_at(lambda problem: problem.autonomy, plain, ignoring)
         else:
-            plain = self._variant(autonomy=None)
-        runs = [self._run(IGNORED, restart, plain) for restart in range(len(self.keys))]
+            capacity = None if plain.capacity is None else plain.capacity.given
+            plain = Clustering(
+                plain.x, plain.k, weights=plain.weights, cost=plain.cost, capacity=capacity
+            )
+        runs = [self._start(IGNORED, restart, plain) for restart in range(len(self.keys))]
         believed = [
             replace(run, cost=hard_cost(plain, run.solution.params)[0])
             for run in runs
@@ -276,62 +305,60 @@ class _Solver:
         chosen = lowest(believed, self.tie)
         return None if chosen is None else runs[chosen.restart]
 
-    def _run(self, name: str, restart: int, problem: Clustering) -> Run:
-        if self.watch is not None:
-            self.watch.run(name, restart)
-        key, schedule, centres = self.keys[restart], self.schedule, None
+    def _start(self, name: str, restart: int, problem: Any) -> Run:
         # Growth has no chance in it and is done once; other starts then are random and repaired,
         # without an anneal. A continuation in the autonomy belongs to the default start.
-        if supports_growth(problem) and restart > 0:
-            schedule, centres = self._last_stage, _scattered(problem, key)
-            name = RANDOM if name == EXACT else name
-        elif not (problem.relaxation_stages or supports_growth(problem)):
-            centres = kicked_start(problem, key)
-        return self._record(name, restart, problem, schedule, centres, None)
+        grows = supports_growth(problem)
+        if grows and restart > 0:
+            return self._random(RANDOM if name == EXACT else name, restart, problem)
+        if self.watch is not None:
+            self.watch.run(name, restart)
+        start = None
+        if not (problem.relaxation_stages or grows):
+            start = kicked_start(problem, self.keys[restart])
+        return self._record(name, restart, problem, self.schedule, start, None)
 
-    @property
-    def _last_stage(self) -> Geometric:
-        """One stage at the last beta.
-
-        Its schedule has the kind and length of a whole one, and both are told their start, so that
-        the program compiled for whole anneals serves again.
-        """
-        end, stages = float(self.schedule.beta_max), self.schedule.max_stages
-        return Geometric(end, end, self.schedule.factor, max_stages=stages)
+    def _random(self, name: str, restart: int, problem: Any) -> Run:
+        if self.watch is not None:
+            self.watch.run(name, restart)
+        start = _scattered(problem, self.keys[restart])
+        return self._record(name, restart, problem, self.last_stage, start, None)
 
     def _polish(self, name: str, start: Run) -> Run:
-        centres = start.solution.params
-        return self._record(name, start.restart, self.problem, self._last_stage, centres, start)
+        params = start.solution.params
+        return self._record(name, start.restart, self.problem, self.last_stage, params, start)
 
     def _record(
         self,
         name: str,
         restart: int,
-        problem: Clustering,
-        schedule: Geometric,
-        centres: Any,
+        problem: Any,
+        schedule: AbstractSchedule,
+        start: Any,
         source: Run | None,
     ) -> Run:
         solver = problem.default_solver()
         if self.rtol is not None:
             # `AbstractSolver` asks every solver for this field, which its type does not show.
             solver = replace(solver, rtol=self.rtol)  # type: ignore
-        began = time.perf_counter()
+        began, key = time.perf_counter(), self.keys[restart]
         solution = anneal(
             problem,
             schedule,
-            key=self.keys[restart],
-            init=centres,
+            key=key,
+            init=start,
             solver=solver,
             detector=self.growth,
-            repair=Repair(swaps=_SWAPS_PER_CLUSTER * problem.k if is_aware(problem) else 0),
+            repair=Repair(swaps=self.swaps),
             adjoint=NoGrad(),
             record=self.record,
             monitor=None if self.watch is None else self.watch.stage,
         )
-        solution = jax.block_until_ready(solution)
-        seconds = time.perf_counter() - began
-        cost, n_used = hard_cost(self.problem, solution.params)
-        run = Run(name, restart, solution, cost, n_used, seconds, source)
+        seconds = math.nan
+        if not isinstance(solution.code, Tracer):
+            solution = jax.block_until_ready(solution)
+            seconds = time.perf_counter() - began
+        cost, n_used = self.measure(self.problem, solution)
+        run = Run(name, restart, solution, cost, n_used, seconds, source, key)
         self.runs.append(run)
         return run

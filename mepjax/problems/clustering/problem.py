@@ -1,5 +1,6 @@
 """Autonomy-aware clustering with a known autonomy model."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -349,6 +350,21 @@ class Clustering(Problem):
             policy = jnp.broadcast_to(self.capacity.told_at_zero(), policy.shape)
         weights = self._weights_for(kernel, policy, shares)
         return self.at(self.cost.minimise(WeightedEntities(weights, x)) + self.origin)
+
+    @property
+    def scatters(self) -> bool:
+        """Starts are entities."""
+        return True
+
+    def other_ways(self) -> tuple[tuple[str, "Clustering"], ...]:
+        """The frozen problem, where that is another."""
+        if not self._follows_centres:
+            return ()
+        frozen = object.__new__(Clustering)
+        for field in dataclasses.fields(self):
+            object.__setattr__(frozen, field.name, getattr(self, field.name))
+        object.__setattr__(frozen, "stationarity", "frozen")
+        return (("frozen", frozen),)
 
     def scatter(self, key: Any) -> Any:
         """Centres on K entities drawn by weight, all different where there are as many.

@@ -565,6 +565,21 @@ class FacilityPath(Problem):
             placed = placed + 0.01 * scale * jax.random.normal(key, placed.shape, placed.dtype)
         return self._join(placed)
 
+    @property
+    def scatters(self) -> bool:
+        """Starts are places on the way of a node."""
+        return True
+
+    def scatter(self, key: Any) -> Any:
+        """Facilities at random places on the straight ways of nodes, drawn by weight, to ends."""
+        which, where, how_far = jax.random.split(key, 3)
+        n, k, ends = self.nodes.shape[0], self.n_facilities, self.destinations.shape[0]
+        shares = self.executor.everywhere(self._shares())
+        rows = jax.random.choice(which, n, (k,), replace=n < k, p=shares)
+        end = jax.random.randint(where, (k,), 0, ends)
+        t = jax.random.uniform(how_far, (k, 1), self.nodes.dtype)
+        return self.at((1 - t) * self.nodes[rows] + t * self.destinations[end])
+
     def _placed(
         self, flow: StageCosts, entered: Float[Array, "m d"], params: Any
     ) -> Float[Array, "k d"]:
