@@ -12,9 +12,10 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
-from .clusters import centre_colours, mixed_colours
-from .marks import draw_points
+from .clusters import centre_colours, check_mixture, mixed_colours
+from .glyphs import draw_points
 from .plane import Plane
+from .views import ClusterView, cluster_view
 
 _KINDS = (".gif", ".mp4")
 # Seconds for which the last frame stays.
@@ -31,6 +32,7 @@ def animate(
     dpi: int = 80,
     mixture: str = "association",
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> Path:
     """Write a film of an anneal: points and centres as in `clusters`, stage by stage.
 
@@ -48,6 +50,7 @@ def animate(
     - `dpi`: dots an inch, of 7 by 6 inches.
     - `mixture`: as in `clusters`.
     - `units`: applied to points and centres first, such as the inverse of a scaling.
+    - `view`: what `plot.views.cluster_view` made of them, where it is at hand.
 
     **Returns:** the path.
 
@@ -79,10 +82,12 @@ def animate(
             f"animate: `frames`, `fps` and `dpi` must be positive; got {frames}, {fps:g} and {dpi}."
         )
     betas, recorded = style.recorded("animate", solution)
+    check_mixture(mixture)
     writer = _writer(path, fps)
     from matplotlib.figure import Figure
 
-    scene = _Scene(problem, solution, recorded, mixture, units, Figure)
+    view = cluster_view(problem, solution) if view is None else view
+    scene = _Scene(problem, solution, view, recorded, mixture, units, Figure)
     stages = _pick(betas, np.asarray(solution.trace.displacement)[: len(betas)], frames)
     descriptor, name = tempfile.mkstemp(
         prefix=".mepjax-", suffix=path.suffix.lower(), dir=path.parent
@@ -151,20 +156,21 @@ class _Scene:
         self,
         problem: Clustering,
         solution: Solution,
+        view: ClusterView,
         recorded: np.ndarray,
         mixture: str,
         units: style.Units | None,
         figure: Any,
     ) -> None:
-        self.problem, self.mixture = problem, mixture
+        self.problem, self.solution, self.mixture = problem, solution, mixture
         self.units = units
-        self.colours, styles, _, told = centre_colours(problem, solution.params)
-        points = style.in_units(units, np.asarray(problem.x, np.float64))
+        self.colours, styles = centre_colours(view)
+        points = style.in_units(units, view.points)
         self.extent = style.extent_of(points)
-        self.plane = Plane(points, np.asarray(problem.weights, np.float64))
+        self.plane = Plane(points, view.weights)
         self.figure = figure(figsize=(7, 6), layout="constrained")
         ax = self.figure.add_subplot()
-        self.points = draw_points(ax, self.plane, np.zeros((len(points), 3)), styles[told])
+        self.points = draw_points(ax, self.plane, np.zeros((len(points), 3)), styles[view.assigned])
         self.centres = ax.scatter(
             *np.zeros((2, problem.k)), s=190, edgecolors="black", linewidths=1.2, zorder=3
         )
@@ -190,13 +196,12 @@ class _Scene:
     def show(self, params: np.ndarray, beta: float) -> None:
         """The picture of one stage."""
         dtype = self.problem.x.dtype
-        mixed = mixed_colours(
-            self.problem,
-            jnp.asarray(params, dtype),
-            jnp.asarray(beta, dtype),
-            self.colours,
-            self.mixture,
-        )
+        # Without prices: those of stages are not kept apart from the centres.
+        view = cluster_view(
+            self.problem, self.solution, params=jnp.asarray(params, dtype), beta=beta,
+            rows=len(self.plane.points), hard=False,
+        )  # fmt: skip
+        mixed = mixed_colours(view, self.colours, self.mixture)
         self.points.set_facecolors(mixed)
         in_units = style.in_units(self.units, params)
         leaders = style.leaders(in_units, self.extent)

@@ -10,6 +10,7 @@ from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
 from .clusters import centre_colours, draw_centres
+from .views import ClusterView, cluster_view, log_policy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,7 @@ def assignment_map(
     resolution: int = 200,
     ax: "Axes | None" = None,
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> "Axes":
     """Draw the Gibbs policy over the plane: blended colours, and the borders between clusters.
 
@@ -45,6 +47,7 @@ def assignment_map(
     - `ax`: axes to draw in; default those of a new figure.
     - `units`: applied to all places first, such as the inverse of a scaling; each coordinate by
         itself.
+    - `view`: what `plot.views.cluster_view` made of them, where it is at hand.
 
     **Returns:** the axes.
 
@@ -67,27 +70,27 @@ def assignment_map(
     ```
     """
     style.check_single("assignment_map", solution)
-    points = np.asarray(problem.x, np.float64)
-    if points.shape[1] != 2:
+    d = problem.x.shape[1]
+    if d != 2:
         raise ValueError(
-            f"assignment_map: points must have two features; got {points.shape[1]}. Draw "
-            "`clusters` instead."
+            f"assignment_map: points must have two features; got {d}. Draw `clusters` instead."
         )
     if resolution < 2:
         raise ValueError(f"assignment_map: `resolution` must be at least 2; got {resolution}.")
+    view = cluster_view(problem, solution) if view is None else view
+    points, centres = view.points, view.centres
     horizontal, vertical = _grid(points, resolution)
     places = np.stack(np.meshgrid(horizontal, vertical), axis=-1)
-    log_policy = _policy_at(
+    found = _policy_at(
         problem, solution.params, solution.beta if beta is None else beta, places.reshape(-1, 2)
     ).reshape(*places.shape[:2], problem.k)
-    colours, _, used, _ = centre_colours(problem, solution.params)
-    centres = style.centres_of(solution.params)
+    colours, _ = centre_colours(view)
     if units is not None:
         points, centres = units(points), units(centres)
         horizontal = units(np.stack([horizontal, np.full_like(horizontal, vertical[0])], 1))[:, 0]
         vertical = units(np.stack([np.full_like(vertical, places[0, 0, 0]), vertical], 1))[:, 1]
     axes = style.new_figure((7, 6)) if ax is None else ax
-    blended = np.exp(log_policy) @ (1 - _PALE * (1 - colours))
+    blended = np.exp(found) @ (1 - _PALE * (1 - colours))
     # The image's pixels are centred on the places.
     across = (horizontal[1] - horizontal[0]) / 2
     up = (vertical[1] - vertical[0]) / 2
@@ -97,10 +100,10 @@ def assignment_map(
             horizontal[0] - across, horizontal[-1] + across, vertical[0] - up, vertical[-1] + up,
         ),
     )  # fmt: skip
-    _draw_borders(axes, horizontal, vertical, log_policy)
+    _draw_borders(axes, horizontal, vertical, found)
     size = float(np.clip(4000 / len(points), 1.5, 12))
     axes.scatter(*points.T, s=size, c="black", alpha=0.45, linewidths=0, zorder=1.5)
-    draw_centres(axes, centres, colours, used)
+    draw_centres(axes, centres, colours, view.used)
     axes.set_xlabel("x")
     axes.set_ylabel("y")
     if style.is_elongated(points):
@@ -144,19 +147,17 @@ def _policy_at(problem: Clustering, params: Any, beta: Any, places: np.ndarray) 
         problem,
         (jnp.asarray(places, dtype), jnp.ones(n, dtype)),
     )
-    return np.asarray(elsewhere.policy(params, beta), np.float64)
+    return np.asarray(log_policy(elsewhere, params, jnp.asarray(beta, dtype)), np.float64)
 
 
-def _draw_borders(
-    ax: Any, horizontal: np.ndarray, vertical: np.ndarray, log_policy: np.ndarray
-) -> None:
-    ordered = np.sort(log_policy, axis=-1)
-    if log_policy.shape[-1] == 1:
+def _draw_borders(ax: Any, horizontal: np.ndarray, vertical: np.ndarray, found: np.ndarray) -> None:
+    ordered = np.sort(found, axis=-1)
+    if found.shape[-1] == 1:
         return
-    winners = np.argmax(log_policy, axis=-1)
+    winners = np.argmax(found, axis=-1)
     for index in np.unique(winners):
         # How far ahead this cluster is of the best other: smooth, and zero on its border.
-        own = log_policy[..., index]
+        own = found[..., index]
         other = np.where(winners == index, ordered[..., -2], ordered[..., -1])
         ahead = own - other
         if np.any(ahead < 0):

@@ -10,6 +10,7 @@ from ..problems.clustering.problem import Clustering
 from . import style
 from .clusters import centre_colours
 from .plane import principal_axes
+from .views import ClusterView, cluster_view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ def bifurcation(
     coordinates: int | None = None,
     ax: "Axes | None" = None,
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> "Axes": ...
 @overload
 def bifurcation(
@@ -37,6 +39,7 @@ def bifurcation(
     coordinates: Sequence[int],
     ax: "Sequence[Axes] | None" = None,
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> np.ndarray: ...
 def bifurcation(
     problem: Clustering,
@@ -45,6 +48,7 @@ def bifurcation(
     coordinates: int | Sequence[int] | None = None,
     ax: Any = None,
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> Any:
     """Draw one coordinate of every centre against beta, with the transitions marked.
 
@@ -60,6 +64,7 @@ def bifurcation(
         first principal component of the points where there are more.
     - `ax`: axes to draw in, as many as coordinates; default those of a new figure.
     - `units`: applied to points and centres first, such as the inverse of a scaling.
+    - `view`: what `plot.views.cluster_view` made of them, where it is at hand.
 
     **Returns:** the axes; an array of them where several coordinates were given.
 
@@ -81,8 +86,8 @@ def bifurcation(
     ```
     """
     betas, centres = style.recorded("bifurcation", solution)
-    points = np.asarray(problem.x, np.float64)
-    points, centres = style.in_units(units, points), style.in_units(units, centres)
+    view = cluster_view(problem, solution) if view is None else view
+    points, centres = style.in_units(units, view.points), style.in_units(units, centres)
     several = isinstance(coordinates, Sequence)
     chosen = list(coordinates) if isinstance(coordinates, Sequence) else [coordinates]
     d = points.shape[1]
@@ -101,10 +106,10 @@ def bifurcation(
             f"{axes.size}."
         )
     leaders = np.stack([style.leaders(y, style.extent_of(points)) for y in centres])
-    colours, styles, used, _ = centre_colours(problem, solution.params)
+    colours, styles = centre_colours(view)
     for place, coordinate in zip(axes, chosen, strict=True):
-        heights, name = _heights(centres, points, problem, coordinate)
-        _draw_tree(place, betas, heights, leaders, colours, styles, used)
+        heights, name = _heights(centres, points, view.weights, coordinate)
+        _draw_tree(place, betas, heights, leaders, colours, styles, view.used)
         mark = style.mark_transitions(place, solution)
         place.set_ylabel(name, parse_math=False)
         if mark is not None and place is axes[0]:
@@ -114,12 +119,11 @@ def bifurcation(
 
 
 def _heights(
-    centres: np.ndarray, points: np.ndarray, problem: Clustering, coordinate: int | None
+    centres: np.ndarray, points: np.ndarray, weights: np.ndarray, coordinate: int | None
 ) -> tuple[np.ndarray, str]:
     """One number for each centre at each stage, and what it is."""
     d = points.shape[1]
     if coordinate is None and d > 1:
-        weights = np.asarray(problem.weights, np.float64)
         mean, axes, explained = principal_axes(points, weights, 1)
         name = f"centre, first principal component ({100 * explained[0]:.0f}% of the variance)"
         return (centres - mean) @ axes[0], name

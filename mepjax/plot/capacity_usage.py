@@ -7,6 +7,7 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.facility_path.problem import FacilityPath
 from . import style
+from .views import PathView, path_view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +35,7 @@ def capacity_usage(
     params: Any = None,
     beta: Any = None,
     ax: "Axes | None" = None,
+    view: PathView | None = None,
 ) -> "Axes":
     """Draw the soft use of entries, facilities and links as bars, and their capacities as lines.
 
@@ -45,6 +47,7 @@ def capacity_usage(
     - `problem`, `solution`: what was solved, with at least one capacity, and the outcome.
     - `params`, `beta`: drawn instead of those of the solution, as in `routes`.
     - `ax`: axes to draw in; default those of a new figure.
+    - `view`: what `plot.views.path_view` made of them, where it is at hand.
 
     **Returns:** the axes. All is per unit of weight: shares of the weight that enter at a facility,
     visits of a facility, uses of a link.
@@ -69,10 +72,10 @@ def capacity_usage(
     ```
     """
     style.check_single("capacity_usage", solution)
-    params = solution.params if params is None else params
-    groups = _groups(problem, params, solution.beta if beta is None else beta)
-    if not groups:
+    if not problem.capacities.given:
         raise ValueError("capacity_usage: `problem` must have a capacity; got none.")
+    view = path_view(problem, solution, params=params, beta=beta) if view is None else view
+    groups = _groups(problem, view)
     count = sum(len(group.names) for group in groups)
     axes = style.new_figure((max(4.5, 2 + 0.45 * count), 4)) if ax is None else ax
     start, places, names = 0.0, [], []
@@ -91,26 +94,23 @@ def capacity_usage(
     return axes
 
 
-def _groups(problem: FacilityPath, params: Any, beta: Any) -> list[_Group]:
+def _groups(problem: FacilityPath, view: PathView) -> list[_Group]:
     capacities = problem.capacities
     numbers = [str(index) for index in range(problem.total)]
-    traffic = problem.traffic(params, beta)
     found = []
     for capacity, title, used in (
-        (capacities.entry, "entering at facility", problem.entry_shares(params, beta)),
-        (capacities.facility, "visits of facility", problem.usage(params, beta)),
+        (capacities.entry, "entering at facility", view.entry),
+        (capacities.facility, "visits of facility", view.usage),
     ):
         if capacity is not None:
             limit = np.asarray(capacity.limit, np.float64)
-            found.append(
-                _Group(title, numbers, np.asarray(used, np.float64), limit, capacity.equality)
-            )
+            found.append(_Group(title, numbers, used, limit, capacity.equality))
     if capacities.link is not None:
         limit = np.asarray(capacities.link.limit, np.float64)
         chosen = np.argwhere(np.isfinite(limit) & (limit > 0) & ~np.eye(len(limit), dtype=bool))
         if len(chosen):
             rows, columns = chosen.T
-            used = np.asarray(traffic.links, np.float64)[rows, columns]
+            used = view.links[rows, columns]
             names = [f"{row}→{column}" for row, column in chosen]
             equality = capacities.link.equality
             found.append(_Group("traffic on link", names, used, limit[rows, columns], equality))

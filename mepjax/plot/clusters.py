@@ -7,8 +7,9 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
-from .marks import draw_crosses, draw_labelled, draw_points
+from .glyphs import draw_crosses, draw_labelled, draw_points
 from .plane import Plane
+from .views import ClusterView, cluster_view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ def clusters(
     mixture: str = "association",
     ax: "Axes | None" = None,
     units: style.Units | None = None,
+    view: ClusterView | None = None,
 ) -> "Axes":
     """Draw points in the mixture of their centres' colours, and the centres with their numbers.
 
@@ -38,6 +40,7 @@ def clusters(
         after overrides at the last beta; `"policy"` by where it is told to go.
     - `ax`: axes to draw in; default those of a new figure.
     - `units`: applied to points and centres first, such as the inverse of a scaling.
+    - `view`: what `plot.views.cluster_view` made of them, where it is at hand.
 
     **Returns:** the axes.
 
@@ -61,41 +64,36 @@ def clusters(
     ```
     """
     style.check_single("clusters", solution)
-    colours, styles, used, told = centre_colours(problem, solution.params)
-    points = np.asarray(problem.x, np.float64)
-    centres = style.centres_of(solution.params)
+    check_mixture(mixture)
+    view = cluster_view(problem, solution) if view is None else view
+    colours, styles = centre_colours(view)
+    points, centres = view.points, view.centres
     if units is not None:
         points, centres = units(points), units(centres)
-    plane = Plane(points, np.asarray(problem.weights, np.float64))
-    mixed = mixed_colours(problem, solution.params, solution.beta, colours, mixture)
+    plane = Plane(points, view.weights)
     axes = style.new_figure((7, 6)) if ax is None else ax
-    draw_points(axes, plane, mixed, styles[told])
-    draw_centres(axes, plane.place(centres), colours, used)
+    draw_points(axes, plane, mixed_colours(view, colours, mixture), styles[view.assigned])
+    draw_centres(axes, plane.place(centres), colours, view.used)
     return axes
 
 
-def centre_colours(
-    problem: Clustering, params: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per centre its colour (K, 3), style and whether it is used; per point whom it is told."""
-    told = np.asarray(problem.harden(params, capacities="assign").assignments)
-    used = np.isin(np.arange(problem.k), told)
-    styles = np.zeros(problem.k, int)
-    styles[used] = style.assign_styles(style.centres_of(params)[used])
-    return np.where(used[:, None], style.PALETTE[styles], style.UNUSED), styles, used, told
-
-
-def mixed_colours(
-    problem: Clustering, params: Any, beta: Any, colours: np.ndarray, mixture: str
-) -> np.ndarray:
-    """The colour of each point (N, 3); points of weight zero end nowhere and are grey."""
+def check_mixture(mixture: str) -> None:
+    """Raise `ValueError` for a mixture there is none of."""
     if mixture not in _MIXTURES:
         raise ValueError(f"`mixture` must be one of {_MIXTURES}; got {mixture!r}.")
-    weights = (
-        np.asarray(problem.association_weights(params, beta), np.float64)
-        if mixture == "association"
-        else np.exp(np.asarray(problem.policy(params, beta), np.float64))
-    )
+
+
+def centre_colours(view: ClusterView) -> tuple[np.ndarray, np.ndarray]:
+    """The colour (K, 3) and the index of the style (K,) of each centre; unused ones are grey."""
+    used = view.used
+    styles = np.zeros(len(used), int)
+    styles[used] = style.assign_styles(view.centres[used])
+    return np.where(used[:, None], style.PALETTE[styles], style.UNUSED), styles
+
+
+def mixed_colours(view: ClusterView, colours: np.ndarray, mixture: str) -> np.ndarray:
+    """The colour of each point (N, 3); points of weight zero end nowhere and are grey."""
+    weights = view.association if mixture == "association" else view.policy
     total = np.sum(weights, axis=1, keepdims=True)
     mixed = np.where(total > 0, weights @ colours / np.where(total > 0, total, 1), 0.7)
     return np.clip(mixed, 0, 1)

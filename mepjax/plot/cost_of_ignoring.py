@@ -19,6 +19,7 @@ def cost_of_ignoring(
     ignored: Solution | Sequence[Solution],
     *,
     labels: Sequence[str] | None = None,
+    costs: tuple[Sequence[float], Sequence[float]] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw the hard cost of centres found with and without autonomy, as pairs of bars.
@@ -33,6 +34,7 @@ def cost_of_ignoring(
     - `ignored`: solutions of the same data without autonomy; one serves several problems.
     - `labels`: what to write under each pair; default kappa, where autonomy has one, else the
         autonomy's name.
+    - `costs`: hard costs of `solution` and of `ignored`, where they are at hand.
     - `ax`: axes to draw in; default those of a new figure.
 
     **Returns:** the axes. Costs are in the units of the problems.
@@ -70,10 +72,13 @@ def cost_of_ignoring(
         )
     for each in (*solutions, *without):
         style.check_single("cost_of_ignoring", each)
-    aware, blind = (
-        np.array([_cost(p, s.params) for p, s in zip(problems, found, strict=True)])
-        for found in (solutions, without)
-    )
+    if costs is None:
+        aware, blind = (
+            np.array([_cost(p, s.params) for p, s in zip(problems, found, strict=True)])
+            for found in (solutions, without)
+        )
+    else:
+        aware, blind = (np.asarray(each, np.float64) for each in costs)
     axes = style.new_figure((max(4.0, 2.5 + 1.1 * len(problems)), 4.5)) if ax is None else ax
     draw_bars(axes, aware, blind, names)
     return axes

@@ -7,8 +7,9 @@ import numpy as np
 from ..engine.solution import Solution
 from ..problems.facility_path.problem import FacilityPath
 from . import style
-from .marks import draw_crosses, draw_labelled, draw_points, mark_area
+from .glyphs import draw_crosses, draw_labelled, draw_points, mark_area
 from .plane import Plane
+from .views import PathView, path_view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,7 @@ def routes(
     beta: Any = None,
     ax: "Axes | None" = None,
     units: style.Units | None = None,
+    view: PathView | None = None,
 ) -> "Axes":
     """Draw where nodes enter the network, and the traffic from facility to facility and out.
 
@@ -61,6 +63,7 @@ def routes(
         Colours stay those of the solution, so that pictures can be compared.
     - `ax`: axes to draw in; default those of a new figure.
     - `units`: applied to all places first, such as the inverse of a scaling.
+    - `view`: what `plot.views.path_view` made of them, where it is at hand.
 
     **Returns:** the axes.
 
@@ -83,19 +86,15 @@ def routes(
     ```
     """
     style.check_single("routes", solution)
-    params = solution.params if params is None else params
-    beta = solution.beta if beta is None else beta
-    nodes, ends, found, final = (
+    view = path_view(problem, solution, params=params, beta=beta) if view is None else view
+    nodes, ends, final = (
         np.asarray(place, np.float64)
-        for place in (
-            problem.nodes, problem.destinations, problem.facilities(params),
-            problem.facilities(solution.params),
-        )
-    )  # fmt: skip
+        for place in (problem.nodes, problem.destinations, problem.facilities(solution.params))
+    )
+    found, policy = view.facilities, view.policy
     m, k = problem.total, problem.n_facilities
     everything = np.concatenate([nodes, ends, found])
     places = _together(found, style.extent_of(everything), k)
-    policy = np.exp(np.asarray(problem.policy(params, beta), np.float64))
     styles = style.assign_styles(final)[[group[0] for group in places.members]]
     colours = style.PALETTE[styles]
 
@@ -110,12 +109,9 @@ def routes(
     mixed = np.clip(entry @ colours + straight * _STRAIGHT, 0, 1)
     draw_points(axes, plane, mixed, styles[np.argmax(entry, axis=1)])
 
-    traffic = problem.traffic(params, beta)
-    links, last = (np.asarray(part, np.float64) for part in (traffic.links, traffic.last))
-    visits = np.asarray(problem.usage(params, beta), np.float64)
-    used = _summed(visits, places.leader, axis=0) > _UNUSED
-    links = _summed(_summed(links, places.leader, axis=0), places.leader, axis=1)
-    last = _summed(last, places.leader, axis=0)
+    used = _summed(view.usage, places.leader, axis=0) > _UNUSED
+    links = _summed(_summed(view.links, places.leader, axis=0), places.leader, axis=1)
+    last = _summed(view.last, places.leader, axis=0)
     at, ends = plane.place(at), plane.place(ends)
     drawn = _draw_traffic(axes, at, ends, links, last, m)
     standing = np.array([group[0] >= k for group in places.members])
