@@ -18,7 +18,8 @@ class ClusterView(NamedTuple):
     **Fields:** the `points` (N, d) and their `weights` (N,); the `centres` (K, d); the cluster that
     each point is told to join, `assigned` (N,), within the capacity if there is one, and what that
     costs; the soft `policy` (N, K), where points are told to go; `association` (N, K), the share of
-    all weight that ends from each point in each cluster, after overrides.
+    all weight that ends from each point in each cluster, after overrides; `ending` (K,), the share
+    of weight that ends in each cluster if points are told to join `assigned`.
     """
 
     points: np.ndarray
@@ -28,6 +29,7 @@ class ClusterView(NamedTuple):
     cost: float
     policy: np.ndarray
     association: np.ndarray
+    ending: np.ndarray
 
     @property
     def used(self) -> np.ndarray:
@@ -39,11 +41,6 @@ class ClusterView(NamedTuple):
         """Share of weight told to join each cluster (K,)."""
         sizes = np.bincount(self.assigned, self.weights, minlength=len(self.centres))
         return sizes / np.sum(self.weights)
-
-    @property
-    def ending(self) -> np.ndarray:
-        """Share of weight that ends in each cluster, after overrides (K,)."""
-        return np.sum(self.association, axis=0)
 
 
 def cluster_view(
@@ -78,27 +75,38 @@ def cluster_view(
     """
     params = solution.params if params is None else params
     beta = jnp.asarray(solution.beta if beta is None else beta, problem.x.dtype)
-    policy, association, found = _read_clusters(problem, params, beta)
+    policy, association, found, ending = _read_clusters(problem, params, beta)
     if hard and problem.capacity is not None:
         found = problem.harden(params, capacities="assign")
-    points, weights, centres, policy, association = (
+        ending = _ending(problem, params, found.assignments)
+    points, weights, centres, policy, association, ending = (
         np.asarray(part, np.float64)
-        for part in (problem.x, problem.weights, primal_of(params), policy, association)
+        for part in (problem.x, problem.weights, primal_of(params), policy, association, ending)
     )
     assigned = np.asarray(found.assignments)
     return ClusterView(
         points[:rows], weights[:rows], centres, assigned[:rows], float(found.cost), policy[:rows],
-        association[:rows],
+        association[:rows], ending,
     )  # fmt: skip
 
 
 @program
 def _read_clusters(problem: Clustering, params: Any, beta: Any) -> Any:
+    hard = problem.harden(params)
     return (
         jnp.exp(problem.policy(params, beta)),
         problem.association_weights(params, beta),
-        problem.harden(params),
+        hard,
+        _ends(problem, params, hard.assignments),
     )
+
+
+def _ends(problem: Clustering, params: Any, assigned: Any) -> Any:
+    shares = problem.weights / jnp.sum(problem.weights)
+    return shares @ problem.override_probabilities(params, assigned)
+
+
+_ending = program(_ends)
 
 
 @program

@@ -12,6 +12,7 @@ import mepjax as mj
 
 from ..._core.scaling import Scaling
 from ...datasets import four_square
+from ...plot.views import ClusterView, cluster_view
 from ...select.starts import IGNORED, Run, Watch, best_of_starts, percent_more
 from ..console import say
 from ..errors import SOLVE, CommandError
@@ -37,8 +38,8 @@ class Result:
 
     **Fields:** `scaling`; `problem` and `schedule` as solved; all `runs`, the `best` of them and,
     if there is autonomy, the best `ignored` without it; of the best run the `centres` (K, d) in
-    input units, the `assignments` (N,), which meet a capacity, the soft `policy` (N, K), and the
-    shares of weight (K,) that are `told` to join each cluster and that are `ending` there.
+    input units, a `view` at the last beta and, where centres separated on the way, one at the last
+    transition, `before`, and its beta.
     """
 
     scaling: Scaling
@@ -48,10 +49,8 @@ class Result:
     best: Run
     ignored: Run | None
     centres: np.ndarray
-    assignments: np.ndarray
-    policy: np.ndarray
-    told: np.ndarray
-    ending: np.ndarray
+    view: ClusterView
+    before: tuple[float, ClusterView] | None
 
     @property
     def annealed(self) -> mj.Solution:
@@ -96,7 +95,7 @@ def cluster(
         say(f"No file given: running the {EXAMPLE} with {what}.")
     result = with_bar(lambda bar: solve(data, request, bar), request.long_runs)
     found = report(result, request, data, EXAMPLE if points is None else str(points))
-    with jax.enable_x64(anneal.float64):
+    with anneal.computing():
         files = folder.write(output.out, found)
     say(*terminal.lines(found, files, output.out))
 
@@ -115,10 +114,11 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
     autonomy, anneal = request.autonomy, request.anneal
     kind = anneal.scale or ("unit" if autonomy.kind == "softmax" else "none")
     scaling = Scaling.of(kind, points.x, points.weights, points.lonlat)
-    with jax.enable_x64(anneal.float64):
-        (z,) = anneal.scaled(scaling, points.x)
+    with anneal.computing():
+        (scaled,) = anneal.scaled(scaling, points.x)
+        rows, weights = anneal.padded(scaled, points.weights)
         problem = mj.Clustering(
-            z, request.k, weights=anneal.shares(points.weights),
+            rows, request.k, weights=weights,
             autonomy=autonomy.model(request.k, request.matrix, anneal.dtype),
             capacity=None if request.capacity is None else request.capacity.of(anneal.dtype),
         )  # fmt: skip
@@ -137,16 +137,15 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
                 f"the solve failed in all {len(found.candidates)} runs: [{code.name}] "
                 f"{code.message}", SOLVE,
             )  # fmt: skip
-        params, beta = best.solution.params, best.solution.beta
-        assignments = np.asarray(problem.harden(params, capacities="assign").assignments)
-        weights = np.asarray(problem.weights, np.float64)
+        betas = np.concatenate([np.asarray(run.solution.transitions) for run in best.path])
+        met, n = betas[np.isfinite(betas)], len(points.x)
+        view, before = cluster_view(problem, best.solution, rows=n), None
+        if met.size:
+            last = float(np.max(met))
+            before = last, cluster_view(problem, best.solution, beta=last, rows=n, hard=False)
         return Result(
             scaling, problem, schedule, found.runs, best, found.ignored,
-            centres=scaling.invert(problem.centres(params)),
-            assignments=assignments,
-            policy=np.exp(np.asarray(problem.policy(params, beta), np.float64)),
-            told=np.bincount(assignments, weights, minlength=problem.k) / np.sum(weights),
-            ending=np.asarray(problem.association_weights(params, beta), np.float64).sum(axis=0),
+            scaling.invert(view.centres), view, before,
         )  # fmt: skip
 
 
@@ -161,13 +160,15 @@ def report(result: Result, request: Request, points: Points, source: str) -> Rep
         if request.is_aware
         else "A point has the colour of its centre."
     )
-    betas = np.concatenate([np.asarray(run.solution.transitions) for run in best.path])
-    with jax.enable_x64(request.anneal.float64):
-        largest = clustering.largest_probabilities(
-            problem, best.solution.params, betas, result.policy, float(best.solution.beta)
-        )
-    annealed = result.annealed
-    counts = np.bincount(result.assignments, minlength=problem.k)
+    view, annealed = result.view, result.annealed
+    with request.anneal.computing():
+        course = cluster_view(problem, annealed, rows=n, hard=False)
+    largest = [(f"at the last β = {float(best.solution.beta):.4g}", np.max(view.policy, axis=1))]
+    if result.before is not None:
+        # Near 1 for nearly all at the last beta; so first where the finest are just told apart.
+        beta, before = result.before
+        name = f"at the last transition, β = {beta:.4g}"
+        largest = [(name, np.max(before.policy, axis=1)), *largest]
     weighted = ", weighted" if points.weights is not None else ""
     names = ", ".join(points.names[:6]) + (", ..." if d > 6 else "")
     return Report(
@@ -177,34 +178,34 @@ def report(result: Result, request: Request, points: Points, source: str) -> Rep
         ),
         _cards(result, request),
         [
-            clustering.centres(points, result.centres, result.told, result.ending, counts),
+            clustering.centres(points, result.centres, view),
             Section(
                 "Who belongs where?",
                 [
                     *clustering.pictures(
-                        problem, best.solution, points, scaling,
+                        problem, best.solution, view, points, scaling,
                         f"{title}\n{request.autonomy.words}", ends,
                     ),
-                    clustering.assignments(points, result.assignments, result.policy),
-                    *([clustering.film(problem, annealed, points, scaling)]
+                    clustering.assignments(points, view),
+                    *([clustering.film(problem, annealed, course, points, scaling)]
                       if request.cluster.animate else []),
                 ],
             ),
             sections.sureness(
-                largest, np.asarray(problem.weights, np.float64),
+                largest, view.weights,
                 "The probability with which the soft assignment tells a point to join its most "
                 "probable cluster.",
             ),
             *(
                 [clustering.autonomy(
-                    problem, best, result.ignored, result.told, result.ending, scaling
+                    problem, best, result.ignored, view, scaling
                 )]
                 if request.is_aware else []
             ),
             sections.convergence(
                 found, best, "centres",
                 figures=[
-                    *clustering.tree(problem, annealed, points, scaling),
+                    *clustering.tree(problem, annealed, course, points, scaling),
                     sections.transitions_figure(problem, annealed, "centres"),
                 ],
             ),
@@ -221,9 +222,9 @@ def _cards(result: Result, request: Request) -> list[Card]:
         Card("clusters used", f"{best.n_used} of {result.problem.k}"),
         sections.cost_card("hard cost", best.cost, result.scaling, how),
     ]
-    excess = request.excess(result.told)
+    excess = request.excess(result.view.told)
     if excess is not None:
-        cards.append(clustering.sizes_card(result.told, excess))
+        cards.append(clustering.sizes_card(result.view.told, excess))
     if request.is_aware:
         ignored, name = result.ignored, "cost of ignoring autonomy"
         if ignored is None:
@@ -236,7 +237,7 @@ def _cards(result: Result, request: Request) -> list[Card]:
 
 def _facts(result: Result, request: Request, points: Points, source: str) -> dict[str, Any]:
     """Everything that is not one number a point, as `report.json` has it."""
-    best, ignored, excess = result.best, result.ignored, request.excess(result.told)
+    best, ignored, excess = result.best, result.ignored, request.excess(result.view.told)
     chosen = facts.describe_chosen(best, result.scaling, "clusters_used")
     return {
         **facts.heading(points, source),
@@ -249,7 +250,7 @@ def _facts(result: Result, request: Request, points: Points, source: str) -> dic
         "chosen": chosen,
         "sizes": None
         if excess is None
-        else {"told": result.told.tolist(), "excess": excess.tolist()},
+        else {"told": result.view.told.tolist(), "excess": excess.tolist()},
         "cost_of_ignoring_autonomy": {
             "percent": None if ignored is None else percent_more(ignored.cost, best.cost),
             "hard_cost_ignored": None if ignored is None else finite_or_none(ignored.cost),

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import equinox as eqx
 import jax
 import numpy as np
 import typer
@@ -14,6 +13,7 @@ import mepjax as mj
 
 from ..._core.scaling import Scaling
 from ...datasets import supply_network
+from ...plot.views import path_view
 from ...select.starts import Run, Watch, kicked_start, lowest, percent_more
 from ..console import say
 from ..errors import SOLVE, CommandError
@@ -107,7 +107,7 @@ def route(
     result = with_bar(lambda bar: solve(points, asked, options, anneal, bar), starts)
     source = EXAMPLE if nodes is None else str(nodes)
     found = report(result, points, asked, options, anneal, source)
-    with jax.enable_x64(anneal.float64):
+    with anneal.computing():
         files = folder.write(output.out, found)
     say(*terminal.lines(found, files, output.out))
 
@@ -131,7 +131,7 @@ def solve(
     **Raises:** `CommandError` for options that do not fit, or if every run failed.
     """
     scaling = Scaling.of(anneal.scale or "none", points.x, points.weights, points.lonlat)
-    with jax.enable_x64(anneal.float64):
+    with anneal.computing():
         problem = options.problem(points, asked, anneal, scaling)
         schedule = anneal.schedule(problem)
         keys = jax.random.split(jax.random.key(anneal.seed), anneal.restarts or _STARTS)
@@ -142,31 +142,17 @@ def solve(
             raise CommandError(
                 f"the solve failed in all {len(runs)} runs: [{code.name}] {code.message}", SOLVE
             )
-        params, beta = best.solution.params, best.solution.beta
+        params = best.solution.params
         hard, unlimited = _routes(problem, params)
         baseline = mj.locate_then_route(problem, key=keys[0])
         sequential, failed = _routes(problem, problem.at(baseline.locations))
-        measured = jax.tree.map(
-            lambda leaf: np.asarray(leaf, np.float64), _measure(problem, params, beta)
-        )
+        view = path_view(problem, best.solution)
         return Result(
             scaling, problem, schedule, runs, best, baseline,
             None if failed or unlimited else float(sequential.cost),
-            network.Ways(
-                scaling.invert(problem.facilities(params)), jax.tree.map(np.asarray, hard),
-                unlimited, *measured,
-            ),
+            network.Ways(scaling.invert(view.facilities), jax.tree.map(np.asarray, hard), unlimited,
+                         view),
         )  # fmt: skip
-
-
-_measure = eqx.filter_jit(
-    lambda problem, params, beta: (
-        jax.numpy.exp(problem.policy(params, beta)),
-        problem.traffic(params, beta),
-        problem.usage(params, beta),
-        problem.revisits(params, beta) if problem.capacities.given else None,
-    )
-)
 
 
 def _routes(problem: mj.FacilityPath, params: Any) -> tuple[mj.HardPaths, str | None]:

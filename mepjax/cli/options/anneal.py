@@ -1,14 +1,19 @@
 """Options that every command that anneals has, and what follows from them."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import typer
 
 import mepjax as mj
 
+from ..._core.padding import pad_rows, pad_weights
+from ..._core.program_cache import keep_programs
 from ..._core.scaling import KINDS, Scaling, square_range
 from ...select.starts import default_betas, first_transition
 from ..errors import CommandError
@@ -53,6 +58,14 @@ class AnnealOptions(Checked):
         float, numeric("--factor", float, help="Growth of beta from stage to stage.")
     ] = 1.05
     float64: Annotated[bool, typer.Option("--float64", help="Compute in double precision.")] = False
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep compiled programs in the user's cache folder, so that the next run on about "
+            "as many rows starts at once.",
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         if self.restarts is not None:
@@ -64,6 +77,14 @@ class AnnealOptions(Checked):
         if self.beta_min is not None and self.beta_max is not None:
             expected = f"at least --beta-min {self.beta_min:g}"
             require(self.beta_max >= self.beta_min, "--beta-max", self.beta_max, expected)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """In the precision asked for, with compiled programs kept unless they are not to be."""
+        if self.cache:
+            keep_programs()
+        with jax.enable_x64(self.float64):
+            yield
 
     @property
     def dtype(self) -> Any:
@@ -100,3 +121,12 @@ class AnnealOptions(Checked):
     def shares(self, weights: np.ndarray | None) -> np.ndarray | None:
         """Weights with the sum one, in the precision of the solve."""
         return None if weights is None else (weights / np.sum(weights)).astype(self.dtype)
+
+    def padded(self, x: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their shares, with rows of weight zero at the end.
+
+        Files of about as many rows then share compiled programs. All that is said of rows has to
+        be cut to the first `len(x)`.
+        """
+        shares = np.full(len(x), 1 / len(x)) if weights is None else weights / np.sum(weights)
+        return pad_rows(x), pad_weights(shares).astype(self.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 import mepjax as mj
 
 from ..._core.scaling import Scaling
+from ...plot.views import ClusterView
 from ...select.starts import Run, percent_more
 from ..tables.points import Points
 from .figures import name_axes
@@ -15,21 +16,16 @@ from .model import Card, Column, Extra, Figure, Section, Table, change, percent
 from .sections import DEGREES, coordinates, names_of_rows, scaled_units
 
 
-def centres(
-    points: Points, places: np.ndarray, told: np.ndarray, ending: np.ndarray, counts: np.ndarray
-) -> Section:
-    """Where K centres are: `places` (K, d) in input units, and how much belongs to each.
-
-    **Arguments:** `told`, `ending`: shares of weight (K,) told to join and ending there; `counts`:
-    how many points are told to join.
-    """
+def centres(points: Points, places: np.ndarray, view: ClusterView) -> Section:
+    """Where K centres are: `places` (K, d) in input units, and how much belongs to each."""
     k, d = places.shape
+    counts = np.bincount(view.assigned, minlength=k)
     columns = [
         Column("cluster", np.arange(k)),
         *coordinates(points.names, places),
         Column("points", counts, title="points told to join", where=("page",)),
-        Column("share_told", told, ".7g", "weight told", percent()),
-        Column("share_ending", ending, ".7g", "weight ending there", percent(),
+        Column("share_told", view.told, ".7g", "weight told", percent()),
+        Column("share_ending", view.ending, ".7g", "weight ending there", percent(),
                where=("csv", "page", "map")),
     ]  # fmt: skip
     note = "Centres are in the units of the input."
@@ -40,8 +36,9 @@ def centres(
     return Section("What are the centres?", [table])
 
 
-def assignments(points: Points, assigned: np.ndarray, policy: np.ndarray) -> Table:
-    """The cluster of every point, and the soft probabilities (N, K) of all."""
+def assignments(points: Points, view: ClusterView) -> Table:
+    """The cluster of every point, and the soft probabilities of all."""
+    assigned, policy = view.assigned, view.policy
     rows = np.arange(len(assigned))
     columns = [
         *names_of_rows(points.ids, len(assigned)),
@@ -59,6 +56,7 @@ def assignments(points: Points, assigned: np.ndarray, policy: np.ndarray) -> Tab
 def pictures(
     problem: mj.Clustering,
     solution: mj.Solution,
+    view: ClusterView,
     points: Points,
     scaling: Scaling,
     title: str,
@@ -73,7 +71,7 @@ def pictures(
         from ...plot import clusters
 
         axes = clusters(
-            problem, solution, ax=figure.add_subplot(), units=units(points, scaling)
+            problem, solution, ax=figure.add_subplot(), units=units(points, scaling), view=view
         )  # fmt: skip
         name_axes(axes, points, scaling)
         axes.set_title(title, fontsize=10)
@@ -82,17 +80,18 @@ def pictures(
         from ...plot import assignment_map
 
         axes = assignment_map(
-            problem, solution, ax=figure.add_subplot(), units=units(points, scaling)
+            problem, solution, ax=figure.add_subplot(), units=units(points, scaling), view=view
         )  # fmt: skip
         name_axes(axes, points, scaling)
 
-    found = [Figure("clusters", clusters, ends, (8, 7), is_file=True)]
+    plain = bool(np.all(view.used))  # else there is a legend below
+    found = [Figure("clusters", clusters, ends, (8, 7), is_file=True, is_plain=plain)]
     if points.x.shape[1] == 2 and problem.k > 1:
         caption = (
             "Where a new point would be told to go at the last β. Lines are the borders between "
             "clusters; between dashed ones the best cluster has less than 90 %."
         )
-        found.append(Figure("map", borders, caption, (8, 7)))
+        found.append(Figure("map", borders, caption, (8, 7), is_plain=plain))
     return found
 
 
@@ -102,7 +101,11 @@ def units(points: Points, scaling: Scaling) -> Callable[[Any], np.ndarray] | Non
 
 
 def tree(
-    problem: mj.Clustering, solution: mj.Solution, points: Points, scaling: Scaling
+    problem: mj.Clustering,
+    solution: mj.Solution,
+    view: ClusterView,
+    points: Points,
+    scaling: Scaling,
 ) -> list[Figure]:
     """Where the centres are as beta rises, if the trace has recorded them."""
     if solution.trace.params is None:
@@ -112,7 +115,7 @@ def tree(
         from ...plot import bifurcation
 
         axes = bifurcation(
-            problem, solution, ax=figure.add_subplot(), units=units(points, scaling)
+            problem, solution, ax=figure.add_subplot(), units=units(points, scaling), view=view
         )  # fmt: skip
         if points.x.shape[1] == 1:
             axes.set_ylabel(points.names[0], parse_math=False)
@@ -121,34 +124,24 @@ def tree(
         "Where the centres are as β rises: one line as long as they coincide, parting at "
         "transitions."
     )
-    return [Figure("tree", draw, caption)]
+    return [Figure("tree", draw, caption, is_plain=True)]
 
 
-def film(problem: mj.Clustering, solution: mj.Solution, points: Points, scaling: Scaling) -> Extra:
+def film(
+    problem: mj.Clustering,
+    solution: mj.Solution,
+    view: ClusterView,
+    points: Points,
+    scaling: Scaling,
+) -> Extra:
     """The anneal as a film."""
 
     def write(path: Any) -> None:
         from ...plot import animate
 
-        animate(problem, solution, path, units=units(points, scaling))
+        animate(problem, solution, path, units=units(points, scaling), view=view)
 
     return Extra("anneal.gif", write)
-
-
-def largest_probabilities(
-    problem: mj.Clustering, params: Any, betas: np.ndarray, policy: np.ndarray, beta: float
-) -> list[tuple[str, np.ndarray]]:
-    """The largest soft probability of each point, at betas whose names come with it.
-
-    Near 1 for nearly all at the last `beta`; so first at that of the last transition of `betas`,
-    if any was met, where the finest clusters are just told apart.
-    """
-    found = []
-    if np.any(np.isfinite(betas)):
-        last = float(np.max(betas[np.isfinite(betas)]))
-        log_policy = np.asarray(problem.policy(params, last), np.float64)
-        found.append((f"at the last transition, β = {last:.4g}", np.exp(np.max(log_policy, 1))))
-    return [*found, (f"at the last β = {beta:.4g}", np.max(policy, axis=1))]
 
 
 def sizes_card(told: np.ndarray, excess: np.ndarray) -> Card:
@@ -163,8 +156,7 @@ def autonomy(
     problem: mj.Clustering,
     best: Run,
     ignored: Run | None,
-    told: np.ndarray,
-    ending: np.ndarray,
+    view: ClusterView,
     scaling: Scaling,
 ) -> Section:
     """What autonomy changed, and what ignoring it would have cost."""
@@ -175,10 +167,13 @@ def autonomy(
     def draw(figure: Any) -> None:
         from ...plot import cost_of_ignoring
 
-        axes = cost_of_ignoring(problem, best.solution, ignored.solution, ax=figure.add_subplot())
+        costs = [best.cost], [ignored.cost]
+        axes = cost_of_ignoring(
+            problem, best.solution, ignored.solution, costs=costs, ax=figure.add_subplot()
+        )
         axes.set_ylabel("hard cost under autonomy" + scaled_units(scaling))
 
-    moved = float(np.sum(np.abs(told - ending))) / 2
+    moved = float(np.sum(np.abs(view.told - view.ending))) / 2
     runs = (best, ignored)
     columns = [
         Column("centres", ["found with autonomy known", "found without it"], is_text=True),
@@ -193,6 +188,12 @@ def autonomy(
             f"the centres of this page {100 * moved:.1f}% of the weight shifts between clusters, "
             "net, from where it is told to go to where it ends.",
             Table("autonomy", columns, is_file=False),
-            Figure("ignoring", draw, "Hard cost of both, under the same autonomy.", (4.5, 4)),
+            Figure(
+                "ignoring",
+                draw,
+                "Hard cost of both, under the same autonomy.",
+                (5.2, 4),
+                is_plain=True,
+            ),
         ],
     )

@@ -105,7 +105,8 @@ class Figure:
     """A picture of the page.
 
     **Fields:** `name`; `draw`, called with a figure of matplotlib; `caption`; `size` in inches;
-    `is_file`, whether there is a `NAME.png` too.
+    `is_file`, whether there is a `NAME.png` too; `is_plain`, whether nothing but labels and a title
+    is outside the axes, so that no layout has to be computed.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Figure:
     caption: str
     size: tuple[float, float] = (8, 5.5)
     is_file: bool = False
+    is_plain: bool = False
 
 
 @dataclass(frozen=True)

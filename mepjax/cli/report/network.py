@@ -9,6 +9,7 @@ import numpy as np
 import mepjax as mj
 
 from ..._core.scaling import Scaling
+from ...plot.views import PathView
 from ..tables.network import Network
 from ..tables.points import Points
 from .figures import name_axes
@@ -43,30 +44,20 @@ class Ways:
     """Facilities and how N nodes travel through them.
 
     **Fields:** `facilities` (M, d) in input units; the `hard` routes, whose costs are in scaled
-    units, and why they are `unlimited`, `None` if they keep all capacities; the soft choice of the
-    first leg `policy` (N, M), or (N, M + L) with direct legs; the `traffic` of every leg and the
-    `usage` (M,), visits of every facility, per unit weight; with capacities `revisits` (M,), the
-    share of weight that visits a facility more than once.
+    units, and why they are `unlimited`, `None` if they keep all capacities; the `view` of soft
+    choices at the last beta.
     """
 
     facilities: np.ndarray
     hard: mj.HardPaths
     unlimited: str | None
-    policy: np.ndarray
-    traffic: mj.paths.StageCosts
-    usage: np.ndarray
-    revisits: np.ndarray | None
-
-    @property
-    def entry_shares(self) -> np.ndarray:
-        """The share of all weight that enters at each facility (M,), at the last beta."""
-        return np.sum(self.traffic.first, axis=0)
+    view: PathView
 
     @property
     def entries(self) -> list[int | None]:
         """The most probable first facility of each node, `None` for straight to a destination."""
-        choice = np.argmax(self.policy, axis=1).tolist()
-        return [index if index < len(self.usage) else None for index in choice]
+        choice = np.argmax(self.view.policy, axis=1).tolist()
+        return [index if index < len(self.facilities) else None for index in choice]
 
     @property
     def through(self) -> Iterator[tuple[int, ...]]:
@@ -77,9 +68,9 @@ class Ways:
     def uses(self, asked: Network) -> list[Use]:
         """Use of all capacities there are."""
         used = {
-            "entry": self.entry_shares,
-            "facility": self.usage,
-            "link": np.asarray(self.traffic.links),
+            "entry": self.view.entry,
+            "facility": self.view.usage,
+            "link": self.view.links,
         }
         return [
             Use(name, capacity.equal, used[name], capacity.values)
@@ -89,7 +80,10 @@ class Ways:
     def facts(self, asked: Network) -> dict[str, Any]:
         """As `report.json` has it."""
         rows = zip(
-            self.facilities.tolist(), self.usage.tolist(), self.entry_shares.tolist(), strict=True
+            self.facilities.tolist(),
+            self.view.usage.tolist(),
+            self.view.entry.tolist(),
+            strict=True,
         )
         return {
             "facilities": [
@@ -106,7 +100,7 @@ class Ways:
                 for use in self.uses(asked)
             },
             "routes_ignore_capacities": self.unlimited,
-            "revisits": None if self.revisits is None else self.revisits.tolist(),
+            "revisits": None if self.view.revisits is None else self.view.revisits.tolist(),
         }
 
 
@@ -154,18 +148,18 @@ def facilities(
 
         # Principal components are those of the scaled nodes.
         units = scaling.invert if points.x.shape[1] <= 2 else None
-        axes = routes(problem, solution, ax=figure.add_subplot(), units=units)
+        axes = routes(problem, solution, ax=figure.add_subplot(), units=units, view=ways.view)
         name_axes(axes, points, scaling)
 
-    m = len(ways.usage)
+    m = len(ways.facilities)
     stands = np.arange(m) >= m - asked.standing
     columns = [
         Column("kind", ["fixed facility" if s else "facility" for s in stands], where=("map",)),
         Column("facility", np.arange(m)),
         *coordinates(points.names, ways.facilities),
         Column("fixed", stands.astype(int), where=("csv",)),
-        Column("visits", ways.usage, ".7g", shown=".3f"),
-        Column("entry_share", ways.entry_shares, ".7g", "weight entering here", percent()),
+        Column("visits", ways.view.usage, ".7g", shown=".3f"),
+        Column("entry_share", ways.view.entry, ".7g", "weight entering here", percent()),
         Column("how", ["stands already" if s else "placed" for s in stands], title="",
                where=("page",), is_text=True),
     ]  # fmt: skip
@@ -203,7 +197,7 @@ def routes(points: Points, scaling: Scaling, ways: Ways, asked: Network) -> Sect
         *([] if points.weights is None else [Column("weight", points.weights, ".9g",
                                                     where=("csv",))]),
         Column("entry", ways.entries),
-        Column("entry_probability", np.max(ways.policy, axis=1), ".7g", where=("csv",)),
+        Column("entry_probability", np.max(ways.view.policy, axis=1), ".7g", where=("csv",)),
         Column("route", through, lambda route: " ".join(map(str, route))),
         Column("destination", ends),
         Column("cost" if scaling.cost_factor else "scaled_cost", costs, ".7g", where=("csv",)),
@@ -286,7 +280,7 @@ def capacities(
     def draw(figure: Any) -> None:
         from ...plot import capacity_usage
 
-        capacity_usage(problem, solution, ax=figure.add_subplot())
+        capacity_usage(problem, solution, ax=figure.add_subplot(), view=ways.view)
 
     columns = [
         Column("capacity", [f"{use.name} {'(to be met)' if use.equality else '(at most)'}"
@@ -294,7 +288,7 @@ def capacities(
         Column("largest violation, per unit of weight", [max(use.worst, 0) for use in uses],
                shown=".2g"),
     ]  # fmt: skip
-    again = 0.0 if ways.revisits is None else float(np.max(ways.revisits))
+    again = 0.0 if ways.view.revisits is None else float(np.max(ways.view.revisits))
     note = f"At most {100 * again:.2g}% of the weight visits some facility more than once."
     if ways.unlimited:
         note += f" Routes of single nodes ignore the capacities: {ways.unlimited}."

@@ -121,7 +121,7 @@ def transitions_figure(problem: mj.Problem, solution: mj.Solution, places: str) 
         f"How far {places} move from stage to stage, and the curvature, which is zero where they "
         "lose stability."
     )
-    return Figure("transitions", draw, caption)
+    return Figure("transitions", draw, caption, is_plain=True)
 
 
 def settings(facts: dict[str, Any], options: dict[str, Any]) -> Section:
@@ -181,6 +181,12 @@ def sureness(found: Sequence[tuple[str, np.ndarray]], weights: np.ndarray, what:
             f"{what} Hard choices are the limit of large β, so near 1 is usual at the last β; at "
             "the last transition the finest places are just told apart.",
             Table("sureness", columns, is_file=False),
-            Figure("sure", draw, "Distribution of the largest soft probability.", (7, 3.2)),
+            Figure(
+                "sure",
+                draw,
+                "Distribution of the largest soft probability.",
+                (7, 3.2),
+                is_plain=True,
+            ),  # fmt: skip
         ],
     )

@@ -435,7 +435,7 @@ def test_restarts_keep_the_lowest_hard_cost():
     result = command.solve(points, network, options, anneal)
     assert len(result.runs) == 2
     assert result.best.cost == min(run.cost for run in result.runs)
-    np.testing.assert_allclose(result.ways.entry_shares.sum(), 1, atol=1e-5)
+    np.testing.assert_allclose(result.ways.view.entry.sum(), 1, atol=1e-5)
 
 
 @pytest.mark.slow
