@@ -53,6 +53,7 @@ from .problems.facility_path.hard import HardPaths
 from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
+from .problems.markov_aggregation import Aggregation, MarkovAggregation
 from .problems.scalable_clustering import (
     CostParts,
     HardAllocation,
@@ -93,6 +94,7 @@ __all__ = [
     "AbstractSchedule",
     "AbstractSolver",
     "Anderson",
+    "Aggregation",
     "AnnealState",
     "Armijo",
     "CheckpointWarning",
@@ -118,6 +120,7 @@ __all__ = [
     "Linear",
     "LinearSolve",
     "LocateThenRoute",
+    "MarkovAggregation",
     "NewtonKrylov",
     "NoDetector",
     "NoGrad",

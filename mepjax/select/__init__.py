@@ -1,5 +1,6 @@
 """Which solution, and how many: best of starts, persistence, marginal returns."""
 
+from .marginal_return import marginal_return
 from .model_order import ModelOrder
 from .persistence import persistence, persistence_of_anneal
 from .solve import Runs, Solved, solve
@@ -10,6 +11,7 @@ __all__ = [
     "Runs",
     "Solved",
     "best_of_starts",
+    "marginal_return",
     "persistence",
     "persistence_of_anneal",
     "solve",

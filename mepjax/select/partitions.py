@@ -16,14 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 from ..engine.problem import Problem
 from ..engine.repair import Repair, repaired
 from ..engine.slot_spectrum import SlotSpectrum
-from ..problems.clustering import Clustering
 from ..solvers.fixed_point import FixedPoint
 from ..solvers.loop import solve_stage
 
 # Beta over the first transition: policies are hard but for ties.
 _FIRM = 1e6
-# Radii of the data at which slots are parked.
-_PARKED = 10.0
 _MAX_STEPS = 500
 _REPAIR = Repair(steps=5)
 
@@ -31,7 +28,7 @@ _REPAIR = Repair(steps=5)
 class _OfSize(Problem):
     """A clustering of which only some slots are used."""
 
-    problem: Clustering
+    problem: Any
     used: Bool[Array, " k"]
 
     @property
@@ -78,52 +75,49 @@ class _OfSize(Problem):
 
 
 def partitions_of(
-    x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, starts: int, key: Any
+    problem: Problem, parked: Any, starts: int, key: Any
 ) -> tuple[Int[Array, "k n"], Float[Array, " k"]]:
     """Labels of the best clustering found of each size 1 .. k, and its cost.
 
-    **Arguments:** `x`, centred near the origin; `weights`; `k`, the largest size; `starts`, random
-    starts of each size beside the one that continues the size before.
+    **Arguments:** `problem`, with k slots, the largest size, and `scatter`; `parked`, params (k, d)
+    that no policy reaches; `starts`, random starts of each size beside the one that continues the
+    size before.
     """
-    problem = Clustering(x, k, weights=weights)
-    beta = _FIRM * problem.beta_scale()
-    radius = jnp.max(jnp.linalg.norm(x - problem.origin, axis=1))
-    away = _PARKED * jnp.where(radius > 0, radius, 1.0)
-    parked = jnp.broadcast_to(problem.origin + away, (k, x.shape[1]))
-    slots = jnp.arange(k)
+    whole: Any = problem
+    beta = _FIRM * whole.beta_scale()
+    slots = jnp.arange(parked.shape[0])
 
     def solved(used: Array, centres: Array, key: Any) -> tuple[Array, Array]:
-        sized = _OfSize(problem, used)
+        sized = _OfSize(whole, used)
         centres, _ = repaired(sized, centres, beta, FixedPoint(), _REPAIR, key)
         centres = solve_stage(
             sized,
             centres,
             beta,
             FixedPoint(),
-            rtol=jnp.asarray(1e-6, x.dtype),
+            rtol=jnp.asarray(1e-6, centres.dtype),
             max_steps=jnp.asarray(_MAX_STEPS, jnp.int32),
         ).params
-        return centres, problem.harden(centres).cost
+        return centres, whole.harden(centres).cost
 
     def next_size(before: Array, size: Array) -> tuple[Array, tuple[Array, Array]]:
         used = slots < size
-        spectrum = problem.slot_spectrum(before, beta)
+        spectrum = whole.slot_spectrum(before, beta)
         split = jnp.argmax(jnp.where(slots < size - 1, spectrum.gain, -jnp.inf))
-        continued = (
-            before.at[split].set(spectrum.first[split]).at[size - 1].set(spectrum.second[split])
-        )
+        first, second = spectrum.first[split], spectrum.second[split]
+        continued = before.at[split].set(first).at[size - 1].set(second)
         continued = jnp.where(size == 1, before, continued)
 
         def scattered(key: Any) -> Array:
-            return jnp.where(used[:, None], problem.scatter(key), parked)
+            return jnp.where(used[:, None], whole.scatter(key), parked)
 
         keys = jax.random.split(jax.random.fold_in(key, size), starts + 1)
         tries = jnp.concatenate([continued[None], jax.vmap(scattered)(keys[1:])])
         ends, costs = jax.lax.map(lambda args: solved(used, *args), (tries, keys))
         best = jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))
-        labels = problem.harden(ends[best]).assignments
+        labels = whole.harden(ends[best]).assignments
         return ends[best], (labels, costs[best])
 
-    first = jnp.where((slots < 1)[:, None], problem.init(key), parked)
+    first = jnp.where((slots < 1)[:, None], whole.init(key), parked)
     _, (labels, costs) = jax.lax.scan(next_size, first, slots + 1)
     return labels, costs

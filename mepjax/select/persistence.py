@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +9,10 @@ from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks
 from .._core.keys import check_key
+from .._core.programs import program
 from ..engine.problem import Problem
 from ..engine.solution import Solution
+from ..problems.clustering import Clustering
 from .graph_kernels import commute_time, spectral_partitions
 from .model_order import ModelOrder, check_partitions, check_sizes, model_order, returns_of
 from .partitions import partitions_of
@@ -24,6 +25,8 @@ _STARTS = 4
 _REFERENCE_STARTS = 1
 # Draws of a null reference have no more points than this: v does not depend on their number.
 _REFERENCE_POINTS = 2_000
+# Radii of the data at which slots that a size has no use for are parked.
+_PARKED = 10.0
 
 
 def persistence(
@@ -153,9 +156,17 @@ def _gram(owner: str, kernel: Any, x: Array, bandwidth: float | None) -> Float[A
     return gram
 
 
-@eqx.filter_jit
+def _partitions(x: Array, weights: Array, k: int, starts: int, key: Any) -> Int[Array, "k n"]:
+    problem = Clustering(x, k, weights=weights)
+    radius = jnp.max(jnp.linalg.norm(x - problem.origin, axis=1))
+    away = _PARKED * jnp.where(radius > 0, radius, 1.0)
+    parked = jnp.broadcast_to(problem.origin + away, (k, x.shape[1]))
+    return partitions_of(problem, parked, starts, key)[0]
+
+
+@program
 def _solved(x: Array, weights: Array, k: int, starts: int, key: Any) -> Int[Array, "k n"]:
-    return partitions_of(x, weights, k, starts, key)[0]
+    return _partitions(x, weights, k, starts, key)
 
 
 def _worst(largest: Array, mass: Array, kind: str) -> tuple[Array, Array]:
@@ -164,7 +175,7 @@ def _worst(largest: Array, mass: Array, kind: str) -> tuple[Array, Array]:
     return jnp.max(largest), jnp.argmax(largest).astype(jnp.int32)
 
 
-@eqx.filter_jit
+@program
 def _critical(
     x: Array, shares: Array, labels: Int[Array, "sizes n"], k: int, kind: str
 ) -> tuple[Float[Array, " sizes"], Int[Array, " sizes"]]:
@@ -172,7 +183,7 @@ def _critical(
     return jax.lax.map(lambda row: _worst(*largest_scatters(x, shares, row, k), kind), labels)
 
 
-@eqx.filter_jit
+@program
 def _of_kernel(
     gram: Array, shares: Array, labels: Int[Array, "sizes n"], k: int, kind: str
 ) -> tuple[Float[Array, " sizes"], Int[Array, " sizes"]]:
@@ -195,13 +206,13 @@ def null_draws(x: Any, count: int, key: Any, n: int | None = None) -> Float[np.n
     return np.stack([box, normal]) @ axes + mean
 
 
-@eqx.filter_jit
+@program
 def _null_returns(
     draws: Float[Array, "m n d"], weights: Array, k: int, kind: str, keys: Any
 ) -> Float[Array, " k"]:
     def of_one(args: tuple[Array, Any]) -> Array:
         x, key = args
-        labels, _ = partitions_of(x, weights, k, _REFERENCE_STARTS, key)
+        labels = _partitions(x, weights, k, _REFERENCE_STARTS, key)
         critical, _ = _critical(x, weights / jnp.sum(weights), labels, k, kind)
         return returns_of(critical)
 

@@ -1,17 +1,14 @@
 """The largest principal scatter in any group of a partition."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core.linear import for_each
+from .._core.linear import for_each, power_iteration
 
 # Up to this many features, and numbers in all products of pairs of them, scatters are formed.
 _DENSE_FEATURES = 200
 _DENSE_NUMBERS = 50_000_000
-_MAX_STEPS = 1_000
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -81,43 +78,3 @@ def largest_of_kernel(
     start = jax.random.normal(jax.random.key(0), labels.shape, gram.dtype)
     # One vector holds those of all groups, which do not interact.
     return power_iteration(apply, start, groups=(labels, k)), mass
-
-
-def power_iteration(
-    apply: Any, start: Array, *, groups: tuple[Array, int] | None = None
-) -> Float[Array, " k"]:
-    """Largest eigenvalues of positive semidefinite operators that act on separate vectors.
-
-    Vectors are rows of `start`, or with `groups` = (labels, k) parts of one. The quotients are
-    differentiable where eigenvalues are simple.
-    """
-
-    def inner(a: Array, b: Array) -> Array:
-        if groups is None:
-            return jnp.sum(a * b, axis=1)
-        return jax.ops.segment_sum(a * b, groups[0], groups[1])
-
-    def scaled(v: Array, by: Array) -> Array:
-        return v * (by[:, None] if groups is None else by[groups[0]])
-
-    def unit(v: Array) -> Array:
-        length = jnp.sqrt(inner(v, v))
-        return scaled(v, 1 / jnp.where(length > 0, length, 1.0))
-
-    rtol = 4 * jnp.finfo(start.dtype).eps
-
-    def proceed(state: tuple[Array, ...]) -> Array:
-        _, now, before, step = state
-        moving = jnp.abs(now - before) > rtol * jnp.max(now)
-        return jnp.any(moving) & (step < _MAX_STEPS)
-
-    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        v, now, _, step = state
-        image = apply(v)
-        return unit(image), inner(v, image), now, step + 1
-
-    first = unit(start)
-    zero = jnp.zeros_like(inner(first, first))
-    state = (first, zero, zero - 1, jnp.zeros((), jnp.int32))
-    v = jax.lax.stop_gradient(jax.lax.while_loop(proceed, body, jax.lax.stop_gradient(state))[0])
-    return inner(v, apply(v))

@@ -3,13 +3,14 @@
 A kind of problem has a file of its own with its `ROWS`, and its line below.
 """
 
-from . import clustering, paths, scalable
+from . import clustering, markov, paths, scalable
 from .row import Bad, Odd, Row, Symmetry
 
 ROWS: list[Row] = [
     *clustering.ROWS,
     *paths.ROWS,
     *scalable.ROWS,
+    *markov.ROWS,
 ]
 
 

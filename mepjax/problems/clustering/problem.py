@@ -35,6 +35,7 @@ from ..costs.entities import Entities, WeightedEntities, live, masses, safe_mass
 from ..costs.mean import MeanCost
 from ..costs.names import as_cost
 from ..costs.quadratic import SquaredEuclidean
+from ..mean_spectrum import divergence_of, mean_spectrum
 from ..per_entity import placed
 from .hard import Evaluation, HardClustering, evaluate
 from .prices import eliminated, price_slope
@@ -462,12 +463,14 @@ class Clustering(Problem):
 
     @property
     def has_slot_spectrum(self) -> bool:
-        """For squared Euclidean cost, no capacity, and clusters that may be relabelled.
+        """For Bregman costs, no capacity, and clusters that may be relabelled.
 
-        Exact without autonomy and with uniform one; with others an estimate without overrides.
+        Exact without autonomy, for squares with uniform one too; else an estimate without
+        overrides. Costs other than squares are seen in memory only.
         """
         squares = isinstance(self.cost, SquaredEuclidean)
-        return squares and self.autonomy.exchangeable and self.capacity is None
+        means = isinstance(self.cost, MeanCost) and not self.executor.in_blocks
+        return (squares or means) and self.autonomy.exchangeable and self.capacity is None
 
     @property
     def _in_blocks(self) -> bool:
@@ -734,7 +737,15 @@ class Clustering(Problem):
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """Where `has_slot_spectrum`."""
-        return self._soft_means(None).slot_spectrum(params, beta)
+        if isinstance(self.cost, SquaredEuclidean):
+            return self._soft_means(None).slot_spectrum(params, beta)
+        cost, x, shares = self.cost, self._centred(), self._shares()
+        assert isinstance(cost, MeanCost)
+        y = self._relative(params)
+        told = shares[:, None] * gibbs.policy(cost.pairwise(x, y), beta)
+        found = mean_spectrum(divergence_of(cost, x), y, told, shares, beta)
+        places = (found.first + self.origin, found.second + self.origin)
+        return eqx.tree_at(lambda spectrum: (spectrum.first, spectrum.second), found, places)
 
     def subsample(self, key: Any, n: int) -> "Clustering":
         """`n` entities of equal weight, drawn in proportion to theirs; itself if it has no more.

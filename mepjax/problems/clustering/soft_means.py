@@ -22,6 +22,7 @@ from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.base import AbstractExecutor
 from ..capacity.prices import Totals, totals_of
 from ..costs.entities import live, means_of
+from ..mean_spectrum import removal_costs
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # The means of the two sides, and one refinement.
@@ -291,7 +292,7 @@ class SoftMeans(eqx.Module):
             squares = costs if offset is None else costs + offset
             return (
                 _second_moments(told * a * a, x, block.y),
-                _removal_costs(block.shares * a, costs),
+                removal_costs(block.shares * a, costs),
                 _product(told * a, both),
                 block._everywhere() + jnp.zeros_like(both[0]),
                 _product(told * squares**2, both),
@@ -417,16 +418,6 @@ def _bisector(
     """beta (|x - second|^2 - |x - first|^2) as normal x - offset."""
     squares = jnp.sum(first * first, axis=1) - jnp.sum(second * second, axis=1)
     return 2 * beta * (first - second), beta * squares
-
-
-def _removal_costs(shares: Float[Array, " n"], costs: Float[Array, "k n"]) -> Float[Array, " k"]:
-    """What those nearest to a centre lose if they have to go to the second nearest."""
-    lowest = jnp.min(costs, axis=0)
-    nearest = costs == lowest
-    second = jnp.min(jnp.where(nearest, jnp.inf, costs), axis=0)
-    alone = jnp.sum(nearest, axis=0) == 1
-    lost = jnp.where(alone & jnp.isfinite(second), second - lowest, 0.0)
-    return jnp.sum(jnp.where(nearest, shares * lost, 0.0), axis=1)
 
 
 def _second_moments(
