@@ -228,6 +228,8 @@ class AutonomyAwareClustering(
             run, ignored = self._solve(problem)
             params, beta = run.solution.params, float(run.solution.beta)
             centres = np.asarray(primal_of(params))
+            if problem.exchangeable:
+                centres = centres[_order(centres)]
             assigned = None
             if capacity is not None:
                 assigned = problem.harden(params, capacities="assign").assignments
@@ -382,6 +384,16 @@ def _checked_weights(sample_weight: Any, n: int) -> np.ndarray:
     between = f"numbers with a sum between {limits.tiny:.3g} and {limits.max:.3g}"
     check(name, bool(limits.tiny <= total < np.inf), total, between)
     return weights
+
+
+def _order(centres: np.ndarray) -> np.ndarray:
+    """Clusters by their centres' coordinates, the first of which counts most.
+
+    So labels depend on the solution and not on the draw that led there. Coordinates are compared
+    to a millionth of their range, in which solutions found on different ways agree.
+    """
+    extent = np.maximum(np.ptp(centres, axis=0), np.finfo(np.float64).tiny)
+    return np.lexsort(np.round((centres - centres.min(axis=0)) / extent * 1e6).T[::-1])
 
 
 def _check_size(scaling: Scaling, x: np.ndarray) -> None:

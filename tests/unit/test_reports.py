@@ -99,3 +99,23 @@ def test_only_the_shares_of_weights_count(weight):
     found = AutonomyAwareClustering(2).fit(LINE, sample_weight=np.full(4, weight))
     np.testing.assert_allclose(np.sort(found.cluster_centers_[:, 0]), [0.5, 10.5], rtol=1e-9)
     assert found.inertia_ == pytest.approx(weight, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6, 7])
+def test_weights_are_repetitions_for_every_number_of_clusters(k):
+    """The same clusters had other labels where rows were repeated instead of weighted."""
+    from sklearn.utils import estimator_checks
+
+    estimator = AutonomyAwareClustering(k)
+    estimator_checks.check_sample_weight_equivalence_on_dense_data("clusters", estimator)
+
+
+def test_labels_follow_the_centres_and_not_the_draw():
+    x = np.array([[0.0, 1.0], [0.0, -1.0], [5.0, 0.0], [-5.0, 0.0]])
+    x = np.concatenate([x + shift for shift in (0.0, 0.01, -0.01)])
+    expected = [[-5.0, 0.0], [0.0, -1.0], [0.0, 1.0], [5.0, 0.0]]
+    for seed in range(3):
+        found = AutonomyAwareClustering(4, random_state=seed).fit(x)
+        np.testing.assert_allclose(found.cluster_centers_, expected, atol=1e-6)
+        np.testing.assert_array_equal(found.labels_[:4], [2, 1, 3, 0])
