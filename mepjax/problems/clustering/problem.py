@@ -368,14 +368,17 @@ class Clustering(Problem):
         return (("frozen", frozen),)
 
     def scatter(self, key: Any) -> Any:
-        """Centres on K entities drawn by weight, all different where there are as many.
+        """Centres on K places of entities drawn by weight, all different where there are as many.
 
         The start where nothing is annealed: `anneal(problem, Explicit([beta]),
         init=problem.scatter(key), repair=Repair(), ...)`.
         """
-        n = self.x.shape[0]
-        shares = self.executor.everywhere(self._shares())
-        rows = jax.random.choice(key, n, (self.k,), replace=n < self.k, p=shares)
+        line, draws = jax.random.split(key)
+        # Rows are lined up along a random direction: what is drawn depends on the weights alone.
+        direction = jax.random.normal(line, self.origin.shape, self.x.dtype)
+        along = jnp.sum((self.x - self.origin) * direction, axis=1)
+        along, shares = self.executor.everywhere((along, self._shares()))
+        rows = sampling.different(draws, along, shares, self.k)
         return self.at(self.x[rows])
 
     def at(self, values: Any) -> Any:
