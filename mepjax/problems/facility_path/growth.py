@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._core import paths
+from ..._core import paths, sampling
 from ..._core.params import primal_of
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
+from ...exec.in_memory import InMemory
 from ...solvers import spectrum
 from ...solvers.loop import solve_stage
+from .legs import FreeLegs, is_squared
 from .links import Links
+from .network import Network
 
 # Steps of a trial of two, and how well it need be solved.
 _TRIAL_STEPS, _TRIAL_RTOL = 10, 1e-3
@@ -180,3 +183,34 @@ def _removal_costs(problem: Any, params: Any) -> Float[Array, " k"]:
     numbers = jnp.arange(problem.total)
     without = jax.lax.map(lambda slot: hard(numbers == slot), numbers[: problem.n_facilities])
     return without - hard(jnp.zeros_like(numbers, bool))
+
+
+def no_spectrum(network: Network) -> str | None:
+    """Why facilities have no slot spectrum."""
+    if network.capacities.given:
+        return "capacities tell facilities apart"
+    if not network.exchangeable:
+        return "masks tell facilities apart"
+    _, link, _ = network._legs
+    if network.n_stages > 1 and not (isinstance(link, FreeLegs) or is_squared(link)):
+        return "links that are neither squared distances nor free have a kink at one place"
+    return None
+
+
+def subsample(network: Any, key: Any, n: int) -> Any:
+    """`n` nodes of equal weight, drawn in proportion to theirs; itself if it has no more."""
+    count = network.nodes.shape[0]
+    if count <= n:
+        return network
+    rows = sampling.systematic(key, network.executor.everywhere(network.weights), n)
+
+    def of_nodes(p: Network) -> Any:
+        return p.nodes, p.max_hops, p.node_spread, p.links.entry, p.links.direct
+
+    drawn = jax.tree.map(lambda leaf: leaf[rows], of_nodes(network))
+    return eqx.tree_at(
+        lambda p: (*of_nodes(p), p.weights),
+        network.on(InMemory()),
+        (*drawn, jnp.ones((n,), network.weights.dtype)),
+        is_leaf=lambda leaf: leaf is None,
+    )

@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..._core import checks, paths
+from ..._core import arrays, checks, paths
 from ..._core.codes import Code, SolveError
+from ..._core.params import primal_of
 from ..._core.paths import StageCosts
 from ..capacity.limits import Capacity
+from .network import Network
 from .prices import Capacities
+from .traffic import sums_of
 
 _OWNER = "FacilityPath.harden"
 
@@ -273,3 +276,22 @@ def _rounded(wanted: np.ndarray) -> np.ndarray:
     order = np.argsort(low - flat, kind="stable")[: max(missing, 0)]
     low[order] += 1
     return np.where(np.isfinite(wanted), low.reshape(wanted.shape), np.inf)
+
+
+def harden(network: Network, params: Any, capacities: str) -> HardPaths:
+    """`FacilityPath.harden`."""
+    if capacities not in ("ignore", "assign"):
+        raise ValueError(
+            f"FacilityPath: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
+        )
+    locations = arrays.as_float_array("params", primal_of(params), network.nodes.dtype)
+    at = network.at(locations)
+    if capacities == "assign" and network.capacities.given:
+        limits = network.n_stages if network.max_hops is None else network.max_hops
+        return assign(network.leg_costs(at), network._shares(), limits, network.capacities)
+    if network.executor.in_blocks:
+        found = sums_of(network).shortest(at)
+    else:
+        found = paths.shortest(network.leg_costs(at), network.max_hops)
+    routes = paths.without_cycles(found.states)
+    return HardPaths(routes, found.destinations, found.costs, network._shares() @ found.costs)

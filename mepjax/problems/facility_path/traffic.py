@@ -13,10 +13,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._core import paths
+from ..._core.params import dual_of
 from ..._core.paths import Routes, StageCosts
 from ..._core.types import Scalar
 from ...exec.base import AbstractExecutor
+from ...exec.in_memory import InMemory
 from ..per_entity import split_rows
+from .network import Network
+from .prices import worth
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -24,7 +28,7 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 class NodeSums(eqx.Module):
     """A network, in memory, whose sums over nodes `executor` computes."""
 
-    problem: Any
+    problem: Network
     executor: AbstractExecutor
 
     @property
@@ -118,3 +122,65 @@ class NodeSums(eqx.Module):
             return paths.shortest(block.leg_costs(params), block.max_hops)
 
         return self._call(of_block, (params,), summed=False)
+
+
+def sums_of(network: Network) -> NodeSums:
+    """What computes sums over nodes block by block."""
+    return NodeSums(network.on(InMemory()), network.executor)
+
+
+def energy_of(network: Network, costs: StageCosts, beta: Scalar) -> Float[Array, ""]:
+    """F at these costs of legs, less what all capacity costs."""
+    return jnp.sum(network._shares() * paths.values(costs, beta, network.max_hops))
+
+
+def free_energy_at(network: Network, params: Any, beta: Scalar) -> Float[Array, ""]:
+    """`Problem.free_energy`."""
+    if network.executor.in_blocks:
+        energy = sums_of(network).energy(params, beta)
+    else:
+        energy = energy_of(network, network._charged(params), beta)
+    prices = dual_of(params)
+    if prices is None:
+        return energy
+    return energy - worth(prices, network.capacities.limits, network._active())
+
+
+def flow_of(network: Network, costs: StageCosts, beta: Scalar) -> StageCosts:
+    """Traffic at these costs of legs: the gradient of F in them."""
+    return eqx.filter_grad(lambda c: energy_of(network, c, beta))(costs)
+
+
+def flow_and_entered(
+    network: Network, params: Any, beta: Scalar, *, level: bool = False
+) -> tuple[StageCosts, Float[Array, "m d"]]:
+    """Traffic, and the sum over nodes of entries times where the node is.
+
+    Block by block the traffic of all nodes together is in one row.
+    """
+    if network.executor.in_blocks:
+        return sums_of(network).flow(params, beta, level=level)
+    flow = flow_of(network, network._charged(params, level=level), beta)
+    x = network.nodes - jax.lax.stop_gradient(network.origin)
+    return flow, jnp.matmul(flow.first.T, x, precision=_HIGHEST)
+
+
+def revisits(network: Network, params: Any, beta: Scalar) -> Float[Array, " m"]:
+    """Share of the weight whose path visits a facility more than once, for every facility.
+
+    No recursion over stages can forbid it. Where legs cost something it fades as beta grows;
+    negative prices of capacities, which only `Equal` ones have, reward it.
+    """
+    costs = network._charged(params)
+    energy = paths.values(costs, beta, network.max_hops)
+
+    def once(j: Array) -> Array:
+        at_most_once = paths.values(paths.once_through(costs, j), beta, network.max_hops)
+        return 1 - jnp.exp(-beta * (at_most_once - energy))
+
+    return jax.lax.map(once, jnp.arange(network.total)) @ network._shares()
+
+
+def visits(flow: StageCosts) -> Float[Array, " m"]:
+    """Visits of every facility."""
+    return jnp.sum(flow.first, axis=0) + jnp.sum(flow.links, axis=0)

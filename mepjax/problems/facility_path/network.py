@@ -1,0 +1,398 @@
+"""The data of a facility network: who travels, what stands, and what the legs cost."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ..._core import arrays, checks
+from ..._core.params import join_params, primal_of, split_params
+from ..._core.paths import StageCosts
+from ...engine.problem import Problem
+from ...exec.base import AbstractExecutor
+from ...exec.in_memory import InMemory
+from ...solvers.armijo import Armijo
+from ...solvers.base import AbstractSolver
+from ...solvers.fixed_point import FixedPoint
+from ..capacity.limits import as_capacity
+from ..per_entity import placed
+from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
+from .legs import checks_of as checks_of_legs
+from .links import Links, as_links, reachability
+from .prices import Capacities, Prices, charged
+from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
+
+_OWNER = "FacilityPath"
+
+
+class Network(Problem):
+    """The data of a `FacilityPath`, which documents them, and what follows from them alone."""
+
+    nodes: Float[Array, "n d"]
+    destinations: Float[Array, "l d"]
+    weights: Float[Array, " n"]
+    fixed: Float[Array, "f d"] | None
+    stage_costs: Legs | tuple[Legs, Legs, Legs]
+    links: Links
+    max_hops: Int[Array, " n"] | None
+    capacities: Capacities
+    node_spread: Spread | None
+    destination_spread: Spread | None
+    # A constant near the nodes, subtracted inside every computation.
+    origin: Float[Array, " d"]
+    executor: AbstractExecutor
+    n_facilities: int = eqx.field(static=True)
+    n_stages: int = eqx.field(static=True)
+    direct: bool = eqx.field(static=True)
+    self_loops: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        nodes: Any,
+        destinations: Any,
+        n_facilities: int,
+        *,
+        weights: Any = None,
+        fixed: Any = None,
+        n_stages: int | None = None,
+        links: Any = None,
+        max_hops: Any = None,
+        stage_costs: Any = "sqeuclidean",
+        entry_capacity: Any = None,
+        facility_capacity: Any = None,
+        link_capacity: Any = None,
+        direct: bool = False,
+        self_loops: bool = False,
+    ) -> None:
+        self.executor = InMemory()
+        checks.check_count(_OWNER, "n_facilities", n_facilities)
+        checks.check_count(_OWNER, "n_stages", n_stages, optional=True)
+        self.n_facilities = int(n_facilities)
+        self.direct = _switch("direct", direct)
+        self.self_loops = _switch("self_loops", self_loops)
+        nodes, self.node_spread = split_spread(_OWNER, "nodes", nodes, None)
+        self.nodes = arrays.as_float_array("nodes", nodes)
+        if self.nodes.ndim != 2 or 0 in self.nodes.shape:
+            raise ValueError(
+                f"{_OWNER}: `nodes` must be 2-D, (nodes, coordinates), not empty; "
+                f"got shape {self.nodes.shape}."
+            )
+        n, d = self.nodes.shape
+        dtype = self.nodes.dtype
+        destinations, self.destination_spread = split_spread(
+            _OWNER, "destinations", destinations, dtype
+        )
+        destinations = arrays.as_data_like("destinations", destinations, dtype)
+        if destinations.ndim == 1:
+            destinations = destinations[None]
+        self.destinations = self._places("destinations", destinations)
+        if fixed is not None:
+            fixed = self._places("fixed", arrays.as_data_like("fixed", fixed, dtype))
+        self.fixed = fixed
+        m = self.n_facilities + (0 if fixed is None else fixed.shape[0])
+        self.n_stages = m if n_stages is None else int(n_stages)
+        if weights is None:
+            weights = np.ones(n, dtype)
+        self.weights = arrays.as_data_like("weights", weights, dtype)
+        if self.weights.shape != (n,):
+            raise ValueError(
+                f"{_OWNER}: `weights` must have shape ({n},) for {n} nodes; "
+                f"got {self.weights.shape}."
+            )
+        self.stage_costs = arrays.cast_floats(as_stage_costs(stage_costs), dtype)
+        entry, _, end = self._legs
+        check_known_enough(_OWNER, "nodes", self.node_spread, (entry,))
+        check_known_enough(_OWNER, "destinations", self.destination_spread, (end, entry))
+        self.links = as_links(links)
+        self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
+        self.max_hops = None if max_hops is None else self._hops(max_hops)
+        self.capacities = Capacities(
+            as_capacity(_OWNER, "entry_capacity", entry_capacity, (m,), dtype),
+            as_capacity(_OWNER, "facility_capacity", facility_capacity, (m,), dtype),
+            as_capacity(_OWNER, "link_capacity", link_capacity, (m, m), dtype),
+        )
+        checks.enforce(self.checks())
+        self.stage_costs = jax.tree.map(
+            lambda legs: for_places(legs, self.nodes, self.weights),
+            self.stage_costs,
+            is_leaf=lambda legs: isinstance(legs, Legs),
+        )
+        self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
+
+    def _places(self, name: str, places: Array) -> Array:
+        d = self.nodes.shape[1]
+        if places.ndim != 2 or places.shape[0] == 0 or places.shape[1] != d:
+            raise ValueError(
+                f"{_OWNER}: `{name}` must have shape (number, {d}) for nodes of {d} coordinates; "
+                f"got {places.shape}."
+            )
+        return places
+
+    def _hops(self, max_hops: Any) -> Array:
+        n = self.nodes.shape[0]
+        hops = max_hops if isinstance(max_hops, jax.Array) else np.asarray(max_hops)
+        if not jnp.issubdtype(hops.dtype, jnp.integer) or hops.shape not in ((), (n,)):
+            raise ValueError(
+                f"{_OWNER}: `max_hops` must be an int or {n} of them, one per node; got shape "
+                f"{hops.shape} of dtype {hops.dtype}."
+            )
+        if checks.is_concrete(hops):
+            with jax.ensure_compile_time_eval():
+                return jnp.asarray(np.broadcast_to(np.asarray(hops), (n,)), jnp.int32)
+        return jnp.broadcast_to(hops, (n,)).astype(jnp.int32)
+
+    def _origin(self, raw: Any) -> Float[Array, " d"]:
+        """The weighted mean as a constant, in float64 on the host where that is possible."""
+        if checks.is_concrete(raw, self.weights):
+            weights = np.asarray(self.weights, np.float64)
+            mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
+            return arrays.as_float_array("origin", mean.astype(self.nodes.dtype), self.nodes.dtype)
+        return jax.lax.stop_gradient(self._shares() @ self.nodes)
+
+    def checks(self) -> tuple[checks.Check, ...]:
+        """Finite data, usable weights, hop limits in range, and a way out for every node."""
+        found = [checks.check_finite(_OWNER, "nodes", self.nodes)]
+        found += [checks.check_finite(_OWNER, "destinations", self.destinations)]
+        found += checks.check_weights(_OWNER, "weights", self.weights)
+        found += checks_of(_OWNER, "nodes", self.node_spread)
+        found += checks_of(_OWNER, "destinations", self.destination_spread)
+        if self.fixed is not None:
+            found += [checks.check_finite(_OWNER, "fixed", self.fixed)]
+        found += [
+            checks.check_finite(_OWNER, "stage_costs", leaf)
+            for leaf in jax.tree.leaves(eqx.filter(self.stage_costs, eqx.is_inexact_array))
+        ]
+        for legs, places in zip(
+            self._legs, (self.nodes, self.nodes, self.destinations), strict=True
+        ):
+            found += checks_of_legs(legs, places)
+        limits = np.asarray(self.n_stages)
+        if self.max_hops is not None:
+            limits = self.max_hops
+            low, high = (0.0 if self.direct else 1.0), float(self.n_stages)
+            found += [checks.check_range(_OWNER, "max_hops", limits, low=low, high=high)]
+        found += self.capacities.checks(_OWNER, n_stages=self.n_stages, direct=self.direct)
+        sizes = self.nodes.shape[0], self.total, self.destinations.shape[0]
+        found += [
+            reachability(
+                _OWNER, self._open_links(), sizes, limits,
+                n_stages=self.n_stages, direct=self.direct, self_loops=self.self_loops,
+            )
+        ]  # fmt: skip
+        return tuple(found)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.n_facilities, self.nodes.shape[1]
+
+    def _join(self, locations: Float[Array, "k d"]) -> Any:
+        """Params at these locations, without prices."""
+        prices = self.capacities.no_prices() if self.capacities.given else None
+        return join_params(locations, prices)
+
+    def at(self, values: Any) -> Any:
+        """Params with facilities at given locations, shape (n_facilities, d), and prices zero."""
+        values = arrays.as_float_array("locations", values, self.nodes.dtype)
+        if values.shape != self._shape:
+            raise ValueError(
+                f"{_OWNER}: `locations` must have shape {self._shape}; got {values.shape}."
+            )
+        return self._join(values)
+
+    @property
+    def total(self) -> int:
+        """M, the number of facilities, those that stand already included."""
+        return self.n_facilities + (0 if self.fixed is None else self.fixed.shape[0])
+
+    @property
+    def convex_at_zero(self) -> bool:
+        """For squared distance; of other costs nothing is known."""
+        return self._squared
+
+    @property
+    def tied_at_zero(self) -> bool:
+        """Where every leg's cost is known to be convex."""
+        costs = [cost_of(legs) for legs in self._legs]
+        return all(cost is None or cost.convex for cost in costs)
+
+    @property
+    def exchangeable(self) -> bool:
+        """Unless masks tell facilities apart."""
+        masks = self.links.entry, self.links.between, self.links.exit
+        return all(mask is None for mask in masks) and not self.capacities.given
+
+    @property
+    def _legs(self) -> tuple[Legs, Legs, Legs]:
+        """Costs of entries, links and exits."""
+        legs = self.stage_costs
+        return legs if isinstance(legs, tuple) else (legs, legs, legs)
+
+    @property
+    def _squared(self) -> bool:
+        """Whether every leg costs the squared distance or nothing."""
+        return all(isinstance(legs, FreeLegs) or is_squared(legs) for legs in self._legs)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Deterministic annealing, and the thesis on parameterised decisions."""
+        return (*super().references, "parameterised_decisions")
+
+    def default_solver(self) -> AbstractSolver:
+        """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
+        return FixedPoint() if self._squared else Armijo()
+
+    @property
+    def scatters(self) -> bool:
+        """Starts are places on the way of a node."""
+        return True
+
+    def scatter(self, key: Any) -> Any:
+        """Facilities at random places on the straight ways of nodes, drawn by weight, to ends."""
+        which, where, how_far = jax.random.split(key, 3)
+        n, k, ends = self.nodes.shape[0], self.n_facilities, self.destinations.shape[0]
+        shares = self.executor.everywhere(self._shares())
+        rows = jax.random.choice(which, n, (k,), replace=n < k, p=shares)
+        end = jax.random.randint(where, (k,), 0, ends)
+        t = jax.random.uniform(how_far, (k, 1), self.nodes.dtype)
+        return self.at((1 - t) * self.nodes[rows] + t * self.destinations[end])
+
+    def _shares(self) -> Float[Array, " n"]:
+        return self.weights / jnp.sum(self.weights)
+
+    def locations(self, params: Any) -> Float[Array, "k d"]:
+        """Locations of the facilities to place."""
+        return primal_of(params)
+
+    def facilities(self, params: Any) -> Float[Array, "m d"]:
+        """Locations of all M facilities: those of `params`, then the fixed ones."""
+        placed = primal_of(params)
+        return placed if self.fixed is None else jnp.concatenate([placed, self.fixed])
+
+    def _relative(self, params: Any) -> tuple[Array, Array, Array, Array]:
+        """Nodes, facilities and destinations relative to the origin, and the origin."""
+        origin = jax.lax.stop_gradient(self.origin)
+        places = self.nodes, self.facilities(params), self.destinations
+        x, y, z = (place - origin for place in places)
+        return x, y, z, origin
+
+    def _open_links(self) -> Links:
+        """The masks, with what a capacity of zero closes."""
+        capacities, links = self.capacities, self.links
+        if not capacities.given:
+            return links
+        xp: Any = np if checks.is_concrete(capacities, links) else jnp
+        entries, between = capacities.closed_entries(xp), capacities.closed_links(xp)
+        entry, link = links.entry, links.between
+        if entries is not None:
+            n, m = self.nodes.shape[0], self.total
+            entry = xp.broadcast_to(~entries, (n, m)) if entry is None else entry & ~entries
+        if between is not None:
+            link = ~between if link is None else link & ~between
+        return Links(entry=entry, between=link, exit=links.exit, direct=links.direct)
+
+    def _between(self) -> Bool[Array, "m m"] | None:
+        between = self._open_links().between
+        if self.self_loops:
+            return between
+        apart = ~jnp.eye(self.total, dtype=bool)
+        return apart if between is None else between & apart
+
+    def leg_costs(self, params: Any) -> StageCosts:
+        """Costs of all legs, +inf where forbidden: the argument of `mepjax.paths`.
+
+        Without the prices of capacities.
+        """
+        x, y, z, origin = self._relative(params)
+        (entry, link, end), links = self._legs, self._open_links()
+        here, there = self.node_spread, self.destination_spread
+        direct = None
+        if self.direct:
+            direct = expected_costs(entry, x, z, (here, there), links.direct, origin)
+        return StageCosts(
+            first=expected_costs(entry, x, y, (here, None), links.entry, origin),
+            links=link.pairwise(y, y, self._between(), origin),
+            last=expected_costs(end, y, z, (None, there), links.exit, origin),
+            direct=direct,
+            n_stages=self.n_stages,
+        )
+
+    def first_costs(
+        self, params: Any, *, level: bool = False
+    ) -> tuple[Float[Array, "n m"], Float[Array, "n l"] | None]:
+        """Costs of entries and of legs straight to a destination, prices included.
+
+        `level`: prices alone, as if all that is permitted cost nothing.
+        """
+        costs = self._charged(params, level=level)
+        return costs.first, costs.direct
+
+    def common_costs(self, params: Any, *, level: bool = False) -> StageCosts:
+        """Costs of links and exits, prices included, and of entries for no node at all."""
+        return self._of_no_node()._charged(params, level=level)
+
+    def _of_no_node(self) -> "Network":
+        nothing = jax.tree.map(
+            lambda leaf, by_node: leaf[:0] if by_node else leaf, self, self.by_node()
+        )
+        return nothing
+
+    def by_node(self) -> Any:
+        """Which leaves of the problem have a row for each node."""
+        nothing = jax.tree.map(lambda _: False, self)
+
+        def of_nodes(p: "Network") -> list[Any]:
+            fields = p.nodes, p.weights, p.max_hops, p.node_spread, p.links.entry, p.links.direct
+            return jax.tree.leaves(fields)
+
+        return eqx.tree_at(of_nodes, nothing, replace_fn=lambda _: True)
+
+    def _active(self) -> Prices:
+        between = self._between()
+        m = self.total
+        return self.capacities.active(jnp.ones((m, m), bool) if between is None else between)
+
+    def _charged(self, params: Any, *, level: bool = False) -> StageCosts:
+        """Costs of all legs, prices included; `level`: prices alone."""
+        _, prices = split_params(params)
+        costs = self.leg_costs(params)
+        if level:
+            costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
+        return costs if prices is None else charged(costs, prices, self._active())
+
+    def _size(self) -> Float[Array, ""]:
+        """Root mean square distance of nodes and destinations from the nodes' mean; 1 for none."""
+        mean = self._shares() @ self.nodes
+        spread = self._shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
+        spread = spread + jnp.mean(jnp.sum((self.destinations - mean) ** 2, axis=1))
+        return jax.lax.stop_gradient(jnp.where(spread > 0, jnp.sqrt(spread), 1.0))
+
+    def on(self, executor: AbstractExecutor) -> "Network":
+        """This problem with its sums over nodes computed by `executor`.
+
+        What is told of every node (`policy`, `traffic`, `stage_policies`, `revisits`) has a row for
+        each and stays in memory.
+
+        **Raises:** `TypeError` for `Streaming` and `Sharded` unless every leg is the squared
+        distance or free; `ValueError` if the number of nodes does not fit the executor.
+        """
+        if executor == self.executor:
+            return self
+        if executor.in_blocks and not self._squared:
+            raise TypeError(
+                f"{_OWNER}: with `executor` {type(executor).__name__}, `stage_costs` must be "
+                "squared distances or free; others are computed in memory only."
+            )
+        executor.check(self.nodes.shape[0])
+        moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
+        return placed(moved, moved.by_node()) if executor.in_blocks else moved
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"{_OWNER}: `{name}` must be True or False; got {type(value).__name__} {value!r}."
+        )
+    return bool(value)
