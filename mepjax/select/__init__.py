@@ -4,15 +4,21 @@ from .marginal_return import marginal_return
 from .model_order import ModelOrder
 from .persistence import persistence, persistence_of_anneal
 from .solve import Runs, Solved, solve
+from .sparse_marginal_return import ebic, sparse_marginal_return
+from .sparse_path import SparsePath, sparse_path
 from .starts import best_of_starts
 
 __all__ = [
     "ModelOrder",
     "Runs",
     "Solved",
+    "SparsePath",
     "best_of_starts",
+    "ebic",
     "marginal_return",
     "persistence",
     "persistence_of_anneal",
     "solve",
+    "sparse_marginal_return",
+    "sparse_path",
 ]

@@ -1,0 +1,146 @@
+"""How many columns: the marginal return of sparsity, and the extended BIC beside it."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .model_order import ModelOrder, check_sizes, model_order
+from .sparse_path import SparsePath, checked_regression, sparse_path
+
+
+def sparse_marginal_return(
+    design: Any, response: Any, solutions: Any = None, *, literal: bool = False
+) -> ModelOrder:
+    """How many columns: the size after which no further atom condenses for long.
+
+    T_m is the temperature at which a spare atom, not yet placed, would condense on the residual of
+    the solution of size m: T_m = 2 Var_i(a_i . r_m) / mean_i |a_i|^2 over columns i outside the
+    support. v(m) = log T_{m-1} - log T_m, undefined at m = 1. It follows the smallest coefficient:
+    it is right where that stands out of the noise, and else breaks off earlier, like a ratio of
+    residual sums, which it often ties with; `ebic` counts better in noise.
+
+    **Arguments:**
+
+    - `design` (R, n), `response` (R,): as in `sparse_path`.
+    - `solutions`: of sizes 1, 2, ... from anything: a `SparsePath`, or a mapping from size to the
+        indices of columns, or a (sizes, n) array of coefficients; `None`: `sparse_path` up to R/4.
+    - `literal`: the index as printed, at hard assignments. Its limit there depends on the way to
+        them; for the uniform one T_m = max_l 2 x_l^2 + Var(g) / 2 terms, which follows the largest
+        coefficient and does not move at the right size. For comparison only.
+
+    **Returns:** a `ModelOrder`, whose `culprit` is the column that would condense (literal: the
+    member that would split). There are no null references, so it is never `clear`.
+
+    **Raises:** `ValueError` for sizes with gaps or supports of the wrong size.
+
+    Source: parameterized sequential decision making, chapter 7, (7.15), as corrected.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp
+    >>> from mepjax.select import sparse_marginal_return
+    >>> design = jax.random.normal(jax.random.key(0), (40, 30))
+    >>> response = design[:, :3] @ jnp.array([2.0, -1.5, 1.0])
+    >>> print(sparse_marginal_return(design, response).best)
+    3
+
+    ```
+    """
+    owner = "sparse_marginal_return"
+    design, response = checked_regression(owner, design, response, 1)
+    if solutions is None:
+        top = max(2, min(design.shape[0] // 4, design.shape[1] - 1))
+        solutions = sparse_path(design, response, top)
+    supports = _supports(owner, solutions, design.shape[1])
+    squares = jnp.sum(design**2, axis=0)
+    rows = []
+    for support in supports:
+        x, left = _least_squares(design, response, support)
+        index = _literal if literal else _spare
+        rows.append(index(design, squares, support, x, left))
+    critical = jnp.stack([row[0] for row in rows])
+    # A noise-free residual is rounding of the response.
+    top = _spare(design, squares, np.empty(0, int), jnp.zeros(0), response)[0]
+    critical = jnp.where(critical > jnp.finfo(critical.dtype).eps * top, critical, 0.0)
+    culprit = jnp.asarray([row[1] for row in rows], jnp.int32)
+    kind = "sparse, literal" if literal else "sparse"
+    return model_order(kind, range(1, len(rows) + 1), critical, culprit=culprit)
+
+
+def _supports(owner: str, solutions: Any, n: int) -> list[np.ndarray]:
+    if isinstance(solutions, SparsePath):
+        rows = np.asarray(solutions.supports)[: int(solutions.n_sizes)]
+        table = {size + 1: row[row >= 0] for size, row in enumerate(rows)}
+    elif hasattr(solutions, "items"):
+        table = {int(size): np.asarray(row, int).ravel() for size, row in solutions.items()}
+    else:
+        rows = np.atleast_2d(np.asarray(solutions))
+        table = {size + 1: np.flatnonzero(row) for size, row in enumerate(rows)}
+    sizes = check_sizes(owner, sorted(table))
+    for size in sizes:
+        distinct = np.unique(table[size])
+        if len(distinct) != size or (size and not 0 <= distinct[0] <= distinct[-1] < n):
+            raise ValueError(
+                f"{owner}: the solution of size {size} must have {size} different columns of {n}; "
+                f"got {table[size].tolist()!r:.60}."
+            )
+    return [table[size] for size in sizes]
+
+
+def _least_squares(design: Array, response: Array, support: np.ndarray) -> tuple[Array, Array]:
+    a = design[:, support]
+    x = jnp.linalg.lstsq(a, response)[0]
+    return x, response - a @ x
+
+
+def _spare(
+    design: Array, squares: Array, support: np.ndarray, x: Array, left: Array
+) -> tuple[Float[Array, ""], int]:
+    """2 Var_i(a_i . r) / mean |a_i|^2 over columns outside, and the one of largest correlation."""
+    del x
+    outside = np.setdiff1d(np.arange(design.shape[1]), support)
+    if not len(outside):
+        return jnp.zeros((), design.dtype), -1
+    inner = design[:, outside].T @ left
+    found = 2 * jnp.var(inner) / jnp.mean(squares[outside])
+    best = jnp.argmax(inner**2 / squares[outside])
+    return found, int(outside[int(best)])
+
+
+def _literal(
+    design: Array, squares: Array, support: np.ndarray, x: Array, left: Array
+) -> tuple[Float[Array, ""], int]:
+    """max_l of Var(g) + (g_hot - mean g)^2 / 2 with g = A^T w - x_l lam (1 - 2 q), q uniform off l.
+
+    Scaled by the squared length of the column, for which the printed one has unit columns.
+    """
+    inner = design.T @ left
+    values = []
+    for place, amount in zip(support, x, strict=True):
+        g = inner - amount * squares
+        hot = inner[place] + amount * squares[place]
+        others = np.delete(np.arange(design.shape[1]), place)
+        mean = jnp.mean(g[others])
+        values.append((jnp.var(g[others]) + (hot - mean) ** 2 / 2) / squares[place])
+    stacked = jnp.stack(values)
+    best = int(jnp.argmax(stacked))
+    return stacked[best], int(support[best])
+
+
+def ebic(path: SparsePath, n_responses: int, n_columns: int) -> Float[Array, "*lanes sizes+1"]:
+    """R log(RSS / R) + m (log R + 2 log n) of 0, 1, 2, ... columns; +inf beyond `n_sizes`.
+
+    The extended Bayesian information criterion (Chen and Chen 2008, gamma = 1): the smallest is the
+    best. The residual sum is floored at rounding of |response|^2, for noise-free data.
+    """
+    r, n = n_responses, n_columns
+    sums = jnp.concatenate([path.total[..., None], path.residual_sums], axis=-1)
+    eps = jnp.finfo(sums.dtype).eps
+    floor = jnp.maximum((8 * eps) ** 2 * r, jnp.finfo(sums.dtype).tiny) * path.total[..., None]
+    count = jnp.arange(sums.shape[-1])
+    # Below the floor every size explains all there is, and the smallest of them is the best.
+    found = r * jnp.log(jnp.maximum(sums, floor) / r) + count * (np.log(r) + 2 * np.log(n))
+    return jnp.where(count <= path.n_sizes[..., None], found, jnp.inf)

@@ -1,0 +1,162 @@
+"""Sparse regression against exhaustion, closed forms and finite differences."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mepjax.select import ebic, sparse_marginal_return, sparse_path
+
+
+def instance(seed, r=20, n=12, k=3, noise=0.1):
+    rng = np.random.default_rng(seed)
+    design = rng.normal(size=(r, n))
+    truth = np.zeros(n)
+    truth[rng.choice(n, k, replace=False)] = rng.choice([-1, 1], k) * rng.uniform(1, 2, k)
+    return design, design @ truth + noise * rng.normal(size=r), truth
+
+
+def best_subset(design, response, size):
+    """By exhaustion."""
+    found = np.inf, ()
+    for support in itertools.combinations(range(design.shape[1]), size):
+        a = design[:, support]
+        left = response - a @ np.linalg.lstsq(a, response, rcond=None)[0]
+        found = min(found, (left @ left, support))
+    return found
+
+
+def test_the_path_is_the_best_subset():
+    same, total = 0, 0
+    for seed in range(5):
+        design, response, _ = instance(seed, noise=1.0)
+        path = sparse_path(design, response, 5)
+        for size in range(1, 6):
+            least, support = best_subset(design, response, size)
+            got = path.residual_sums[size - 1]
+            assert got >= least * (1 - 1e-9)
+            total += 1
+            same += tuple(np.array(path.supports[size - 1, :size])) == support
+            if size == 1:
+                np.testing.assert_allclose(got, least, rtol=1e-9)
+    assert same >= 0.95 * total
+
+
+def test_coefficients_are_those_of_least_squares():
+    design, response, _ = instance(1)
+    path = sparse_path(design, response, 4)
+    for size in range(1, 5):
+        support = np.array(path.supports[size - 1, :size])
+        expected = np.linalg.lstsq(design[:, support], response, rcond=None)[0]
+        np.testing.assert_allclose(path.coefficients[size - 1, :size], expected, rtol=1e-10)
+        left = response - design @ np.asarray(path.dense(size))
+        np.testing.assert_allclose(path.residual_sums[size - 1], left @ left, rtol=1e-9)
+        assert (np.array(path.supports[size - 1, size:]) == -1).all()
+
+
+def test_an_orthonormal_design_in_closed_form():
+    y = np.random.default_rng(0).normal(size=12)
+    order = np.argsort(-np.abs(y))
+    with pytest.warns(UserWarning, match="more than a third of 12"):
+        path = sparse_path(np.eye(12), y, 6)
+    for size in range(1, 7):
+        np.testing.assert_array_equal(path.supports[size - 1, :size], np.sort(order[:size]))
+        np.testing.assert_allclose(path.residual_sums[size - 1], np.sum(y[order[size:]] ** 2))
+    report = sparse_marginal_return(np.eye(12), y, path)
+    for size in range(1, 7):
+        tail = y[order[size:]]
+        np.testing.assert_allclose(report.critical[size - 1], 2 * np.var(tail), rtol=1e-9)
+        assert report.culprit[size - 1] == order[size]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_finds_what_there_is_without_being_told_how_many(dtype):
+    right = 0
+    for seed in range(4):
+        design, response, truth = instance(seed, r=60, n=200, k=5, noise=0.0)
+        path = sparse_path(design.astype(dtype), response.astype(dtype), 15)
+        size = int(np.argmin(ebic(path, 60, 200)))
+        support = np.array(path.supports[size - 1, :size])
+        right += set(support) == set(np.flatnonzero(truth))
+        report = sparse_marginal_return(design.astype(dtype), response.astype(dtype), path)
+        assert report.best == 5
+    assert right == 4
+
+
+def test_batches_are_those_of_a_loop():
+    pairs = [instance(seed)[:2] for seed in range(3)]
+    designs, responses = (jnp.stack([jnp.asarray(p[i]) for p in pairs]) for i in range(2))
+    both = jax.jit(jax.vmap(lambda a, y: sparse_path(a, y, 4)))(designs, responses)
+    for lane, (design, response) in enumerate(pairs):
+        one = sparse_path(design, response, 4)
+        np.testing.assert_array_equal(both.supports[lane], one.supports)
+        np.testing.assert_allclose(both.coefficients[lane], one.coefficients, rtol=1e-9)
+
+
+def test_gradients_given_the_support():
+    design, response, _ = instance(2)
+    rng = np.random.default_rng(3)
+    d_design, d_response = rng.normal(size=design.shape), rng.normal(size=response.shape)
+
+    def read(step):
+        path = sparse_path(
+            jnp.asarray(design) + step * d_design, jnp.asarray(response) + step * d_response, 3
+        )
+        return jnp.sum(path.coefficients[2] * jnp.arange(1.0, 4.0)) + path.residual_sums[1]
+
+    exact, fine = jax.grad(read)(0.0), (read(1e-6) - read(-1e-6)) / 2e-6
+    np.testing.assert_allclose(exact, fine, rtol=1e-6)
+
+
+def test_duplicates_are_named_and_dependent_columns_end_the_path():
+    design, response, _ = instance(0, n=6)
+    design[:, 4] = -2 * design[:, 1]
+    path = sparse_path(design, response, 6)
+    np.testing.assert_array_equal(path.duplicates, [False, True, False, False, True, False])
+    assert path.n_sizes == 5
+    assert np.all(np.isinf(ebic(path, 20, 6)[6:]))
+    assert np.all(np.isfinite(path.coefficients))
+
+
+def test_the_spare_atom_by_the_categorical_hessian():
+    """A delocalised column on the hard solution: its twin criterion against T_m, to O(x^2)."""
+    design, response, _ = instance(4, r=30, n=10)
+    design = design / np.linalg.norm(design, axis=0)
+    report = sparse_marginal_return(design, response, sparse_path(design, response, 3))
+    for size in range(1, 4):
+        support = np.array(sparse_path(design, response, 3).supports[size - 1, :size])
+        a = design[:, support]
+        left = response - a @ np.linalg.lstsq(a, response, rcond=None)[0]
+        outside = np.setdiff1d(np.arange(10), support)
+        g = design[:, outside].T @ left
+        expected = 2 * np.var(g) / np.mean(np.sum(design[:, outside] ** 2, axis=0))
+        np.testing.assert_allclose(report.critical[size - 1], expected, rtol=1e-9)
+    literal = sparse_marginal_return(design, response, literal=True)
+    assert "literal" in str(literal)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"design": np.ones(3)}, "`design` must be 2-D"),
+        ({"response": np.ones(4)}, "`response` must have shape"),
+        ({"design": np.full((20, 12), np.nan)}, "`design` must be finite"),
+        ({"design": np.eye(20)[:, :12] * (np.arange(12) != 3)}, "column 3 has"),
+        ({"max_size": 13}, "at most min"),
+        ({"max_size": 0}, "`max_size` must be at least 1"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    design, response, _ = instance(0)
+    options = {"design": design, "response": response, "max_size": 3} | change
+    with pytest.raises(ValueError, match=message):
+        sparse_path(**options)
+
+
+@pytest.mark.parametrize("solutions", [{1: [0], 3: [0, 1, 2]}, {1: [0], 2: [1, 1]}, {1: [99]}])
+def test_solutions_that_are_none_are_refused(solutions):
+    design, response, _ = instance(0)
+    with pytest.raises(ValueError, match="1, 2, 3|different columns"):
+        sparse_marginal_return(design, response, solutions)
