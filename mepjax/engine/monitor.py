@@ -22,12 +22,17 @@ class Progress(NamedTuple):
 Monitor = Callable[[Progress], None]
 
 
-def report_progress(monitor: Monitor, max_stages: int, **scalars: Any) -> None:
-    """Stage a host callback; the only one in the library, present only when a monitor is."""
+def report_progress(
+    monitor: Callable[[Any], None], max_stages: int, *, kind: Any = Progress, **scalars: Any
+) -> None:
+    """Stage a host callback; the only one that nobody asks for, present only when a monitor is.
+
+    `kind` is the type of what the monitor is told: `max_stages` and the scalars.
+    """
 
     def call(**values: Any) -> None:
         numbers = {name: np.asarray(value).item() for name, value in values.items()}
-        monitor(Progress(max_stages=max_stages, **numbers))
+        monitor(kind(max_stages=max_stages, **numbers))
 
     jax.debug.callback(call, **scalars)
 

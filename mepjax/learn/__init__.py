@@ -1,17 +1,23 @@
 """Learning where entities stray, from records of what they did or by asking them.
 
-`fit` turns a log into an autonomy model with error bars and a test of fit.
+`fit` turns a log into an autonomy model with error bars and a test of fit; `interact` asks an
+environment, learns, and places the centres while beta rises.
 """
 
+from .asking import FromCallback, FromFunction, Replay
 from .counts import Counts
 from .coverage import Coverage
 from .environments import AbstractEnvironment, Observation, Simulated
 from .fit import CentreErrors, Fitted, centre_errors, fit
 from .interactions import Interactions
+from .learned import Learned, LearningTrace
 from .learner import AbstractLearner, Needs
+from .loop import LearningProgress, LearningState, advance, begin, finish, interact
 from .policy_value import PolicyValue
+from .rounds import Explore
 from .scattered import collect
 from .structured import Structured
+from .tabular import Tabular
 from .test_of_fit import TestOfFit
 
 __all__ = [
@@ -20,15 +26,28 @@ __all__ = [
     "CentreErrors",
     "Counts",
     "Coverage",
+    "Explore",
     "Fitted",
+    "FromCallback",
+    "FromFunction",
     "Interactions",
+    "Learned",
+    "LearningProgress",
+    "LearningState",
+    "LearningTrace",
     "Needs",
     "Observation",
     "PolicyValue",
+    "Replay",
     "Simulated",
     "Structured",
+    "Tabular",
     "TestOfFit",
+    "advance",
+    "begin",
     "centre_errors",
     "collect",
+    "finish",
     "fit",
+    "interact",
 ]

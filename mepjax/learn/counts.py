@@ -15,6 +15,9 @@ from .evidence import Evidence, ModelLearner, Uncertainty, as_evidence
 from .interactions import Interactions
 from .learner import Needs, forget_checks, group_count
 
+# What `interact` leaves of older counts at every update.
+_FADE = 0.95
+
 _SHARES = ("pooled", "none")
 
 
@@ -40,10 +43,10 @@ class Counts(ModelLearner):
     - `prior`: interactions of a prior that every row is given, >= 0. They are spread like the
         table of all entities, and that table's like a table without preference.
     - `forget`: what older counts are multiplied by at every update, in (0, 1]; below 1 the table
-        follows an autonomy that drifts.
+        follows an autonomy that drifts. In `interact`, which moves the centres, 1 becomes 0.95.
     - `reweight`: weigh interactions by 1 / (K propensity) where propensities are known and tables
         are shared, so that a table of entities that differ is their average, and not that of those
-        who were told each cluster.
+        who were told each cluster. Not in `interact`, whose solution needs the latter.
 
     Standard errors are those of multinomial proportions.
 
@@ -91,6 +94,15 @@ class Counts(ModelLearner):
                 *forget_checks("Counts", forget),
             )
         )
+
+    def in_motion(self) -> "Counts":
+        """Older counts fade, as they are of other centres, and no weights.
+
+        The table that a solution needs is that of the entities which are told each cluster by it.
+        """
+        kept = checks.is_concrete(self.forget) and float(self.forget) == 1
+        share = self.share if self.group is None else self.group
+        return Counts(share, self.prior, _FADE if kept else self.forget, reweight=False)
 
     @property
     def needs(self) -> Needs:

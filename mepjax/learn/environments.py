@@ -19,16 +19,23 @@ class Observation(eqx.Module):
     """What was seen of entities that were told clusters; one entry for each.
 
     **Fields:** `realised`, where they went, and `cost`, what they paid, either `None` where an
-    environment hides it; `known`, whether there was an answer, `None`: always.
+    environment hides it; `known`, whether there was an answer, `None`: always; `failed`, whether
+    the environment broke down, `None`: no.
     """
 
     realised: Int[Array, "..."] | None
     cost: Float[Array, "..."] | None = None
     known: Bool[Array, "..."] | None = None
+    failed: Bool[Array, ""] | None = None
 
 
 class AbstractEnvironment(eqx.Module):
     """Answers where entities go and what they pay."""
+
+    @property
+    def failure(self) -> str | None:
+        """In words, why it broke down."""
+        return None
 
     @abc.abstractmethod
     def observe(

@@ -14,7 +14,13 @@ from .._core.programs import program
 from .._core.types import Scalar
 from ..problems.autonomy.base import AbstractAutonomy, NoAutonomy
 from ..problems.clustering import Clustering
+from ..problems.costs.entities import WeightedEntities
 from .interactions import Interactions
+
+# Steps of a learnt model's centres in each round.
+_SWEEPS = 4
+# Noise on them before, relative to the size of the data.
+_KICK = 1e-3
 
 
 class Needs(eqx.Module):
@@ -44,6 +50,32 @@ class AbstractLearner(eqx.Module):
     def shares_starts(self) -> bool:
         """Whether one state serves centres anywhere, so that several starts may share it."""
         return False
+
+    @property
+    def pace(self) -> tuple[int, int | None]:
+        """Rounds at each beta and interactions in each round; `None`: as there are entities."""
+        return 1, 64
+
+    def in_motion(self) -> "AbstractLearner":
+        """The learner for interactions during which centres move, as in `interact`."""
+        return self
+
+    @property
+    def draws(self) -> int:
+        """How often each entity of a round is asked, rows of one entity being neighbours."""
+        return 1
+
+    @property
+    def levels(self) -> int:
+        """The last levels of beta over which centres are averaged, where no model gives them."""
+        return 8
+
+    def asked_at(
+        self, state: Any, problem: Clustering, centres: Float[Array, "k d"], key: Any
+    ) -> Float[Array, "batch k d"]:
+        """Centres at which a round's entities are asked, in equal parts; default: these."""
+        del state, problem, key
+        return centres[None]
 
     @abc.abstractmethod
     def init(self, key: Any, problem: Clustering) -> Any:
@@ -94,16 +126,28 @@ class AbstractLearner(eqx.Module):
         explored: Array,
         key: Any,
     ) -> Float[Array, "k d"]:
-        """Centres after one round at `beta`; default: one update of the learnt problem.
+        """Centres after one round at `beta`; default: those of the learnt model.
 
         `explored` tells which of the round's `interactions` were prescribed for the sake of
-        learning; all others are draws from the policy itself.
+        learning; all others are draws from the policy itself. A model's centres come from `anneal`
+        in the end; here they are where more is to be learnt, and take steps of equations (1)
+        and (2), which never leave the data.
         """
-        del interactions, explored, key
+        del interactions, explored
         model = self.autonomy(state)
         if model is None:
             raise NotImplementedError(f"{type(self).__name__} has no `move`.")
-        return with_autonomy(problem, model).update(centres, beta)
+        learnt = with_autonomy(problem, model)
+        origin = jax.lax.stop_gradient(problem.origin)
+
+        def sweep(centres: Array, _: None) -> tuple[Array, None]:
+            weights = learnt.association_weights(centres, beta)
+            entities = WeightedEntities(weights, problem.x - origin)
+            return problem.cost.step(entities, centres - origin) + origin, None
+
+        # Sweeps would never leave a place where centres coincide.
+        kick = jax.random.normal(key, centres.shape, centres.dtype)
+        return jax.lax.scan(sweep, centres + _KICK * problem.spread * kick, None, length=_SWEEPS)[0]
 
 
 def updated(

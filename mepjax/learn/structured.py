@@ -17,6 +17,9 @@ from .evidence import Evidence, ModelLearner, Uncertainty, as_evidence
 from .interactions import Interactions
 from .learner import Needs, forget_checks, group_count
 
+# Noise on centres at which `interact` asks, in spacings: total standard deviation / K^(1/d).
+_AROUND = 0.3
+
 
 class StructuredState(eqx.Module):
     """All interactions, of which the first `count` rows are filled in, and what they tell.
@@ -89,6 +92,15 @@ class Structured(ModelLearner):
     def shares_starts(self) -> bool:
         """What is learnt at some centres holds at others."""
         return True
+
+    def asked_at(
+        self, state: StructuredState, problem: Clustering, centres: Float[Array, "k d"], key: Any
+    ) -> Float[Array, "1 k d"]:
+        """Centres around these, as their distances must differ to tell anything."""
+        del state
+        spacing = problem.spread / problem.k ** (1 / problem.x.shape[1])
+        noise = jax.random.normal(key, centres.shape, centres.dtype)
+        return (centres + _AROUND * spacing * noise)[None]
 
     def _check(self, problem: Clustering) -> None:
         n = problem.x.shape[0]
