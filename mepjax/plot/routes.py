@@ -87,11 +87,11 @@ def routes(
     """
     style.check_single("routes", solution)
     view = path_view(problem, solution, params=params, beta=beta) if view is None else view
-    nodes, ends, final = (
+    ends, final = (
         np.asarray(place, np.float64)
-        for place in (problem.nodes, problem.destinations, problem.facilities(solution.params))
+        for place in (problem.destinations, problem.facilities(solution.params))
     )
-    found, policy = view.facilities, view.policy
+    nodes, found, policy = view.nodes, view.facilities, view.policy
     m, k = problem.total, problem.n_facilities
     everything = np.concatenate([nodes, ends, found])
     places = _together(found, style.extent_of(everything), k)
@@ -102,7 +102,7 @@ def routes(
         nodes, ends, at = units(nodes), units(ends), units(places.at)
     else:
         at = places.at
-    plane = Plane(nodes, np.asarray(problem.weights, np.float64))
+    plane = Plane(nodes, view.weights)
     axes = style.new_figure((7.5, 6.5)) if ax is None else ax
     entry = _summed(policy[:, :m], places.leader, axis=1)
     straight = np.sum(policy[:, m:], axis=1, keepdims=True)

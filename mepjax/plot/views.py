@@ -118,12 +118,15 @@ def log_policy(problem: Any, params: Any, beta: Any) -> Any:
 class PathView(NamedTuple):
     """Facilities and the soft choices of nodes at one beta, as NumPy arrays.
 
-    **Fields:** `facilities` (M, d) in the units of the problem; the choice of the first leg
-    `policy` (N, M), or (N, M + L) with direct legs; traffic per unit weight that enters at each
-    facility, `entry` (M,), on `links` (M, M) and on the `last` leg (M, L); `usage` (M,), visits;
-    with capacities `revisits` (M,), the share of weight that visits more than once.
+    **Fields:** the `nodes` (N, d) and their `weights` (N,); `facilities` (M, d), in the units of
+    the problem; the choice of the first leg `policy` (N, M), or (N, M + L) with direct legs;
+    traffic per unit weight that enters at each facility, `entry` (M,), on `links` (M, M) and on
+    the `last` leg (M, L); `usage` (M,), visits; with capacities `revisits` (M,), the share of
+    weight that visits more than once.
     """
 
+    nodes: np.ndarray
+    weights: np.ndarray
     facilities: np.ndarray
     policy: np.ndarray
     entry: np.ndarray
@@ -134,13 +137,21 @@ class PathView(NamedTuple):
 
 
 def path_view(
-    problem: FacilityPath, solution: Solution, *, params: Any = None, beta: Any = None
+    problem: FacilityPath,
+    solution: Solution,
+    *,
+    params: Any = None,
+    beta: Any = None,
+    rows: int | None = None,
 ) -> PathView:
     """What figures and reports show of facilities on paths; arguments as in `cluster_view`."""
     params = solution.params if params is None else params
     beta = jnp.asarray(solution.beta if beta is None else beta, problem.nodes.dtype)
-    found = _read_paths(problem, params, beta)
-    return PathView(*(None if part is None else np.asarray(part, np.float64) for part in found))  # type: ignore[arg-type]
+    found = problem.nodes, problem.weights, *_read_paths(problem, params, beta)
+    nodes, weights, facilities, policy, *rest = (
+        None if part is None else np.asarray(part, np.float64) for part in found
+    )
+    return PathView(nodes[:rows], weights[:rows], facilities, policy[:rows], *rest)  # type: ignore
 
 
 @program

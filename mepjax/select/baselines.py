@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
+from .._core.programs import program
 from ..engine.anneal import anneal
 from ..engine.schedules import AbstractSchedule
 from ..problems.facility_path.hard import HardPaths
@@ -62,4 +63,8 @@ def locate_then_route(
         lambda p: p.node_spread, alone, problem.node_spread, is_leaf=lambda leaf: leaf is None
     )
     solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
-    return LocateThenRoute(solution.params, problem.harden(solution.params), solution.code)
+    return LocateThenRoute(solution.params, _harden(problem, solution.params), solution.code)
+
+
+# Hard routes are many small operations, which would be compiled one by one.
+_harden = program(lambda problem, params: problem.harden(params))

@@ -1,6 +1,5 @@
 """`mepjax route`: facilities, and the routes of nodes through them, both at once."""
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,11 @@ import typer
 
 import mepjax as mj
 
+from ..._core.programs import program
 from ..._core.scaling import Scaling
 from ...datasets import supply_network
 from ...plot.views import path_view
-from ...select.starts import Run, Watch, kicked_start, lowest, percent_more
+from ...select.starts import Run, Watch, best_of_starts, percent_more
 from ..console import say
 from ..errors import SOLVE, CommandError
 from ..options.anneal import AnnealOptions
@@ -28,7 +28,6 @@ from ..tables.network import Network
 from ..tables.points import Points
 
 EXAMPLE = "bundled example: supply_network(200)"
-SIMULTANEOUS = "both at once"
 
 _FACILITIES = 5
 _STARTS = 2
@@ -135,30 +134,37 @@ def solve(
         problem = options.problem(points, asked, anneal, scaling)
         schedule = anneal.schedule(problem)
         keys = jax.random.split(jax.random.key(anneal.seed), anneal.restarts or _STARTS)
-        runs = tuple(_run(problem, schedule, key, i, watch) for i, key in enumerate(keys))
-        best = lowest([run for run in runs if not run.code.is_failing])
+        baseline = mj.locate_then_route(problem, key=keys[0])
+        found = best_of_starts(
+            problem, schedule, keys, watch=watch, measure=_measure,
+            # Deciding both at once is never dearer than one after the other.
+            init=[] if mj.Code(int(baseline.code)).is_failing else [problem.at(baseline.locations)],
+        )  # fmt: skip
+        best, runs = found.best, found.runs
         if best is None:
             code = runs[0].code
             raise CommandError(
                 f"the solve failed in all {len(runs)} runs: [{code.name}] {code.message}", SOLVE
             )
-        params = best.solution.params
-        hard, unlimited = _routes(problem, params)
-        baseline = mj.locate_then_route(problem, key=keys[0])
-        sequential, failed = _routes(problem, problem.at(baseline.locations))
-        view = path_view(problem, best.solution)
+        hard, unlimited = _routes(problem, best.solution.params, best.solution.beta)
+        sequential, failed = _routes(problem, problem.at(baseline.locations), best.solution.beta)
+        n = len(points.x)
+        hard = replace(
+            jax.tree.map(np.asarray, hard), routes=hard.routes[:n],
+            destinations=hard.destinations[:n], node_costs=hard.node_costs[:n],
+        )  # fmt: skip
+        view = path_view(problem, best.solution, rows=n)
         return Result(
             scaling, problem, schedule, runs, best, baseline,
             None if failed or unlimited else float(sequential.cost),
-            network.Ways(scaling.invert(view.facilities), jax.tree.map(np.asarray, hard), unlimited,
-                         view),
+            network.Ways(scaling.invert(view.facilities), hard, unlimited, view),
         )  # fmt: skip
 
 
-def _routes(problem: mj.FacilityPath, params: Any) -> tuple[mj.HardPaths, str | None]:
+def _routes(problem: mj.FacilityPath, params: Any, beta: Any) -> tuple[mj.HardPaths, str | None]:
     """Hard routes, and why they do not keep the capacities, if they do not."""
     if not problem.capacities.given:
-        return problem.harden(params), None
+        return _read(problem, params, beta)[0], None
     reason = "there are too many nodes for an integer program"
     if problem.nodes.shape[0] * problem.total <= _MOST_ASSIGNED:
         try:
@@ -167,25 +173,21 @@ def _routes(problem: mj.FacilityPath, params: Any) -> tuple[mj.HardPaths, str | 
             reason = "nodes of unequal weight cannot be split"
         except mj.SolveError:
             reason = "whole nodes cannot meet them"
-    return problem.harden(params), reason
+    return _read(problem, params, beta)[0], reason
 
 
-def _run(
-    problem: mj.FacilityPath, schedule: mj.Geometric, key: Any, restart: int, watch: Watch | None
-) -> Run:
-    if watch is not None:
-        watch.run(SIMULTANEOUS, restart)
-    began = time.perf_counter()
-    solution = mj.anneal(
-        problem, schedule, key=key, init=kicked_start(problem, key), adjoint=mj.NoGrad(),
-        monitor=None if watch is None else watch.stage,
-    )  # fmt: skip
-    solution = jax.block_until_ready(solution)
-    seconds = time.perf_counter() - began
+def _measure(problem: mj.FacilityPath, solution: mj.Solution) -> tuple[Any, int]:
+    """The hard cost of a run, the soft one with capacities, and how many facilities are used."""
+    hard, usage = _read(problem, solution.params, solution.beta)
     limited = problem.capacities.given
-    cost = float(solution.distortion if limited else problem.harden(solution.params).cost)
-    used = int(np.sum(np.asarray(problem.usage(solution.params, solution.beta)) > _UNUSED))
-    return Run(SIMULTANEOUS, restart, solution, cost, used, seconds)
+    used = int(np.sum(np.asarray(usage) > _UNUSED))
+    return float(solution.distortion if limited else hard.cost), used
+
+
+@program
+def _read(problem: mj.FacilityPath, params: Any, beta: Any) -> Any:
+    """Hard routes without capacities, and visits of every facility."""
+    return problem.harden(params), problem.usage(params, beta)
 
 
 def report(
@@ -206,7 +208,7 @@ def report(
     uses = ways.uses(asked)
     used = f"{best.n_used} of {problem.total}"
     restarts = found["options"]["restarts"]
-    how = f"restart {best.restart + 1} of {restarts}"
+    how = f"{best.name}, restart {best.restart + 1} of {restarts}"
     code, first = mj.Code(int(result.baseline.code)), result.baseline_cost
     card = network.sequential_card(code, first, result.percent_dearer, asked)
     return Report(

@@ -148,6 +148,10 @@ class NetworkOptions:
         """
         standing = [] if network.fixed is None else [network.fixed]
         x, ends, *fixed = anneal.scaled(scaling, points.x, network.destinations, *standing)
+        weights = anneal.shares(points.weights)
+        if not network.is_limited:
+            # Whole nodes that have to meet capacities are counted.
+            x, weights = anneal.padded(x, points.weights)
         capacities = {
             f"{name}_capacity": capacity.of(anneal.dtype)
             for name, capacity in network.capacities.items()
@@ -155,7 +159,7 @@ class NetworkOptions:
         assert self.facilities is not None
         try:
             return mj.FacilityPath(
-                x, ends, self.facilities, weights=anneal.shares(points.weights),
+                x, ends, self.facilities, weights=weights,
                 fixed=fixed[0] if fixed else None, n_stages=self.stages,
                 links=mj.paths.Links(between=network.between, exit=network.exit),
                 max_hops=self.max_hops, direct=self.direct, **capacities,
