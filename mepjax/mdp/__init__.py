@@ -10,6 +10,7 @@ from .methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from .model import MDP
 from .rewards import Separable
 from .solve import MDPSolution, solve, thesis_beta
+from .splitting import Clusterings, best_clustering, split
 from .steer import Steering, steer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ApproximatePolicyIteration",
     "BestResponse",
     "ClusteredPolicyIteration",
+    "Clusterings",
     "Dense",
     "Deterministic",
     "FactoredMDP",
@@ -40,10 +42,12 @@ __all__ = [
     "Steering",
     "Table",
     "ValueIteration",
+    "best_clustering",
     "bounds",
     "composed",
     "game",
     "solve",
+    "split",
     "steer",
     "thesis_beta",
 ]
