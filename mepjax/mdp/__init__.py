@@ -3,11 +3,13 @@
 from .behaviours import Group, Local, NextState, Rows, Scoped, Table, composed
 from .bellman import AbstractBellman, AbstractChain, bounds
 from .cluster_methods import CVI, ApproximatePolicyIteration, ClusteredPolicyIteration, Hybrid
+from .estimate import Estimate, estimate
 from .factored import FactoredMDP
 from .games import BestResponse, Logit, game
 from .kernels import AbstractKernel, Dense, Deterministic, Functional, Sparse
 from .methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from .model import MDP
+from .population import Path, expected_rewards, simulate, stationary
 from .rewards import Separable
 from .solve import MDPSolution, solve, thesis_beta
 from .splitting import Clusterings, best_clustering, split
@@ -25,6 +27,7 @@ __all__ = [
     "Clusterings",
     "Dense",
     "Deterministic",
+    "Estimate",
     "FactoredMDP",
     "Functional",
     "Group",
@@ -34,6 +37,7 @@ __all__ = [
     "MDPSolution",
     "ModifiedPolicyIteration",
     "NextState",
+    "Path",
     "PolicyIteration",
     "Rows",
     "Scoped",
@@ -45,9 +49,13 @@ __all__ = [
     "best_clustering",
     "bounds",
     "composed",
+    "estimate",
+    "expected_rewards",
     "game",
+    "simulate",
     "solve",
     "split",
+    "stationary",
     "steer",
     "thesis_beta",
 ]

@@ -160,7 +160,7 @@ class ClusteredMDP(eqx.Module):
 
         def block(index: Array) -> tuple[Array, Array]:
             place, held = self.place(index), policy[index]
-            base = self._heard_under(held)[:, None, :]
+            base = self.heard_under(held)[:, None, :]
             variants = jnp.where(labels == cluster, jnp.arange(most)[:, None], base)
 
             def in_one(half: Half, other: Half, matrix: Array) -> Array:
@@ -182,7 +182,7 @@ class ClusteredMDP(eqx.Module):
                     in_both,
                 ),
             )
-            returns = self.model.discount * expected + self._reward(place, variants)
+            returns = self.model.discount * expected + self.reward(place, variants)
             returns = jnp.where(allowed, returns, -jnp.inf)
             best = jnp.max(returns, 1)
             near = returns >= best[:, None] - slack
@@ -212,9 +212,9 @@ class ClusteredMDP(eqx.Module):
 
         def block(index: Array) -> Array:
             place = self.place(index)
-            signals = self._heard_under(policy[index])[:, None, :]
+            signals = self.heard_under(policy[index])[:, None, :]
             expected = self._expected_under(place, signals, matrix)[:, 0]
-            return self.model.discount * expected + self._reward(place, signals)[:, 0]
+            return self.model.discount * expected + self.reward(place, signals)[:, 0]
 
         return self.by_blocks(block, self._cluster_block(1))
 
@@ -222,8 +222,8 @@ class ClusteredMDP(eqx.Module):
         """r(x, policy(x))."""
 
         def block(index: Array) -> Array:
-            signals = self._heard_under(policy[index])[:, None, :]
-            return self._reward(self.place(index), signals)[:, 0]
+            signals = self.heard_under(policy[index])[:, None, :]
+            return self.reward(self.place(index), signals)[:, 0]
 
         return self.by_blocks(block, self.states_at_once(2 * self.model.n_agents))
 
@@ -243,7 +243,8 @@ class ClusteredMDP(eqx.Module):
         """A block of states."""
         return Place.of(index, self.model.sizes)
 
-    def _heard_under(self, policy: Int[Array, "states clusters"]) -> Int[Array, "states agents"]:
+    def heard_under(self, policy: Int[Array, "states clusters"]) -> Int[Array, "states agents"]:
+        """Signals of all agents from those of clusters."""
         labels = jnp.asarray(self.arrangement.labels)
         return jnp.where(labels >= 0, policy[:, jnp.maximum(labels, 0)], 0)
 
@@ -285,7 +286,7 @@ class ClusteredMDP(eqx.Module):
             place, half.agents, signals[..., np.asarray(half.agents, int)]
         )
 
-    def _reward(self, place: Place, signals: Int[Array, "states variants agents"]) -> Array:
+    def reward(self, place: Place, signals: Int[Array, "states variants agents"]) -> Array:
         """The whole reward under signals of all agents."""
         total = jnp.broadcast_to(self.model.reward.of_states(place)[:, None], signals.shape[:2])
         for half in (self.arrangement.high, self.arrangement.low):

@@ -78,9 +78,9 @@ class Steered(AbstractBellman):
         )
         return -updated, policy
 
-    def params_scale(self, values: Float[Array, " states"]) -> Float[Array, ""]:
+    def params_scale(self, params: Float[Array, " states"]) -> Float[Array, ""]:
         """What makes a relative error of the loop absolute: methods here know their tolerance."""
-        del values
+        del params
         return jnp.ones((), self.tolerance.dtype)
 
 
