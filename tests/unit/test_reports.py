@@ -3,14 +3,29 @@
 What is right was found independently.
 """
 
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 import mepjax as mj
 from mepjax._core.arrays import PrecisionWarning
+from mepjax._core.scaling import Scaling
+from mepjax.cli.app import run
+from mepjax.cli.errors import CommandError
+from mepjax.cli.options.reading import ReadingOptions
+from mepjax.cli.report import geojson, terminal
+from mepjax.cli.report.model import Column, Heading, Report, Section, Table
+from mepjax.cli.report.sections import coordinates
+from mepjax.cli.tables.points import read_points
 from mepjax.estimators import AutonomyAwareClustering
 
 LINE = np.array([[0.0], [1.0], [10.0], [11.0]])
@@ -119,3 +134,232 @@ def test_labels_follow_the_centres_and_not_the_draw():
         found = AutonomyAwareClustering(4, random_state=seed).fit(x)
         np.testing.assert_allclose(found.cluster_centers_, expected, atol=1e-6)
         np.testing.assert_array_equal(found.labels_[:4], [2, 1, 3, 0])
+
+
+# --- Tables, maps and scales. ------------------------------------------------------------------
+
+
+def table(tmp_path, content, **options):
+    path = tmp_path / "points.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_points(path, **options)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ",x,y\n0,1.5,2\n1,3,4\n2,5,6\n",  # pandas
+        '"","x","y"\n"1",1.5,2\n"2",3,4\n"3",5,6\n',  # R
+        "Unnamed: 0,x,y\n0,1.5,2\n1,3,4\n2,5,6\n",  # pandas, read and written once more
+        ",Unnamed: 0,x,y\n0,7,1.5,2\n1,3,3,4\n2,5,5,6\n",  # twice, the first time shuffled
+        "x;y;\n1.5;2;7\n3;4;8\n5;6;4\n",  # at the end, of a part of the rows
+    ],
+)
+def test_an_index_without_a_name_is_no_coordinate(tmp_path, content):
+    """pandas-dev/pandas 10670: the index that `to_csv` writes comes back as a column of data."""
+    points = table(tmp_path, content)
+    np.testing.assert_array_equal(points.x, [[1.5, 2], [3, 4], [5, 6]])
+    assert "has no name and numbers the rows; --columns takes it" in points.note
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "width"),
+    [
+        (",x\n0,1\n1,2\n", {"columns": "0,x"}, 2),  # asked for
+        (",x\n0,1\n0,2\n", {}, 2),  # no number twice for rows
+        (",x\n.5,1\n1,2\n", {}, 2),  # no whole numbers
+        ("0,1\n1,2\n", {}, 2),  # no names at all
+        ("id,x\n0,1\n1,2\n", {}, 2),  # it has a name
+    ],
+)
+def test_other_columns_stay(tmp_path, content, options, width):
+    points = table(tmp_path, content, **options)
+    assert points.x.shape == (2, width) and points.note == ""
+
+
+def test_what_was_left_out_is_told(tmp_path, capsys):
+    path = tmp_path / "points.csv"
+    path.write_text(",x\n0,1\n1,2\n")
+    assert ReadingOptions().read(path, "POINTS").x.shape == (2, 1)
+    assert "left out column 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["none", "unit", "zscore"])
+@pytest.mark.parametrize(
+    ("longitudes", "centre"),
+    [
+        ([179.8, -179.8], -180.0),  # the middle of the Pacific, not of Africa
+        ([179.0, -177.0], -179.0),
+        ([170.0, 175.0, -160.0, -150.0], -171.25),
+        ([-10.0, 20.0], 5.0),
+        ([-180.0, 180.0], -180.0),  # one place
+        ([100.0], 100.0),
+    ],
+)
+def test_maps_are_cut_where_nobody_lives(kind, longitudes, centre):
+    """Turfjs/turf 1905: the centre of points across 180 degrees was on the other side of the earth.
+
+    The right centre is the mean of the longitudes counted from the largest gap eastwards.
+    """
+    x = np.stack([longitudes, np.linspace(-1, 1, len(longitudes))], axis=1)
+    scaling = Scaling.of(kind, x, None, (0, 1))
+    found = scaling.invert(np.mean(scaling.apply(x), axis=0))
+    assert found[0] == pytest.approx(centre, abs=1e-9) and -180 <= found[0] < 180
+    # Places come back as they were.
+    back = scaling.invert(scaling.apply(x))[:, 0]
+    np.testing.assert_allclose(np.cos(np.radians(back)), np.cos(np.radians(x[:, 0])), atol=1e-12)
+    np.testing.assert_allclose(np.sin(np.radians(back)), np.sin(np.radians(x[:, 0])), atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["cluster", "route"])
+def test_commands_stay_on_their_side_of_the_earth(tmp_path, command):
+    """Two villages on Taveuni, Fiji, through which 180 degrees pass; their middle is there too."""
+    (tmp_path / "fiji.csv").write_text("lon,lat\n179.8,-17\n-179.8,-17\n179.9,-17\n-179.9,-17\n")
+    options = {
+        "cluster": ["-k", "1"],
+        "route": ["--facilities", "1", "--destination", "-180,-17"],
+    }[command]
+    coarse = ["--factor", "1.6", "--restarts", "1", "--no-cache"]
+    arguments = [command, str(tmp_path / "fiji.csv"), "--lonlat", *options, *coarse]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    name = {"cluster": "centres.csv", "route": "facilities.csv"}[command]
+    with (tmp_path / "out" / name).open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert abs(float(row["lon"])) == pytest.approx(180, abs=1e-3)
+    assert float(row["lat"]) == pytest.approx(-17, abs=1e-3)
+
+
+def test_other_places_are_on_the_near_side_of_the_map():
+    """A destination across 180 degrees of nodes that are all on one side of it."""
+    x = np.array([[170.0, 0.0], [179.0, 0.0]])
+    scaling = Scaling.of("none", x, None, (0, 1))
+    (start, _), (end, _) = scaling.apply(np.array([[179.0, 0.0], [-179.0, 0.0]]))
+    assert end - start == pytest.approx(2 * 6371.0088 * np.pi / 180)  # km
+
+
+def test_the_usual_map_stays_as_it_is():
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.uniform(-8, 30, 50), rng.uniform(36, 60, 50)], axis=1)
+    scaling = Scaling.of("none", x, None, (0, 1))
+    np.testing.assert_array_equal(scaling.apply(x), (x - scaling.shift) / scaling.factor)
+
+
+def test_lines_across_180_degrees_are_cut_there(tmp_path):
+    """RFC 7946, 3.1.9."""
+    path = tmp_path / "routes.geojson"
+    lines = [[[179.0, 10.0], [-179.0, 12.0], [-178.0, 12.0]], [[1.0, 2.0], [3.0, 4.0]]]
+    geojson.write(path, [Table("routes", [Column("row", [0, 1])], lines)])
+    first, second = (f["geometry"] for f in json.loads(path.read_text())["features"])
+    assert first == {
+        "type": "MultiLineString",
+        "coordinates": [[[179, 10], [180, 11]], [[-180, 11], [-179, 12], [-178, 12]]],
+    }
+    assert second == {"type": "LineString", "coordinates": lines[1]}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.full(1000, 14.62),
+        np.where(np.arange(1000) % 2, 0.2999999999999999, 0.3000000000000001),
+        np.full(22, np.log(1e-5)),
+        1e9 + 1e-7 * (np.arange(300) % 2),
+    ],
+)
+def test_columns_constant_but_for_rounding_count_nothing(column):
+    """scikit-learn/scikit-learn 17794: 1,000 times 14.62 was scaled to -1."""
+    other = np.arange(len(column)) % 7 + 0.5
+    x = np.stack([other, column], axis=1)
+    expected = StandardScaler().fit_transform(x)
+    scaling = Scaling.of("zscore", x, None)
+    found = scaling.apply(x)
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-12)
+    np.testing.assert_array_equal(found[:, 1], 0)
+    assert np.max(np.abs(expected[:, 1])) < 1e-6
+    np.testing.assert_allclose(scaling.invert(found), x, rtol=1e-12)
+    # With one factor for all, of nothing but such columns too.
+    np.testing.assert_array_equal(Scaling.of("unit", x[:, 1:], None).apply(x[:, 1:]), 0)
+
+
+@pytest.mark.parametrize("column", [1e9 + np.arange(5.0), 1e-9 * np.arange(5.0), np.ones(3) + 1e-9])
+def test_columns_that_differ_count_in_full(column):
+    x = np.stack([column, np.append(column[1:], column[0] + 1e-3)], axis=1)
+    found, expected = Scaling.of("zscore", x, None).apply(x), StandardScaler().fit_transform(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("0,5;1,5\n2;3,25\n", [[0.5, 1.5], [2, 3.25]]),
+        ("x;y\n-0,5;1,5e1\n,5;3\n", [[-0.5, 15], [0.5, 3]]),
+        ("x\ty\n1,5\t1,200\n2\t3,25\n", [[1.5, 1.2], [2, 3.25]]),
+        ("sep=;\nx;y\n1;2\n3;4\n", [[1, 2], [3, 4]]),
+        ("sep=,\r\nx,y\r\n1,2\r\n", [[1, 2]]),
+        ("\ufeffSEP=|\nx|y\n1|2\n", [[1, 2]]),
+        ("x;y;street\n1,5;2;Main St, 3\n", [[1.5, 2]]),
+    ],
+)
+def test_decimal_commas_and_separator_lines_are_read(tmp_path, content, expected):
+    """SheetJS/sheetjs 2239, shancarter/mr-data-converter 52: what spreadsheets write in Europe."""
+    columns = "x,y" if "street" in content else None
+    np.testing.assert_array_equal(table(tmp_path, content, columns=columns).x, expected)
+
+
+def workbook(**members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, text in members.items():
+            file.writestr(name.replace("__", "/").replace("_", "."), text)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('x,y\n"1,200.5",2\n3,4\n', "got '1,200.5'; expected a number without separators of thou"),
+        ("x;y\n1,200.5;2\n", "without separators of thousands"),
+        ("x;y\n1 200;2\n3;4\n", "without separators of thousands"),
+        ("x;y\n1,200;2,300\n", "line 2: got '1,200', which may be a decimal or thousands"),
+        ("x;y\n1,5;2.5\n", "expected a number with a decimal point"),
+        ("x,y\n1,200.5,3\n", "got 3 cells; expected 2, as in line 1 .numbers with commas need quo"),
+        (
+            '{"type": "FeatureCollection", "features": []}',
+            "got GeoJSON; give the table",
+        ),
+        ('[{"x": 1}]', "got JSON; convert it to CSV"),
+        ('<?xml version="1.0"?><kml></kml>', "got KML; export the table as CSV"),
+        (workbook(xl__workbook_xml=""), "got an Excel workbook .xlsx.; save the sheet as CSV"),
+        (workbook(content_xml=""), "got an OpenDocument file"),
+        (workbook(roads_shp="", roads_dbf=""), "got a shapefile"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 99, "got an old Excel workbook .xls."),
+        ("x,y\n1,2\n".encode("utf-16"), "got text in UTF-16 or a binary file; save it as UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_called_by_its_name(tmp_path, content, says):
+    """SheetJS/sheetjs 2236, among others: refusals blamed something else, or a column was lost."""
+    with pytest.raises(CommandError, match=says):
+        table(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "northings",
+    [
+        [5400040.25, 5400043.5, 5400039.75],
+        [-33.86882, -33.86891],
+        [1e6 + 1, 1e6 + 1.5],
+        [6378137.0],
+    ],
+)
+def test_shown_centres_differ_where_centres_do(northings):
+    """OPM/ResInsight 670: UTM coordinates in six digits, 5.40004e+06, tell no two apart."""
+    places = np.stack([np.zeros(len(northings)), northings], axis=1)
+    table = Table("centres", coordinates(("x", "y"), places), on_terminal=True)
+    heading = Heading("cluster", "", "")
+    report = Report(heading, [], [Section("Where?", [table])], {})
+    shown = [line.split()[1] for line in terminal.lines(report, [], Path())[3 : 3 + len(places)]]
+    span = np.ptp(northings) or abs(northings[0])
+    np.testing.assert_allclose([float(cell) for cell in shown], northings, atol=1e-4 * span)
+    assert not any("e" in cell for cell in shown)
+    assert len(set(shown)) == len(set(northings))

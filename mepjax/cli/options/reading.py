@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..console import say
 from ..errors import CommandError
 from ..tables.points import Points, read_points
 
@@ -65,10 +66,13 @@ class ReadingOptions:
 
     def read(self, path: Path, argument: str) -> Points:
         """The points in the file; `argument` is how messages call it."""
-        return read_points(
+        points = read_points(
             path, columns=self.columns, weights=self.weights, ids=self.ids, lonlat=self.lonlat,
             header=self.header, array=self.array, argument=argument,
         )  # fmt: skip
+        if points.note:
+            say(points.note)
+        return points
 
     def refuse(self, argument: str) -> None:
         """Raise `CommandError` for an option that says how to read a file that was not given."""

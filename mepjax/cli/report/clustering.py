@@ -97,7 +97,7 @@ def pictures(
 
 def units(points: Points, scaling: Scaling) -> Callable[[Any], np.ndarray] | None:
     """To input units, for figures; but principal components are those of the scaled points."""
-    return scaling.invert if points.x.shape[1] <= 2 else None
+    return scaling.unroll if points.x.shape[1] <= 2 else None
 
 
 def tree(

@@ -27,6 +27,7 @@ def heading(points: Points, source: str) -> dict[str, Any]:
             "columns": list(points.names),
             "weighted": points.weights is not None,
             "ids": points.ids is not None,
+            "note": points.note or None,
             "lonlat": None
             if points.lonlat is None
             else [points.names[index] for index in points.lonlat],

@@ -28,11 +28,33 @@ def _features(table: Table) -> Iterator[dict[str, Any]]:
     columns = table.shown("map")
     assert table.places is not None
     for row, place in enumerate(table.places):
-        at = np.asarray(place, np.float64)
-        coordinates = np.round(at, _DIGITS).tolist()
-        geometry = {"type": "Point" if at.ndim == 1 else "LineString", "coordinates": coordinates}
+        geometry = _geometry(np.asarray(place, np.float64))
         properties = {column.name: _plain(column.values[row]) for column in columns}
         yield {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _geometry(at: np.ndarray) -> dict[str, Any]:
+    """A point, or a line; one that crosses 180 degrees is cut there, as the standard asks."""
+    if at.ndim == 1:
+        return {"type": "Point", "coordinates": _rounded(at)}
+    parts: list[list[np.ndarray]] = [[at[0]]]
+    for start, stop in zip(at[:-1], at[1:], strict=True):
+        if abs(stop[0] - start[0]) > 180:
+            side = 180.0 if start[0] > 0 else -180.0
+            beyond = stop[0] + 2 * side
+            share = (side - start[0]) / (beyond - start[0]) if beyond != start[0] else 0.0
+            latitude = start[1] + share * (stop[1] - start[1])
+            parts[-1].append(np.array([side, latitude]))
+            parts.append([np.array([-side, latitude])])
+        parts[-1].append(stop)
+    lines = [_rounded(np.stack(part)) for part in parts]
+    if len(lines) == 1:
+        return {"type": "LineString", "coordinates": lines[0]}
+    return {"type": "MultiLineString", "coordinates": lines}
+
+
+def _rounded(at: np.ndarray) -> Any:
+    return np.round(at, _DIGITS).tolist()
 
 
 def _plain(value: Any) -> Any:

@@ -147,7 +147,7 @@ def facilities(
         from ...plot import routes
 
         # Principal components are those of the scaled nodes.
-        units = scaling.invert if points.x.shape[1] <= 2 else None
+        units = scaling.unroll if points.x.shape[1] <= 2 else None
         axes = routes(problem, solution, ax=figure.add_subplot(), units=units, view=ways.view)
         name_axes(axes, points, scaling)
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from .table import TableFile, show
 _SEPARATORS = ("\t", ";", ",", "|", None)
 _SAMPLE = 50
 _GZIP = b"\x1f\x8b"
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t ])"?', re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+# Thousands parted by commas, points, apostrophes or blanks.
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([,'\u2019 \u00a0\u202f]\d{3})+([.,]\d+)?")
+_COMMA_IN_NUMBER = re.compile(r"(?:^|,)[+-]?\d+,\d+(?:\.\d+)?(?:,|$)")
 # A small compressed file may unpack to more than any memory.
 LARGEST = 2**32
 
@@ -31,9 +37,11 @@ class Row:
 class TextTable(TableFile):
     """Rows of cells under an optional header."""
 
-    def __init__(self, what: str, names: Sequence[str] | None, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, what: str, names: Sequence[str] | None, rows: Sequence[Row], comma: bool = False
+    ) -> None:
         super().__init__(what, names, len(rows[0].cells), len(rows))
-        self.rows = rows
+        self.rows, self.comma = rows, comma
 
     def where(self, row: int) -> str:
         """The line of the file."""
@@ -45,49 +53,90 @@ class TextTable(TableFile):
 
     def is_numeric(self, index: int) -> bool:
         """Whether all cells can be read as numbers."""
-        return all(_is_number(row.cells[index]) for row in self.rows)
+        return all(_is_number(row.cells[index], self.comma) for row in self.rows)
 
     def raw_numbers(self, index: int, taken: int | None = None) -> np.ndarray:
         """The cells as floats."""
         cells = self.words(index)
-        bad = next((i for i, cell in enumerate(cells) if not _is_number(cell)), None)
+        bad = next((i for i, cell in enumerate(cells) if not _is_number(cell, self.comma)), None)
         if bad is not None:
-            if not any(_is_number(cell) for cell in cells):
+            grouped = _GROUPED.fullmatch(cells[bad])
+            is_number = grouped or _DECIMAL_COMMA.fullmatch(cells[bad])
+            if not is_number and not any(_is_number(cell, self.comma) for cell in cells):
                 raise self.not_numeric(index, show(cells[bad]), taken)
             got = show(cells[bad]) if cells[bad] else "an empty cell"
-            hint = " with a decimal point" if "," in cells[bad] else ""
+            hint = ""
+            if grouped:
+                hint = " without separators of thousands, such as 1200.5"
+            elif "," in cells[bad]:
+                hint = " with a decimal point"
             raise CommandError(
                 f"{self.what}, {self.where(bad)}, column {show(self.titles[index])}: got {got}; "
                 f"expected a number{hint}."
             )
-        return np.array([float(cell) for cell in cells])
+        return np.array([_number(cell, self.comma) for cell in cells])
 
 
 def read_text(raw: bytes, header: bool | None, what: str) -> TextTable:
     """A table from the bytes of a text file; `header` as in `read_points`."""
-    rows = read_rows(raw, what)
-    names = _names(rows, header, what)
+    rows, comma = read_rows(raw, what)
+    names = _names(rows, header, what, comma)
     body = rows[1:] if names else rows
     if not body:
         raise CommandError(f"{what}: got no row of points; expected at least one.")
-    return TextTable(what, names, body)
+    return TextTable(what, names, body, comma)
 
 
-def read_rows(raw: bytes, what: str) -> list[Row]:
-    """All rows that are neither blank nor comments, each as wide as the first."""
+def read_rows(raw: bytes, what: str) -> tuple[list[Row], bool]:
+    """All rows that are neither blank nor comments, each as wide as the first.
+
+    **Returns:** the rows, and whether commas in their numbers are decimal points.
+    """
     lines = list(io.StringIO(_decode(raw, what), newline=None))
     lines = ["\n" if line.lstrip().startswith("#") else line for line in lines]
-    rows = _split(lines, _sniff(lines, what), what)
+    told = _SEPARATOR_LINE.fullmatch(lines[0].strip()) if lines else None
+    if told:
+        # Excel's own first line; lines keep their numbers.
+        lines[0] = "\n"
+    separator = told[1] if told else _sniff(lines, what)
+    rows = _split(lines, separator, what)
     if not rows:
         raise CommandError(f"{what}: got no rows; expected rows of numbers.")
     width = len(rows[0].cells)
     for row in rows:
         if len(row.cells) != width:
+            hint = ""
+            if separator == "," and _COMMA_IN_NUMBER.search(",".join(row.cells)):
+                hint = " (numbers with commas need quotes, or another separator)"
             raise CommandError(
                 f"{what}, line {row.line}: got {len(row.cells)} cells; expected {width}, "
-                f"as in line {rows[0].line}."
+                f"as in line {rows[0].line}{hint}."
             )
-    return rows
+    return rows, separator != "," and _has_decimal_commas(rows, what)
+
+
+def _has_decimal_commas(rows: Sequence[Row], what: str) -> bool:
+    """Whether numbers have commas for decimal points, and no cell contradicts that.
+
+    **Raises:** `CommandError` where the commas may as well part thousands.
+    """
+    decimal = False
+    unclear: tuple[int, str] | None = None
+    for row in rows:
+        for cell in row.cells:
+            if _DECIMAL_COMMA.fullmatch(cell):
+                if not _GROUPED.fullmatch(cell):
+                    decimal = True
+                elif unclear is None:
+                    unclear = row.line, cell
+            elif ("." in cell and _is_number(cell)) or ("," in cell and _GROUPED.fullmatch(cell)):
+                return False
+    if unclear is not None and not decimal:
+        raise CommandError(
+            f"{what}, line {unclear[0]}: got {show(unclear[1])}, which may be a decimal or "
+            "thousands; expected numbers with a decimal point and without separators of thousands."
+        )
+    return decimal
 
 
 def _decode(raw: bytes, what: str) -> str:
@@ -153,19 +202,23 @@ def _sniff(lines: Sequence[str], what: str) -> str | None:
     return best
 
 
-def _is_number(cell: str) -> bool:
+def _number(cell: str, comma: bool = False) -> float:
+    return float(cell.replace(",", ".") if comma else cell)
+
+
+def _is_number(cell: str, comma: bool = False) -> bool:
     try:
-        float(cell)
+        _number(cell, comma)
     except ValueError:
         return False
     return "_" not in cell  # Python's own digit grouping, no other tool's
 
 
-def _names(rows: Sequence[Row], header: bool | None, what: str) -> list[str] | None:
+def _names(rows: Sequence[Row], header: bool | None, what: str, comma: bool) -> list[str] | None:
     """The cells of the header, or None without one."""
     first = rows[0]
     if header is None:
-        numeric = [_is_number(cell) for cell in first.cells]
+        numeric = [_is_number(cell, comma) for cell in first.cells]
         if any(numeric) and not all(numeric):
             name = first.cells[numeric.index(False)]
             raise CommandError(

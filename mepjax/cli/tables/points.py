@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import CommandError
 from .binary import NPY, NPZ, PARQUET, read_npy, read_npz, read_parquet
 from .delimited import TextTable, read_rows, read_text
+from .kinds import refusal
 from .table import TableFile, show
 
 _LONGITUDE = {"lon", "long", "lng", "longitude"}
@@ -22,7 +23,7 @@ class Points:
 
     **Fields:** `x` (N, d); the `names` of its columns; `weights` (N,) or `None`; `ids`, one text a
     point, or `None`; `lonlat`, which columns of `x` are longitude and latitude in degrees, or
-    `None`.
+    `None`; `note`, what of the file was left out, if anything.
     """
 
     x: np.ndarray
@@ -30,6 +31,7 @@ class Points:
     weights: np.ndarray | None
     ids: tuple[str, ...] | None = None
     lonlat: tuple[int, int] | None = None
+    note: str = ""
 
 
 def read_points(
@@ -51,8 +53,9 @@ def read_points(
 
     - `path`: text is UTF-8, separated by commas, semicolons, tabs, bars or blanks; blank lines
         and lines that start with # are skipped.
-    - `columns`: names or 0-based indices, separated by commas; default all but the weights and
-        the ids. A name in the header wins over an index.
+    - `columns`: names or 0-based indices, separated by commas; default all but the weights, the
+        ids and columns without a name that number the rows, as pandas and R write them. A name
+        in the header wins over an index.
     - `weights`: name or index of a column of weights >= 0.
     - `ids`: name or index of a column of names of the points.
     - `lonlat`: the coordinates are degrees of longitude and latitude, found by their names (lon,
@@ -67,8 +70,18 @@ def read_points(
     table = read_table(path, argument, header, array)
     place = None if weights is None else table.find(weights, "--weights")
     names_at = None if ids is None else table.find(ids, "--ids")
+    note = ""
     if columns is None:
+        counts = [index for index in range(table.width) if table.counts_rows(index)]
         chosen = [index for index in range(table.width) if index not in (place, names_at)]
+        left_out = [index for index in counts if index in chosen]
+        if left_out and len(left_out) < len(chosen):
+            chosen = [index for index in chosen if index not in left_out]
+            note = (
+                f"{table.what}: left out column {', '.join(str(index) for index in left_out)}, "
+                "which has no name and numbers the rows; --columns takes it, --ids keeps it as "
+                "names"
+            )
         if not chosen:
             known = "weights" if names_at is None else "ids" if place is None else "weights or ids"
             raise CommandError(
@@ -100,6 +113,7 @@ def read_points(
         shares,
         None if names_at is None else tuple(table.words(names_at)),
         roles,
+        note,
     )
 
 
@@ -135,7 +149,7 @@ def read_plain(path: Path, option: str) -> TableFile:
     raw = _read_bytes(path, what)
     if raw.startswith(NPY):
         return read_npy(raw, what)
-    return TextTable(what, None, read_rows(raw, what))
+    return TextTable(what, None, *read_rows(raw, what))
 
 
 def read_table(
@@ -164,7 +178,7 @@ def read_table(
 
 def _read_bytes(path: Path, what: str) -> bytes:
     try:
-        return path.read_bytes()
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise CommandError(f"{what}: got no such file; expected a text file.") from None
     except IsADirectoryError:
@@ -172,6 +186,10 @@ def _read_bytes(path: Path, what: str) -> bytes:
     except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CommandError(f"{what}: cannot be read ({reason}); expected a text file.") from None
+    refused = refusal(raw)
+    if refused is not None:
+        raise CommandError(f"{what}: {refused}.")
+    return raw
 
 
 def _check_weights(weights: np.ndarray, table: TableFile) -> None:

@@ -2,6 +2,7 @@
 
 import abc
 import csv
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,17 @@ class TableFile(abc.ABC):
                 f"{self.words(index)[row]}; expected a finite number."
             )
         return values
+
+    def counts_rows(self, index: int) -> bool:
+        """Whether a column without a name beside ones with names holds a number for each row."""
+        if self.names is None or not any(self.names):
+            return False
+        if not re.fullmatch(r"(Unnamed: \d+)?", self.names[index].strip()):
+            return False
+        if not self.is_numeric(index):
+            return False
+        values = self.raw_numbers(index)
+        return bool(np.all(values == np.round(values))) and len(np.unique(values)) == self.n
 
     def not_numeric(self, index: int, example: str, taken: int | None = None) -> CommandError:
         """The complaint about a column without numbers, which names the columns that have some."""
