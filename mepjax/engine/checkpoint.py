@@ -1,21 +1,23 @@
 """Checkpoints: an anneal under way, on disk."""
 
-import hashlib
 import io
 import json
 import os
-import platform
-import secrets
 import warnings
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 
 from .._core import checks
+from .._core.checkpoints import (
+    CheckpointWarning,
+    checksum,
+    compare,
+    differences,
+    replace_file,
+    versions,
+)
 from .._core.fingerprint import describe
 from .problem import Problem
 from .state import AnnealState, check_problem, check_state
@@ -23,12 +25,6 @@ from .state import AnnealState, check_problem, check_state
 # A file is this line, the SHA-256 of all that follows, a line of JSON, and the arrays.
 _MAGIC = b"mepjax anneal state\n"
 _FORMAT = 1
-# Parts that differ, named in an error.
-_NAMED = 3
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint was written by other versions or on another kind of device."""
 
 
 def save(path: str | os.PathLike[str], problem: Problem, state: AnnealState) -> None:
@@ -63,11 +59,11 @@ def save(path: str | os.PathLike[str], problem: Problem, state: AnnealState) -> 
     ```
     """
     _check(problem, state, "save")
-    header = {"format": _FORMAT, "versions": _versions(), "parts": _parts(problem, state)}
+    header = {"format": _FORMAT, "versions": versions(), "parts": _parts(problem, state)}
     arrays = io.BytesIO()
     eqx.tree_serialise_leaves(arrays, _kept(state))
     content = json.dumps(header).encode() + b"\n" + arrays.getvalue()
-    _replace(Path(path), _MAGIC + _checksum(content) + content)
+    replace_file(Path(path), _MAGIC + checksum(content) + content)
 
 
 def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> AnnealState:
@@ -96,8 +92,8 @@ def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> A
     if not content.startswith(_MAGIC):
         raise ValueError(f"load: {file} is not a checkpoint of an anneal by mepjax.")
     content = content[len(_MAGIC) :]
-    size = len(_checksum(b""))
-    if content[:size] != _checksum(content[size:]):
+    size = len(checksum(b""))
+    if content[:size] != checksum(content[size:]):
         raise ValueError(f"load: {file} is damaged, so it cannot be resumed from; begin again.")
     line, _, arrays = content[size:].partition(b"\n")
     header = json.loads(line)
@@ -106,8 +102,8 @@ def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> A
             f"load: {file} has format {header['format']}, of mepjax "
             f"{header['versions']['mepjax']}; this version reads {_FORMAT}."
         )
-    _compare(file, header["parts"], _parts(problem, like))
-    changed = _differences(header["versions"], _versions())
+    compare("load", file, "another anneal", header["parts"], _parts(problem, like))
+    changed = differences(header["versions"], versions())
     if changed:
         warnings.warn(
             f"load: {file} was written with other versions, so bits may differ: "
@@ -155,53 +151,3 @@ def _parts(problem: Problem, state: AnnealState) -> dict[str, str]:
     for name, value in asked.items():
         parts |= describe(value, name)
     return parts
-
-
-def _compare(file: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
-    different = _differences(there, here)
-    if not different:
-        return
-    more = len(different) - _NAMED
-    named = "; ".join(different[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-    raise ValueError(f"load: {file} belongs to another anneal: {named}.")
-
-
-def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    names = dict.fromkeys((*there, *here))
-    return [
-        f"`{name}` was {there.get(name, 'not there')}, is {here.get(name, 'not there')}"
-        for name in names
-        if there.get(name) != here.get(name)
-    ]
-
-
-def _versions() -> dict[str, str]:
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "unknown"
-
-    return {
-        **{package: installed(package) for package in ("mepjax", "jax", "jaxlib", "equinox")},
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _checksum(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write beside the file and move over it, so that it is never half written."""
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -5,6 +5,7 @@ environment, learns, and places the centres while beta rises.
 """
 
 from .asking import FromCallback, FromFunction, Replay
+from .checkpoint import load, save
 from .counts import Counts
 from .coverage import Coverage
 from .environments import AbstractEnvironment, Observation, Simulated
@@ -13,6 +14,7 @@ from .interactions import Interactions
 from .learned import Learned, LearningTrace
 from .learner import AbstractLearner, Needs
 from .loop import LearningProgress, LearningState, advance, begin, finish, interact
+from .online import update, with_points
 from .policy_value import PolicyValue
 from .rounds import Explore
 from .scattered import collect
@@ -50,4 +52,8 @@ __all__ = [
     "finish",
     "fit",
     "interact",
+    "load",
+    "save",
+    "update",
+    "with_points",
 ]

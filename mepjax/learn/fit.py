@@ -136,10 +136,26 @@ def fit(
     checks.check_count("fit", "bootstrap", bootstrap)
     check_needs("fit", learner, interactions)
     key = jax.random.key(0) if key is None else check_key(key)
+    return fitted_from(problem, interactions, learner, None, key, bootstrap)
+
+
+def fitted_from(
+    problem: Clustering,
+    interactions: Interactions,
+    learner: ModelLearner,
+    state: Any,
+    key: Any,
+    bootstrap: int,
+) -> Fitted:
+    """`fit` without checks, going on from a state if there is one."""
     log = interactions.for_problem(problem)
     conditions = (*problem.checks(), *interactions.checks(problem))
     report = checks.report(conditions)
-    state, parameters, uncertainty, test, code = _fitted(problem, log, learner, key, bootstrap)
+    if state is not None:
+        state = learner.reserve(state, problem, len(log))
+    state, parameters, uncertainty, test, code = _fitted(
+        problem, log, learner, state, key, bootstrap
+    )
     coverage = None
     if checks.is_concrete(problem, interactions):
         group = getattr(learner, "group", None)
@@ -163,10 +179,16 @@ def fit(
 
 @program
 def _fitted(
-    problem: Clustering, log: Interactions, learner: ModelLearner, key: Any, bootstrap: int
+    problem: Clustering,
+    log: Interactions,
+    learner: ModelLearner,
+    state: Any,
+    key: Any,
+    bootstrap: int,
 ) -> tuple[Any, Array, Uncertainty, TestOfFit, Int[Array, ""]]:
     init_key, update_key, test_key = jax.random.split(key, 3)
-    state = learner.reserve(learner.init(init_key, problem), problem, log.entity.shape[0])
+    if state is None:
+        state = learner.reserve(learner.init(init_key, problem), problem, log.entity.shape[0])
     state, _ = learner.update(state, problem, log, update_key)
     parameters = learner.parameters(state)
     evidence: Evidence = learner.evidence(problem, log)

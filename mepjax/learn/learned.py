@@ -14,7 +14,7 @@ from .._core.codes import Code, SolveError, as_code, is_failing
 from .._core.failures import raise_failed
 from ..engine.anneal import anneal
 from ..engine.detector import NoDetector
-from ..engine.schedules import Explicit
+from ..engine.schedules import AbstractSchedule, Explicit
 from ..problems.clustering import Clustering
 from ..solvers.adjoints import NoGrad
 from .environments import AbstractEnvironment
@@ -117,6 +117,29 @@ class Learned(eqx.Module):
         return self
 
 
+def placed(
+    problem: Clustering,
+    model: Any,
+    centres: Float[Array, "k d"],
+    beta: Float[Array, ""],
+    schedule: AbstractSchedule | None,
+    key: Any,
+) -> tuple[Float[Array, "k d"], Int[Array, ""]]:
+    """Centres under a learnt model by the library's own anneal, and its code.
+
+    From given centres at `beta` and, with a schedule, from its start; the cheaper under the model.
+    """
+    aware = with_autonomy(problem, model)
+    last, quiet = Explicit(beta[None]), NoDetector(noise=0.0)
+    sol = anneal(aware, last, key=key, init=centres, detector=quiet, adjoint=NoGrad())
+    if schedule is None:
+        return sol.params, sol.code
+    whole = anneal(aware, schedule, key=key, detector=NoDetector(), adjoint=NoGrad())
+    price = [aware.harden(found.params).cost for found in (sol, whole)]
+    better = ~(price[0] <= price[1]) & ~is_failing(whole.code)
+    return trees.where(better, (whole.params, whole.code), (sol.params, sol.code))
+
+
 def concluded(problem: Clustering, environment: AbstractEnvironment, state: Any) -> Learned:
     """Centres of every start, fresh interactions, and the start to keep."""
     learner, carry = state.learner, state.carry
@@ -132,16 +155,9 @@ def concluded(problem: Clustering, environment: AbstractEnvironment, state: Any)
         def solved(at: Any) -> tuple[Array, Array]:
             learnt, y, key = at
             learnt = one if learner.shares_starts else learnt
-            aware = with_autonomy(problem, learner.autonomy(learnt))
-            quiet, last = NoDetector(noise=0.0), Explicit(beta[None])
-            sol = anneal(aware, last, key=key, init=y, detector=quiet, adjoint=NoGrad())
-            if not learner.shares_starts:
-                return sol.params, sol.code
             # What holds at any centres is worth a whole anneal.
-            whole = anneal(aware, state.schedule, key=key, detector=NoDetector(), adjoint=NoGrad())
-            price = [aware.harden(found.params).cost for found in (sol, whole)]
-            better = ~(price[0] <= price[1]) & ~is_failing(whole.code)
-            return trees.where(better, (whole.params, whole.code), (sol.params, sol.code))
+            whole = state.schedule if learner.shares_starts else None
+            return placed(problem, learner.autonomy(learnt), y, beta, whole, key)
 
         stacked = None if learner.shares_starts else carry.states
         keys = jax.random.split(solve, starts)

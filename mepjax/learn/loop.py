@@ -234,6 +234,13 @@ def interact(
     return finish(problem, environment, state)
 
 
+def default_schedule(scale: Float[Array, ""], last: Float[Array, ""] | None = None) -> Geometric:
+    """From half the first transition `scale` to 10^4 times it, in steps that noise allows."""
+    stages = Geometric(0.5, 1e4, _FACTOR).max_stages
+    last = 1e4 * scale if last is None else last
+    return Geometric(jnp.minimum(0.5 * scale, last), last, _FACTOR, max_stages=stages)
+
+
 def _check_state(owner: str, state: Any) -> None:
     if not isinstance(state, LearningState):
         raise TypeError(
@@ -263,8 +270,7 @@ def _begin(
     first, place, noise = jax.random.split(jax.random.fold_in(key, np.uint32(2**32 - 1)), 3)
     scale = problem.beta_scale().astype(dtype)
     if schedule is None:
-        stages = Geometric(0.5, 1e4, _FACTOR).max_stages
-        schedule = Geometric(0.5 * scale, 1e4 * scale, _FACTOR, max_stages=stages)
+        schedule = default_schedule(scale)
     betas: AbstractSchedule = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf,
         trees.stop_gradient(schedule),

@@ -51,7 +51,7 @@ OPTIONAL = {
     "matplotlib": {"plot", "reproduce", "cli"},
     "PIL": {"plot", "reproduce", "cli"},
     "pyarrow": {"datasets", "cli"},
-    "orbax": {"engine"},
+    "orbax": {"learn"},
     "gymnasium": {"mdp", "learn"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -291,7 +291,7 @@ GOOD = {
     "_core/codes.py": "import enum, jax\nimport numpy as np",
     "solvers/loop.py": "from .._core import codes\nfrom . import steps",
     "solvers/steps.py": "import jax.numpy as jnp",
-    "engine/anneal.py": "from house.solvers.loop import run\ndef save():\n    import orbax",
+    "engine/anneal.py": "from house.solvers.loop import run\ndef save():\n    import json",
     "engine/problem.py": "class Problem: ...",
     "problems/autonomy.py": "class Uniform: ...",
     "problems/clustering.py": "from ..engine import problem\nfrom . import autonomy\n"

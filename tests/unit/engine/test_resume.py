@@ -362,14 +362,14 @@ def test_what_is_no_whole_checkpoint_is_refused(saved, tmp_path):
 
 
 def _rewritten(path, change):
-    from mepjax.engine.checkpoint import _checksum
+    from mepjax._core.checkpoints import checksum
 
-    content = path.read_bytes()[len(_MAGIC) + len(_checksum(b"")) :]
+    content = path.read_bytes()[len(_MAGIC) + len(checksum(b"")) :]
     line, _, arrays = content.partition(b"\n")
     header = json.loads(line)
     change(header)
     content = json.dumps(header).encode() + b"\n" + arrays
-    path.write_bytes(_MAGIC + _checksum(content) + content)
+    path.write_bytes(_MAGIC + checksum(content) + content)
 
 
 def test_other_versions_warn_and_another_format_is_refused(saved):
