@@ -10,6 +10,7 @@ import mepjax as mj
 from .commands.cluster import cluster
 from .commands.reproduce import reproduce
 from .commands.route import route
+from .commands.steer import steer
 from .console import Group, guarded, say
 from .options.groups import spread
 
@@ -42,4 +43,5 @@ def _top(
 
 app.command()(spread(cluster))
 app.command()(spread(route))
+app.command()(spread(steer))
 app.command()(spread(reproduce))

@@ -1,9 +1,9 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file, `cost_ratio` alone takes plain numbers, and `returns` a report of
-`mepjax.select`. Every figure can be read
-by the colour-blind and in print: colours never stand alone, but with numbers, markers, line styles
-or hatches.
+`animate` alone writes a file; `cost_ratio` and `value_by_clusters` take plain numbers, `returns` a
+report of `mepjax.select`, `splitting` and `steered` what `mepjax.mdp` found. Every figure can be
+read by the colour-blind and in print: colours never stand alone, but with numbers, markers, line
+styles or hatches.
 """
 
 from .animation import animate
@@ -15,7 +15,10 @@ from .cost_of_ignoring import cost_of_ignoring
 from .cost_ratio import cost_ratio
 from .returns import returns
 from .routes import routes
+from .splitting import splitting
+from .steered import steered
 from .transitions import transitions
+from .value_by_clusters import value_by_clusters
 
 __all__ = [
     "animate",
@@ -27,5 +30,8 @@ __all__ = [
     "cost_ratio",
     "returns",
     "routes",
+    "splitting",
+    "steered",
     "transitions",
+    "value_by_clusters",
 ]

@@ -18,6 +18,7 @@ RESULTS = (
     "centres.csv", "assignments.csv", "clusters.png", "centres.geojson", "assignments.geojson",
     "anneal.gif",
     "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
+    "agents.csv", "policy.csv", "splits.csv", "steered.png",
 )  # fmt: skip
 
 
