@@ -92,6 +92,8 @@ class FacilityPath(Network):
     ```
     """
 
+    __init__ = Network.__init__
+
     def eliminate(self, params: Any, beta: Scalar) -> Any:
         """The prices at which use meets capacity, at these locations."""
         return eliminated(self, params, beta) if isinstance(params, Params) else params
