@@ -27,7 +27,7 @@ from .engine.detector import (
 from .engine.distinct import n_distinct
 from .engine.growth import Growth
 from .engine.monitor import Progress, print_progress
-from .engine.problem import Problem, Terms
+from .engine.problem import Constrained, Continuation, Growable, Problem, Terms
 from .engine.record import Record
 from .engine.repair import Repair
 from .engine.schedules import (
@@ -100,6 +100,8 @@ __all__ = [
     "CheckpointWarning",
     "Clustering",
     "Code",
+    "Constrained",
+    "Continuation",
     "CostParts",
     "CriticalJump",
     "Detector",
@@ -110,6 +112,7 @@ __all__ = [
     "FacilityPath",
     "FixedPoint",
     "Geometric",
+    "Growable",
     "Growth",
     "HardAllocation",
     "HardClustering",

@@ -37,7 +37,7 @@ def n_distinct(problem: Problem, params: Any, *, rtol: float = 1e-2) -> Int[Arra
     """
     if not rtol >= 0:
         raise ValueError(f"n_distinct: `rtol` must be >= 0; got {rtol}.")
-    slots = problem.slots(params)
+    slots = primal_of(params)
     # With prices params and their scale have two parts, of which slots are the first.
     scales = primal_of(problem.params_scale(params))
     near = None

@@ -15,8 +15,9 @@ from .._core.params import dual_of, join_params, primal_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .detector import Detector, NoDetector
-from .problem import Problem
+from .problem import Growable, Problem
 from .slot_spectrum import SlotSpectrum, unseen_spectrum
+from .slots import n_slots_of, take
 
 # Slots this close, in units of the data's size, are at one place.
 SAME_PLACE = 1e-6
@@ -123,7 +124,9 @@ class Groups(eqx.Module):
 
 def supports_growth(problem: Problem) -> bool:
     """Whether slots can start as one group and be moved between groups."""
-    return problem.exchangeable and problem.tied_at_zero and problem.has_slot_spectrum
+    if not isinstance(problem, Growable):
+        return False
+    return problem.has_slot_spectrum and problem.exchangeable and problem.tied_at_zero
 
 
 def first_groups(
@@ -133,11 +136,10 @@ def first_groups(
 
     The first stage looks at the spectrum, and ties slots that are at one place.
     """
-    slots = problem.slots(params)
-    numbers = jnp.arange(jax.tree.leaves(slots)[0].shape[0], dtype=jnp.int32)
+    numbers = jnp.arange(n_slots_of(params), dtype=jnp.int32)
     leader = jnp.where(given, numbers, 0)
-    params = problem.take(params, leader)
-    spectrum = unseen_spectrum(problem.slots(params), dtype)
+    params = take(params, leader)
+    spectrum = unseen_spectrum(primal_of(params), dtype)
     return params, Groups(leader, spectrum, jnp.zeros((), jnp.int32), jnp.asarray(False))
 
 
@@ -167,7 +169,7 @@ def _split(
     def both(own: Array, first: Array, second: Array) -> Array:
         return jnp.concatenate([jnp.where(_per_slot(split, own), first, own), second])
 
-    pool = jax.tree.map(both, problem.slots(params), spectrum.first, spectrum.second)
+    pool = jax.tree.map(both, primal_of(params), spectrum.first, spectrum.second)
     mass = groups.total(spectrum.mass)
     masses = jnp.concatenate(
         [jnp.where(split, spectrum.share, 1) * mass, (1 - spectrum.share) * mass]
@@ -206,7 +208,7 @@ def _merge(
     """Tie groups that are closer than `distance`, in units of the params' scale."""
     count = leader.shape[0]
     numbers = jnp.arange(count)
-    slots = jax.tree.map(lambda leaf: leaf[leader], problem.slots(params))
+    slots = jax.tree.map(lambda leaf: leaf[leader], primal_of(params))
     scale = primal_of(problem.params_scale(params))
     leaves = jax.tree.leaves(jax.tree.map(jnp.divide, slots, scale))
     flat = jnp.concatenate([leaf.reshape(count, -1) for leaf in leaves], axis=1)
@@ -219,7 +221,7 @@ def _merge(
     for _ in range(max(count - 1, 1).bit_length()):
         target = target[target]
     leader = target[leader]
-    return problem.take(params, leader), leader
+    return take(params, leader), leader
 
 
 class GrownStage(eqx.Module):
@@ -239,7 +241,7 @@ class _Trial(eqx.Module):
 
 
 def solve_with_splits(
-    problem: Problem,
+    problem: Growable,
     params: Any,
     groups: Groups,
     beta: Float[Array, ""],

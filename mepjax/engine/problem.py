@@ -1,16 +1,17 @@
 """The contract: what a problem declares, and what it gets for it."""
 
 import abc
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._core import checks, trees
 from .._core.codes import Code, as_code
-from .._core.params import join_params, primal_of, split_params
+from .._core.params import primal_of
 from .._core.types import Scalar
 from ..exec.base import AbstractExecutor
 from ..solvers.armijo import Armijo
@@ -30,13 +31,33 @@ class Terms(eqx.Module):
     constraints: Any = None
 
 
+class Hardened(Protocol):
+    """Hard decisions: any type with the hard cost D."""
+
+    @property
+    def cost(self) -> Float[Array, ""]:
+        """D at beta -> infinity."""
+        ...
+
+
+class Continuation(eqx.Module):
+    """Easier problems with the same params: `relaxed(s)` for s from 0 to 1, where it is the last.
+
+    An anneal solves `stages` of them, evenly spaced in s, at its first beta.
+    """
+
+    relaxed: Callable[[Float[Array, ""]], "Problem"]
+    stages: int = eqx.field(static=True)
+
+
 class Problem(FreeEnergy):
     """A free energy and its Gibbs policy: data plus pure functions.
 
     Array fields are the data, all differentiable and vmappable; static fields are sizes and
     choices. A subclass writes `init`, `free_energy`, `metric`, `policy`, `terms` and `harden`, and
     overrides what it can do better than the defaults. It contains no loop of its own: `anneal`,
-    the detector and implicit gradients come with the contract.
+    the detector and implicit gradients come with the contract. What only some problems need is in
+    `Growable` (slots that split and move) and `Constrained` (variables that are eliminated).
 
     Static properties a subclass may override:
 
@@ -45,9 +66,8 @@ class Problem(FreeEnergy):
     - `smooth`: F has second derivatives at its solutions; where it has none, `anneal` perturbs
         every stage at random, its code is NOT_DEFINED and solutions are constants for derivatives.
     - `convex_at_zero`: `init` is the unique minimiser as beta -> 0.
-    - `tied_at_zero`: all slots are at one place as beta -> 0; default `convex_at_zero`.
-    - `exchangeable`: relabelling slots changes nothing.
-    - `relaxation_stages`: stages of the continuation `relaxed` before beta first rises.
+    - `n_slots`: how many places there are, where there are such.
+    - `continuation`: easier problems that lead to this one before beta first rises.
     - `references`: what `mepjax.citation` prints.
     """
 
@@ -60,21 +80,6 @@ class Problem(FreeEnergy):
     def convex_at_zero(self) -> bool:
         """Whether `init` is the unique minimiser of F as beta -> 0."""
         return True
-
-    @property
-    def tied_at_zero(self) -> bool:
-        """Whether all slots are at one place as beta -> 0, where growth starts."""
-        return self.convex_at_zero
-
-    @property
-    def exchangeable(self) -> bool:
-        """Whether relabelling slots leaves F unchanged."""
-        return True
-
-    @property
-    def relaxation_stages(self) -> int:
-        """Number of stages of the continuation `relaxed` at the first beta (0: none)."""
-        return 0
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -100,17 +105,26 @@ class Problem(FreeEnergy):
         return self.free_energy(params, beta), self.terms(params, beta)
 
     @abc.abstractmethod
-    def harden(self, params: Any) -> Any:
+    def harden(self, params: Any) -> Hardened:
         """Hard decisions and the hard cost D, the limit beta -> infinity."""
 
     def at(self, values: Any) -> Any:
         """Params with the primal given, and what is eliminated as in `init` (prices zero)."""
         return values
 
-    def constraint_code(self, params: Any, beta: Scalar) -> Any:
-        """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
-        del params, beta
-        return as_code(Code.OK)
+    @property
+    def n_slots(self) -> int | None:
+        """Number of interchangeable places (clusters, facilities); `None` if it has none."""
+        return None
+
+    @property
+    def continuation(self) -> "Continuation | None":
+        """Easier problems that lead to this one at the first beta; `None`: it needs none."""
+        return None
+
+    def beta_floor(self) -> Float[Array, ""]:
+        """F is finite for every beta above this one; zero for most problems."""
+        return jnp.zeros(())
 
     def beta_scale(self) -> Float[Array, ""]:
         """Reference beta for default schedules: the first transition, 1 if unknown."""
@@ -119,11 +133,6 @@ class Problem(FreeEnergy):
     def default_solver(self) -> AbstractSolver:
         """The solver that suits `update`."""
         return Armijo()
-
-    def relaxed(self, s: Float[Array, ""]) -> "Problem":
-        """The easier problem of a continuation; s = 1 is the problem itself."""
-        del s
-        return self
 
     # What `mepjax.solve` tries besides an anneal from `init`.
 
@@ -173,27 +182,50 @@ class Problem(FreeEnergy):
             for index, leaf in enumerate(leaves)
         )
 
-    # Growth hooks: with these defaults the number of slots is fixed.
 
-    def slots(self, params: Any) -> Any:
-        """Values with a leading slot axis (one entry per cluster or facility)."""
-        return primal_of(params)
+class Growable(Problem):
+    """A problem whose slots can start at one place, split, and be moved elsewhere.
 
-    def take(self, params: Any, parent: Any) -> Any:
-        """Params whose slot s has the values of slot parent[s], at the same prices."""
-        primal, dual = split_params(params)
-        return join_params(jax.tree.map(lambda leaf: leaf[parent], primal), dual)
+    A subclass writes `n_slots` and `slot_spectrum`; params, or their primal, are then arrays with
+    a leading axis of slots.
+    """
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether relabelling slots leaves F unchanged."""
+        return True
+
+    @property
+    def tied_at_zero(self) -> bool:
+        """Whether all slots are at one place as beta -> 0, where growth starts."""
+        return self.convex_at_zero
 
     @property
     def has_slot_spectrum(self) -> bool:
-        """Whether `slot_spectrum` is given; without it there is no growth and no repair."""
-        return False
+        """Whether `slot_spectrum` is given here; without it there is no growth and no repair."""
+        return True
 
+    @abc.abstractmethod
     def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum:
         """Per slot, where it splits, what that gains, and what removing it costs."""
-        raise NotImplementedError(f"{type(self).__name__} has no `slot_spectrum`.")
 
     def subsample(self, key: Any, n: int) -> "Problem":
         """A problem on `n` of the data for early stages; default: all of them."""
         del key, n
         return self
+
+
+class Constrained(Problem):
+    """A problem some of whose variables are eliminated: the dual of its `Params`.
+
+    F is stationary in them at the same primal, and `eliminate` solves for them.
+    """
+
+    @abc.abstractmethod
+    def eliminate(self, params: Any, beta: Scalar) -> Any:
+        """Params with what is eliminated solved for at the same primal."""
+
+    def constraint_code(self, params: Any, beta: Scalar) -> Int[Array, ""]:
+        """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
+        del params, beta
+        return as_code(Code.OK)

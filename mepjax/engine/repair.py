@@ -9,11 +9,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import loops, trees
 from .._core.checks import check_count
+from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .growth import moved
-from .problem import Problem
+from .problem import Growable
 from .slot_spectrum import SlotSpectrum, unseen_spectrum
+from .slots import n_slots_of
 
 
 class Repair(eqx.Module):
@@ -88,7 +90,7 @@ class _Search(eqx.Module):
 
 
 def repaired(
-    problem: Problem,
+    problem: Growable,
     params: Any,
     beta: Float[Array, ""],
     solver: AbstractSolver,
@@ -96,7 +98,7 @@ def repaired(
     key: Any,
 ) -> tuple[Any, Int[Array, ""]]:
     """Params after repair at `beta`, and the solver's steps it took."""
-    count = jax.tree.leaves(problem.slots(params))[0].shape[0]
+    count = n_slots_of(params)
     numbers = jnp.arange(count)
     none = jnp.zeros((), jnp.int32)
     if count < 2:
@@ -126,7 +128,7 @@ def repaired(
         def put(own: Array, place: Array) -> Array:
             return own.at[taken].set(place[0])
 
-        return jax.tree.map(put, problem.slots(search.params), problem.slots(there))
+        return jax.tree.map(put, primal_of(search.params), primal_of(there))
 
     def moved_greedily(search: _Search) -> Any:
         split, taken, _ = choose(search)
@@ -135,7 +137,7 @@ def repaired(
             return own.at[split].set(first[split]).at[taken].set(second[split])
 
         return jax.tree.map(
-            put, problem.slots(search.params), search.spectrum.first, search.spectrum.second
+            put, primal_of(search.params), search.spectrum.first, search.spectrum.second
         )
 
     def proceed(search: _Search) -> Array:
@@ -147,7 +149,7 @@ def repaired(
         slots = moved_greedily(search)
         if repair.swaps:
             slots = trees.where(greedy, slots, swapped(search))
-        slots = trees.where(search.seen, slots, problem.slots(search.params))
+        slots = trees.where(search.seen, slots, primal_of(search.params))
         result = solve_stage(
             problem,
             moved(problem, search.params, slots),
@@ -179,7 +181,7 @@ def repaired(
     start = _Search(
         params=params,
         energy=jnp.full((), jnp.inf, dtype),
-        spectrum=unseen_spectrum(problem.slots(params), dtype),
+        spectrum=unseen_spectrum(primal_of(params), dtype),
         refused=jnp.zeros((count,), bool),
         refusals=none,
         moves=none,

@@ -19,7 +19,7 @@ from .distinct import n_distinct
 from .growth import SAME_PLACE, Groups, Growth, first_groups, solve_with_splits
 from .monitor import Monitor, report_progress
 from .prediction import Probe, next_stage
-from .problem import Problem
+from .problem import Growable, Problem
 from .record import Record
 from .repair import Repair, repaired
 from .saddles import solve_with_kicks
@@ -129,7 +129,7 @@ class Run(eqx.Module):
         params, steps = carry.params, jnp.zeros((), jnp.int32)
         # No stage has this number, nor does the sample.
         key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
-        if repair is not None:
+        if repair is not None and isinstance(sample, Growable):
             params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
         before = None
         if sample is not problem:
@@ -162,14 +162,15 @@ class Run(eqx.Module):
         self, problem: Problem, params: Any, beta: Float[Array, ""], repair: Repair | None, key: Any
     ) -> tuple[Any, Int[Array, ""]]:
         """Params after repair on all data, where slots coincide that the sample had no use for."""
-        places = jax.tree.leaves(problem.slots(params))[0].shape[0]
+        if not isinstance(problem, Growable) or problem.n_slots is None:
+            return params, jnp.zeros((), jnp.int32)
 
         def mended() -> tuple[Any, Int[Array, ""]]:
             # Swaps at random have been tried, on the sample.
             plain = dataclasses.replace(repair or Repair(), swaps=0)
             return repaired(problem, params, beta, self.solver, plain, key)
 
-        spare = n_distinct(problem, params, rtol=SAME_PLACE) < places
+        spare = n_distinct(problem, params, rtol=SAME_PLACE) < problem.n_slots
         return jax.lax.cond(spare, mended, lambda: (params, jnp.zeros((), jnp.int32)))
 
     def first(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Carry, Trace]:
@@ -180,7 +181,8 @@ class Run(eqx.Module):
         """
         dtype = trees.dtype_of(params)
         flat_primal, _ = ravel_pytree(primal_of(params))
-        places = jax.tree.leaves(problem.slots(params))[0].shape[0]
+        # One place for transitions where there are no slots.
+        places = problem.n_slots or 1
         stage = self.schedule.init(self.scale)
         groups = None
         if self.growth is not None:
@@ -213,7 +215,8 @@ class Run(eqx.Module):
         now = problem
         if self.relaxation:
             s = jnp.minimum((index + 1) / (self.relaxation + 1), 1.0)
-            now = problem.relaxed(s.astype(trees.dtype_of(carry.params)))
+            assert problem.continuation is not None
+            now = problem.continuation.relaxed(s.astype(trees.dtype_of(carry.params)))
 
         def following(predicted: Float[Array, ""]) -> Stage:
             return trees.where(waiting, carry.stage, self.schedule.next(carry.stage, predicted))
@@ -277,6 +280,7 @@ class Run(eqx.Module):
         )
 
     def _by_splits(self, problem: Problem, carry: Carry, stage: Stage) -> _StageEnd:
+        assert isinstance(problem, Growable)
         assert self.growth is not None and carry.groups is not None
         grown = solve_with_splits(
             problem, carry.params, carry.groups, stage.beta, self.solver, self.growth, self.scale

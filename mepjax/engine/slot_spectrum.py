@@ -18,7 +18,7 @@ class SlotSpectrum(eqx.Module):
         policy held; inf where they never would.
     - `gain`: how much the cost falls, about, when the slot's share is served by two.
     - `removal`: how much the cost rises, about, when the slot is taken away.
-    - `first`, `second`: where the two would stand, shaped like `problem.slots(params)`.
+    - `first`, `second`: where the two would stand, shaped like the primal.
     - `share`: the first one's share of the mass.
     """
 

@@ -20,7 +20,7 @@ from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, random_start
 from .growth import Growth, supports_growth
 from .monitor import Monitor
-from .problem import Problem, Terms
+from .problem import Constrained, Growable, Problem, Terms
 from .record import Record
 from .repair import Repair
 from .run import Carry, Run
@@ -204,7 +204,7 @@ def begin(
     if isinstance(detector, Growth):
         growth = detector if supports_growth(problem) else None
         detector = detector.detector
-    if repair is not None and not problem.has_slot_spectrum:
+    if repair is not None and not (isinstance(problem, Growable) and problem.has_slot_spectrum):
         repair = None
     asks = growth is None and schedule is not None and schedule.horizon is not None
     if asks and isinstance(detector, NoDetector):
@@ -234,7 +234,7 @@ def begin(
         growth=growth,
         record=record or Record(),
         monitor=monitor,
-        relaxation=problem.relaxation_stages,
+        relaxation=0 if problem.continuation is None else problem.continuation.stages,
     )
     # The forward run carries no derivative: `adjoint` puts the solution's own in its place. Said
     # here, a value and its gradient share these programs.
@@ -478,6 +478,7 @@ def _anneal_sample(problem: Problem, key: Any, size: int) -> Problem:
 
 
 def _drawn(problem: Problem, key: Any, size: int) -> Problem:
+    assert isinstance(problem, Growable)
     sample_key = jax.random.fold_in(jax.random.split(key)[1], jnp.uint32(2**32 - 1))
     return trees.stop_gradient(problem).subsample(sample_key, size)
 
@@ -521,7 +522,8 @@ def _anneal_solution(
     input_code = state.input_report.code
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
-    code = jnp.maximum(code, still.constraint_code(carry.params, carry.beta))
+    if isinstance(still, Constrained):
+        code = jnp.maximum(code, still.constraint_code(carry.params, carry.beta))
     code = jnp.where(input_code != int(Code.OK), input_code, code)
 
     beta = jax.lax.stop_gradient(carry.beta)

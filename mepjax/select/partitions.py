@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..engine.problem import Problem
+from ..engine.problem import Growable, Problem
 from ..engine.repair import Repair, repaired
 from ..engine.slot_spectrum import SlotSpectrum
 from ..solvers.fixed_point import FixedPoint
@@ -25,15 +25,15 @@ _MAX_STEPS = 500
 _REPAIR = Repair(steps=5)
 
 
-class _OfSize(Problem):
+class _OfSize(Growable):
     """A clustering of which only some slots are used."""
 
     problem: Any
     used: Bool[Array, " k"]
 
     @property
-    def has_slot_spectrum(self) -> bool:
-        return True
+    def n_slots(self) -> int:
+        return self.used.shape[0]
 
     def init(self, key: Any) -> Any:
         return self.problem.init(key)

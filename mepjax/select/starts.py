@@ -314,7 +314,7 @@ class _Solver:
         if self.watch is not None:
             self.watch.run(name, restart)
         start = None
-        if not (problem.relaxation_stages or grows):
+        if not (problem.continuation or grows):
             start = kicked_start(problem, self.keys[restart])
         return self._record(name, restart, problem, self.schedule, start, None)
 

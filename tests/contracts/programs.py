@@ -127,7 +127,11 @@ def solved(row: Row) -> Solved:
         problem = problem_of(row)
         traces_of(row).new()
         state = mj.begin(problem, geometric(row), key=key())
-        state = mj.advance(problem, state, MAX_STAGES + problem.relaxation_stages)
+        state = mj.advance(
+            problem,
+            state,
+            MAX_STAGES + (problem.continuation.stages if problem.continuation else 0),
+        )
         solution = mj.finish(problem, state)
         return Solved(state, solution, traces_of(row).new())
 

@@ -32,6 +32,7 @@ LAYERS = (
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+PROBLEMS = {"Problem", "Growable", "Constrained"}
 # All that a problem may use of the engine: it declares, and never runs, a loop.
 CONTRACT = {"problem", "slot_spectrum", "detector"}
 # `mepjax` itself and single modules beside it gather the public names of all rooms.
@@ -153,7 +154,7 @@ def problem_modules(sources: dict[str, Source]) -> set[str]:
         if source.name.split(".")[1:2] == ["problems"]
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef)
-        and any(ast.unparse(base).rpartition(".")[2] == "Problem" for base in node.bases)
+        and any(ast.unparse(base).rpartition(".")[2] in PROBLEMS for base in node.bases)
     }
     packages = {name.rpartition(".")[0] for name in modules}
     return modules | {package for package in packages if package.count(".") > 1}

@@ -14,7 +14,7 @@ from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.codes import Code, as_code
 from ..._core.params import Params, primal_of, split_params
 from ..._core.types import Scalar
-from ...engine.problem import Problem, Terms
+from ...engine.problem import Constrained, Continuation, Growable, Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
@@ -46,7 +46,7 @@ from .transport import assign
 _STATIONARITY = ("exact", "frozen")
 
 
-class Clustering(Problem):
+class Clustering(Growable, Constrained):
     """K centres for N weighted entities that may override their prescribed cluster.
 
     Minimises sum_i weights_i sum_j mu(j|i) sum_k p(k|j,i) d(x_i, y_k) over assignments mu and
@@ -216,23 +216,29 @@ class Clustering(Problem):
 
     @property
     def smooth(self) -> bool:
-        """The cost decides."""
+        """Whether the cost has derivatives wherever centres may stand."""
         return self.cost.smooth
 
     @property
     def convex_at_zero(self) -> bool:
-        """Cost and autonomy decide."""
+        """Where the cost is convex in a centre and the autonomy leaves one minimum."""
         return self.cost.convex and self.autonomy.convex_at_zero
 
     @property
     def exchangeable(self) -> bool:
-        """The autonomy decides; a capacity tells clusters apart."""
+        """Unless the autonomy or a capacity tells clusters apart."""
         return self.autonomy.exchangeable and self.capacity is None
 
     @property
-    def relaxation_stages(self) -> int:
-        """The autonomy decides."""
-        return self.autonomy.relaxation_stages
+    def n_slots(self) -> int:
+        """K."""
+        return self.k
+
+    @property
+    def continuation(self) -> Continuation | None:
+        """From a milder autonomy, where there is a start that is unique."""
+        stages = self.autonomy.relaxation_stages
+        return Continuation(self.relaxed, stages) if stages else None
 
     @property
     def references(self) -> tuple[str, ...]:

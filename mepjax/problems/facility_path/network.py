@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import arrays, checks
 from ..._core.params import join_params, primal_of, split_params
 from ..._core.paths import StageCosts
-from ...engine.problem import Problem
+from ...engine.problem import Constrained, Growable
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
 from ...solvers.armijo import Armijo
@@ -28,7 +28,7 @@ from .uncertain import Spread, check_known_enough, checks_of, expected_costs, sp
 _OWNER = "FacilityPath"
 
 
-class Network(Problem):
+class Network(Growable, Constrained):
     """The data of a `FacilityPath`, which documents them, and what follows from them alone."""
 
     nodes: Float[Array, "n d"]
@@ -206,6 +206,11 @@ class Network(Problem):
     def total(self) -> int:
         """M, the number of facilities, those that stand already included."""
         return self.n_facilities + (0 if self.fixed is None else self.fixed.shape[0])
+
+    @property
+    def n_slots(self) -> int:
+        """Number of facilities to place."""
+        return self.n_facilities
 
     @property
     def convex_at_zero(self) -> bool:

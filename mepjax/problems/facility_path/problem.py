@@ -240,7 +240,7 @@ class FacilityPath(Network):
         ```python
         >>> import jax, jax.numpy as jnp, mepjax as mj
         >>> problem = mj.FacilityPath(jnp.array([[0.0], [2.0]]), jnp.array([8.0]), 2)
-        >>> params = problem.take(problem.init(jax.random.key(0)), jnp.zeros(2, int))
+        >>> params = jnp.full((2, 1), problem.init(jax.random.key(0))[0])
         >>> spectrum = jax.jit(lambda params: problem.slot_spectrum(params, 0.01))(params)
         >>> print(bool(jnp.allclose(spectrum.critical_beta, problem.beta_scale())))
         True

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ..._core import arrays, checks, gibbs, trees
 from ..._core.types import Scalar
-from ...engine.problem import Problem, Terms
+from ...engine.problem import Growable, Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
@@ -27,7 +27,7 @@ _DENSE_LIMIT = 256
 _POWER_STEPS = 500
 
 
-class MarkovAggregation(Problem):
+class MarkovAggregation(Growable):
     """K superstates for the N states of a chain, by what they say of the next state.
 
     Minimises sum_i weights_i KL(pi_i || z_j(i)) over superstates j(i) and their distributions z_j,
@@ -280,9 +280,9 @@ class MarkovAggregation(Problem):
     # Growth.
 
     @property
-    def has_slot_spectrum(self) -> bool:
-        """Always."""
-        return True
+    def n_slots(self) -> int:
+        """K."""
+        return self.k
 
     def slot_spectrum(self, params: Float[Array, "k s"], beta: Scalar) -> SlotSpectrum:
         """Critical betas are 1 / T_cr of Theorem 13, the first principal inertia of the rows."""

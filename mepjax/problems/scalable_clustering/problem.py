@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.types import Scalar
-from ...engine.problem import Problem, Terms
+from ...engine.problem import Growable, Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
@@ -37,7 +37,7 @@ from .splitting import first_transition, slot_spectrum
 _OWNER = "ScalableClustering"
 
 
-class ScalableClustering(Problem):
+class ScalableClustering(Growable):
     """K centres for N weighted entities where groups pay for what they compute with.
 
     A group j has a reach s_j, a squared radius in units of the total variance V of the data, and
@@ -327,6 +327,11 @@ class ScalableClustering(Problem):
         return Armijo() if self.variational else FixedPoint()
 
     # Growth.
+
+    @property
+    def n_slots(self) -> int:
+        """K."""
+        return self.k
 
     @property
     def has_slot_spectrum(self) -> bool:

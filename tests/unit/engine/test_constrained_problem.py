@@ -12,6 +12,10 @@ from mepjax._core import gibbs
 KEY = jax.random.key(0)
 
 
+class Hard(eqx.Module):
+    cost: jax.Array
+
+
 class SizedClusters(mj.Problem):
     """Clusters of given sizes: prices added to the costs, so that usage equals the shares.
 
@@ -65,7 +69,8 @@ class SizedClusters(mj.Problem):
         return mj.Terms(distortion, entropy, pi.mean(axis=0) - self.shares)
 
     def harden(self, params):
-        return jnp.argmin(self._costs(params), axis=1)
+        costs = self._costs(params) - params.dual
+        return Hard(jnp.mean(jnp.min(costs, axis=1)))
 
     def at(self, values):
         return mj.Params(values, jnp.zeros(2, values.dtype))

@@ -115,7 +115,7 @@ def test_a_state_shows_how_far_it_is():
 
 def test_stages_of_the_continuation_count_and_leave_no_trace():
     problem, state = begun("relaxation")
-    relaxation = problem.relaxation_stages
+    relaxation = problem.continuation.stages if problem.continuation else 0
     paused = mj.advance(problem, state, relaxation)
     assert int(paused.n_stages) == 0 and int(paused.n_advanced) == relaxation
     assert np.isnan(paused.trace.beta).all() and paused.trace.beta.shape == (5,)

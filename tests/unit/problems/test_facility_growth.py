@@ -70,7 +70,7 @@ def test_critical_betas_of_groups_are_those_of_the_dense_hessian(options):
 def test_first_critical_beta_is_the_closed_form(m, options):
     problem = problem_of(m, **options)
     # Equal to the last bit, as growth has them.
-    start = problem.take(problem.init(KEY), np.zeros(m, int))
+    start = problem.init(KEY)[np.zeros(m, int)]
     spectrum = spectrum_of(problem, start, 0.7)
     np.testing.assert_allclose(spectrum.critical_beta, problem.beta_scale(), rtol=1e-10)
 
