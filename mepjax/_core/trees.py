@@ -1,5 +1,6 @@
 """Small operations on pytrees of arrays."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -63,3 +64,12 @@ def normal_like(key: Any, tree: Any) -> Any:
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(treedef, drawn)
+
+
+def replaced(module: Any, **fields: Any) -> Any:
+    """A copy of a module with other values of some fields, static ones too; nothing is checked."""
+    copy = object.__new__(type(module))
+    for field in dataclasses.fields(module):
+        value = fields[field.name] if field.name in fields else getattr(module, field.name)
+        object.__setattr__(copy, field.name, value)
+    return copy

@@ -1,8 +1,9 @@
 """The contract: what a problem declares, and what it gets for it."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import equinox as eqx
 import jax
@@ -173,6 +174,29 @@ class Problem(FreeEnergy):
                 f"InMemory(), got {type(executor).__name__}."
             )
         return self
+
+    def replace(self, **fields: Any) -> Self:
+        """The same problem on other data, such as `problem.replace(weights=w)`; legal under `jit`.
+
+        What construction measures (an origin, a spread, a default that depends on the data) is
+        measured again, and concrete values are checked as there.
+
+        **Arguments:** new values of fields of the problem, by name.
+
+        **Raises:** `TypeError` for a name that is no field, and what construction raises.
+        """
+        self._only_fields(fields, {field.name for field in dataclasses.fields(self)})
+        changed = trees.replaced(self, **fields)
+        checks.enforce(changed.checks())
+        return changed
+
+    def _only_fields(self, fields: dict[str, Any], known: set[str]) -> None:
+        for name in fields:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__}.replace: there is no `{name}`; expected one of "
+                    f"{', '.join(sorted(known))}."
+                )
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Conditions on the data: they raise on concrete values and become codes on traced."""

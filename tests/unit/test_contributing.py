@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 import mepjax as mj
 
@@ -36,6 +37,9 @@ def test_a_problem_without_slots_has_one_place_for_transitions():
     problem = names["RobustMean"](jax.numpy.arange(4.0), jax.numpy.array(1.0))
     assert problem.n_slots is None and problem.continuation is None
     assert float(problem.beta_floor()) == 0
+    assert problem.replace(price=jax.numpy.array(2.0)).price == 2
+    with pytest.raises(ValueError, match="RobustMean"):
+        problem.replace(price=jax.numpy.array(np.nan))
     schedule = mj.Geometric(0.1, 10.0, 2.0)
     solution = mj.anneal(problem, schedule, key=jax.random.key(0), detector=mj.Growth())
     assert solution.params.shape == () and solution.transitions.shape == (1,)

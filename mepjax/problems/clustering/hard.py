@@ -6,9 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..._core import arrays, checks
+from ..._core import arrays
 from ..._core.params import primal_of
-from ..autonomy.function import as_autonomy
 
 
 class HardClustering(eqx.Module):
@@ -41,9 +40,7 @@ class Evaluation(eqx.Module):
 def evaluate(problem: Any, params: Any, beta: Any, autonomy: Any) -> Evaluation:
     """`Clustering.evaluate`."""
     if autonomy is not None:
-        model = arrays.cast_floats(as_autonomy(autonomy), problem.x.dtype)
-        problem = eqx.tree_at(lambda p: p.autonomy, problem, model)
-        checks.enforce(problem.checks())
+        problem = problem.replace(autonomy=autonomy)
     params = arrays.as_float_array("params", primal_of(params), problem.x.dtype)
     if params.shape != (problem.k, problem.x.shape[1]):
         raise ValueError(

@@ -194,6 +194,19 @@ class Clustering(Growable, Constrained):
         spread = self.cost.spread(xp.asarray(self.x) - origin, shares.astype(dtype))
         return jax.lax.stop_gradient((jnp.asarray(origin), jnp.asarray(spread, dtype)))
 
+    def replace(self, **fields: Any) -> "Clustering":
+        """The same clustering with other arguments of its construction, by name.
+
+        Origin, spread and the constants that the cost takes from the data are measured again.
+        """
+        capacity = None if self.capacity is None else self.capacity.given
+        now = {
+            "x": self.x, "k": self.k, "weights": self.weights, "cost": self.cost.as_given(),
+            "autonomy": self.autonomy, "stationarity": self.stationarity, "capacity": capacity,
+        }  # fmt: skip
+        self._only_fields(fields, set(now))
+        return Clustering(**(now | fields)).on(self.executor)
+
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, valid cost and autonomy."""
         owner = "Clustering"

@@ -68,6 +68,10 @@ class AbstractCost(eqx.Module):
         """This cost with what it leaves to the data filled in, as constants."""
         return self
 
+    def as_given(self) -> "AbstractCost":
+        """This cost without what `for_data` filled in."""
+        return self
+
     def spread(self, x: Any, shares: Any) -> Any:
         """Total standard deviation of the data, in the units of a centre; 1 for constant data."""
         # NumPy where nothing is traced, so that nothing is compiled.

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._core import checks
+from ..._core import checks, trees
 from ..._core.arrays import as_float_array, as_parameter
 from ..._core.distances import squared_euclidean
 from . import weighted_sum
@@ -28,6 +29,8 @@ class SmoothedDistance(AbstractCost):
     """
 
     smoothing: Float[Array, ""] | None
+    # Whether the smoothing is the default one, of some data.
+    measured: bool = eqx.field(static=True)
 
     @property
     def never_negative(self) -> bool:
@@ -38,6 +41,10 @@ class SmoothedDistance(AbstractCost):
     def convex(self) -> bool:
         """Assumed."""
         return True
+
+    def as_given(self) -> Any:
+        """Without a smoothing that is the default of some data."""
+        return trees.replaced(self, smoothing=None, measured=False) if self.measured else self
 
     def _check_smoothing(self) -> tuple[checks.Check, ...]:
         if self.smoothing is None:
@@ -150,6 +157,7 @@ class Euclidean(SmoothedDistance):
 
     def __init__(self, smoothing: Any = None) -> None:
         self.smoothing = as_smoothing("Euclidean", smoothing)
+        self.measured = False
         checks.enforce(self._check_smoothing())
 
     @property
@@ -165,7 +173,8 @@ class Euclidean(SmoothedDistance):
         """With the default smoothing filled in."""
         if self.smoothing is not None:
             return self
-        return Euclidean(self._default_smoothing(total_deviation(x, weights), x.dtype))
+        smoothing = self._default_smoothing(total_deviation(x, weights), x.dtype)
+        return trees.replaced(self, smoothing=smoothing, measured=True)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
         """Smoothed distances."""

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._core import checks
+from ..._core import checks, trees
 from ..._core.arrays import as_parameter
 from .entities import Entities, sums_and_masses
 from .euclidean import SmoothedDistance, as_smoothing, damped_pull, total_deviation
@@ -58,6 +57,7 @@ class GreatCircle(SmoothedDistance):
     def __init__(self, radius: Any = _EARTH_KM, smoothing: Any = None) -> None:
         self.radius = as_parameter("radius", radius)
         self.smoothing = as_smoothing("GreatCircle", smoothing)
+        self.measured = False
         if self.radius.shape != ():
             raise ValueError(
                 f"GreatCircle: `radius` must be a scalar; got shape {self.radius.shape}."
@@ -102,7 +102,7 @@ class GreatCircle(SmoothedDistance):
         deviation = total_deviation(_on_sphere(x), weights)
         smoothing = self._default_smoothing(deviation, x.dtype) * self.radius
         smoothing = jax.lax.stop_gradient(smoothing)
-        return eqx.tree_at(lambda c: c.smoothing, self, smoothing, is_leaf=lambda c: c is None)
+        return trees.replaced(self, smoothing=smoothing, measured=True)
 
     def spread(self, x: Any, shares: Any) -> Any:
         """Total standard deviation of the points in space, as an arc in degrees."""

@@ -339,10 +339,7 @@ class Network(Growable, Constrained):
         return self._of_no_node()._charged(params, level=level)
 
     def _of_no_node(self) -> "Network":
-        nothing = jax.tree.map(
-            lambda leaf, by_node: leaf[:0] if by_node else leaf, self, self.by_node()
-        )
-        return nothing
+        return jax.tree.map(lambda leaf, own: leaf[:0] if own else leaf, self, self.by_node())
 
     def by_node(self) -> Any:
         """Which leaves of the problem have a row for each node."""

@@ -20,6 +20,7 @@ from .growth import no_spectrum, slot_spectrum, subsample
 from .hard import HardPaths, harden
 from .locations import equation_at, init_at, metric_at, placed_for, slope_of, solve_metric
 from .network import Network
+from .rebuild import rebuilt
 from .sensitivities import Sensitivities, find_sensitivities
 from .traffic import flow_and_entered, flow_of, free_energy_at, revisits, visits
 
@@ -93,6 +94,10 @@ class FacilityPath(Network):
     """
 
     __init__ = Network.__init__
+
+    def replace(self, **fields: Any) -> "FacilityPath":
+        """The same network with other arguments of its construction, by name, measured again."""
+        return rebuilt(self, fields)
 
     def eliminate(self, params: Any, beta: Scalar) -> Any:
         """The prices at which use meets capacity, at these locations."""
@@ -230,8 +235,6 @@ class FacilityPath(Network):
         unit of weight.
 
         **Arguments:** `params`, as in `init`; `beta`, scalar > 0.
-
-        **Returns:** `SlotSpectrum`.
 
         **Raises:** `NotImplementedError` unless `has_slot_spectrum`, with the reason.
 
