@@ -49,11 +49,8 @@ def test_what_is_not_replaced_stays():
     assert moved.executor == mj.Streaming(block=4)
 
 
-def test_a_problem_of_ones_own_is_checked_again_and_names_are_known():
-    class Level(mj.Clustering):
-        """A clustering by another name."""
-
-    problem = Level(X, 2)
+def test_what_replaces_is_checked_and_names_are_known():
+    problem = mj.Clustering(X, 2)
     with pytest.raises(TypeError, match="there is no `weigths`; expected one of autonomy,"):
         problem.replace(weigths=WEIGHTS)
     with pytest.raises(ValueError, match="`weights` must be >= 0"):
