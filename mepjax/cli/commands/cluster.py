@@ -15,7 +15,6 @@ from ...datasets import four_square
 from ...plot.views import ClusterView, cluster_view
 from ...select.starts import IGNORED, Run, Watch, best_of_starts, percent_more
 from ..console import say
-from ..errors import SOLVE, CommandError
 from ..options.anneal import AnnealOptions
 from ..options.autonomy import AutonomyOptions
 from ..options.clustering import ClusterOptions, Request
@@ -24,11 +23,12 @@ from ..options.reading import TABLE_HELP, ReadingOptions
 from ..progress import with_bar
 from ..report import clustering, facts, folder, sections, terminal
 from ..report.model import Card, Heading, Report, Section, change, finite_or_none
+from ..solving import best_run
 from ..tables.points import Points
 
 EXAMPLE = "bundled example: four_square(400)"
 
-# Numbers kept of each run: stages x clusters x columns.
+# Numbers kept of each run.
 _MOST_RECORDED = 2_000_000
 
 
@@ -62,8 +62,7 @@ class Result:
 
 def cluster(
     points: Annotated[
-        Path | None,
-        typer.Argument(help=TABLE_HELP.format(what="point"), show_default=False),
+        Path | None, typer.Argument(help=TABLE_HELP.format(what="point"), show_default=False)
     ] = None,
     options: ClusterOptions = ClusterOptions(),
     autonomy: AutonomyOptions = AutonomyOptions(),
@@ -76,11 +75,10 @@ def cluster(
     Writes centres.csv, assignments.csv, report.html, report.json and clusters.png, and says what
     ignoring the autonomy would have cost.
     """
-    example = points is None
-    if example and options.k is None:
+    if points is None and options.k is None:
         options = replace(options, k=4)
     what = f"-k {options.k}"
-    if example and autonomy.is_default:
+    if points is None and autonomy.is_default:
         autonomy = AutonomyOptions(kappa=0.3, temperature=0.1)
         what += " --kappa 0.3 --temperature 0.1"
     request = Request.of(options, autonomy, anneal)
@@ -123,20 +121,14 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
             capacity=None if request.capacity is None else request.capacity.of(anneal.dtype),
         )  # fmt: skip
         schedule = anneal.schedule(problem)
-        # The tree of centres and the film are drawn from the params of all stages.
+        # The tree and the film are drawn from the params of all stages.
         size = schedule.max_stages * problem.x.shape[1] * problem.k
         found = best_of_starts(
             problem, schedule, jax.random.split(jax.random.key(anneal.seed), request.starts),
             record=mj.Record(params=request.cluster.animate or size <= _MOST_RECORDED),
             watch=watch, sample=request.cluster.sample or None,
         )  # fmt: skip
-        best = found.best
-        if best is None:
-            code = found.candidates[0].code
-            raise CommandError(
-                f"the solve failed in all {len(found.candidates)} runs: [{code.name}] "
-                f"{code.message}", SOLVE,
-            )  # fmt: skip
+        best = best_run(found)
         betas = np.concatenate([np.asarray(run.solution.transitions) for run in best.path])
         met, n = betas[np.isfinite(betas)], len(points.x)
         view, before = cluster_view(problem, best.solution, rows=n), None
@@ -152,7 +144,7 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
 def report(result: Result, request: Request, points: Points, source: str) -> Report:
     """What the result says; `source` is the name of the input."""
     problem, scaling, best = result.problem, result.scaling, result.best
-    n, d = points.x.shape
+    n, asked = len(points.x), f"k = {problem.k}, {request.autonomy.description}"
     found = _facts(result, request, points, source)
     title = f"{best.n_used} of {problem.k} clusters used"
     ends = (
@@ -169,13 +161,8 @@ def report(result: Result, request: Request, points: Points, source: str) -> Rep
         beta, before = result.before
         name = f"at the last transition, β = {beta:.4g}"
         largest = [(name, np.max(before.policy, axis=1)), *largest]
-    weighted = ", weighted" if points.weights is not None else ""
-    names = ", ".join(points.names[:6]) + (", ..." if d > 6 else "")
     return Report(
-        Heading(
-            "cluster", source,
-            f"points: {n} x {d} ({names}){weighted}; k = {problem.k}, {request.autonomy.words}",
-        ),
+        Heading("cluster", source, f"{sections.describe(points, 'points')}; {asked}"),
         _cards(result, request),
         [
             clustering.centres(points, result.centres, view),
@@ -184,7 +171,7 @@ def report(result: Result, request: Request, points: Points, source: str) -> Rep
                 [
                     *clustering.pictures(
                         problem, best.solution, view, points, scaling,
-                        f"{title}\n{request.autonomy.words}", ends,
+                        f"{title}\n{request.autonomy.description}", ends,
                     ),
                     clustering.assignments(points, view),
                     *([clustering.film(problem, annealed, course, points, scaling)]

@@ -10,13 +10,12 @@ import typer
 
 import mepjax as mj
 
-from ..._core.programs import program
 from ..._core.scaling import Scaling
 from ...datasets import supply_network
 from ...plot.views import path_view
 from ...select.starts import Run, Watch, best_of_starts, percent_more
 from ..console import say
-from ..errors import SOLVE, CommandError
+from ..errors import CommandError
 from ..options.anneal import AnnealOptions
 from ..options.network import NetworkOptions
 from ..options.output import OutputOptions
@@ -24,6 +23,7 @@ from ..options.reading import TABLE_HELP, ReadingOptions
 from ..progress import with_bar
 from ..report import facts, folder, network, sections, terminal
 from ..report.model import Card, Heading, Report, finite_or_none
+from ..solving import best_run, hard_routes, measure_routes
 from ..tables.network import Network
 from ..tables.points import Points
 
@@ -31,10 +31,6 @@ EXAMPLE = "bundled example: supply_network(200)"
 
 _FACILITIES = 5
 _STARTS = 2
-# Choices of entries that an integer program can decide in good time.
-_MOST_ASSIGNED = 100_000
-# Visits per unit weight below which a facility is not used.
-_UNUSED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -136,18 +132,14 @@ def solve(
         keys = jax.random.split(jax.random.key(anneal.seed), anneal.restarts or _STARTS)
         baseline = mj.locate_then_route(problem, key=keys[0])
         found = best_of_starts(
-            problem, schedule, keys, watch=watch, measure=_measure,
+            problem, schedule, keys, watch=watch, measure=measure_routes,
             # Deciding both at once is never dearer than one after the other.
             init=[] if mj.Code(int(baseline.code)).is_failing else [problem.at(baseline.locations)],
         )  # fmt: skip
-        best, runs = found.best, found.runs
-        if best is None:
-            code = runs[0].code
-            raise CommandError(
-                f"the solve failed in all {len(runs)} runs: [{code.name}] {code.message}", SOLVE
-            )
-        hard, unlimited = _routes(problem, best.solution.params, best.solution.beta)
-        sequential, failed = _routes(problem, problem.at(baseline.locations), best.solution.beta)
+        best = best_run(found)
+        hard, unlimited = hard_routes(problem, best.solution.params, best.solution.beta)
+        first = problem.at(baseline.locations)
+        sequential, failed = hard_routes(problem, first, best.solution.beta)
         n = len(points.x)
         hard = replace(
             jax.tree.map(np.asarray, hard), routes=hard.routes[:n],
@@ -155,39 +147,10 @@ def solve(
         )  # fmt: skip
         view = path_view(problem, best.solution, rows=n)
         return Result(
-            scaling, problem, schedule, runs, best, baseline,
+            scaling, problem, schedule, found.runs, best, baseline,
             None if failed or unlimited else float(sequential.cost),
             network.Ways(scaling.invert(view.facilities), hard, unlimited, view),
         )  # fmt: skip
-
-
-def _routes(problem: mj.FacilityPath, params: Any, beta: Any) -> tuple[mj.HardPaths, str | None]:
-    """Hard routes, and why they do not keep the capacities, if they do not."""
-    if not problem.capacities.given:
-        return _read(problem, params, beta)[0], None
-    reason = "there are too many nodes for an integer program"
-    if problem.nodes.shape[0] * problem.total <= _MOST_ASSIGNED:
-        try:
-            return problem.harden(params, capacities="assign"), None
-        except ValueError:
-            reason = "nodes of unequal weight cannot be split"
-        except mj.SolveError:
-            reason = "whole nodes cannot meet them"
-    return _read(problem, params, beta)[0], reason
-
-
-def _measure(problem: mj.FacilityPath, solution: mj.Solution) -> tuple[Any, int]:
-    """The hard cost of a run, the soft one with capacities, and how many facilities are used."""
-    hard, usage = _read(problem, solution.params, solution.beta)
-    limited = problem.capacities.given
-    used = int(np.sum(np.asarray(usage) > _UNUSED))
-    return float(solution.distortion if limited else hard.cost), used
-
-
-@program
-def _read(problem: mj.FacilityPath, params: Any, beta: Any) -> Any:
-    """Hard routes without capacities, and visits of every facility."""
-    return problem.harden(params), problem.usage(params, beta)
 
 
 def report(
@@ -200,11 +163,8 @@ def report(
 ) -> Report:
     """What the result says; `source` is the name of the input."""
     problem, scaling, best, ways = result.problem, result.scaling, result.best, result.ways
-    n, d = points.x.shape
     found = _facts(result, points, asked, options, anneal, source)
-    weighted = ", weighted" if points.weights is not None else ""
-    names = ", ".join(points.names[:6]) + (", ..." if d > 6 else "")
-    lead = f"nodes: {n} x {d} ({names}){weighted}; {options.words(asked)}"
+    lead = f"{sections.describe(points, 'nodes')}; {options.describe(asked)}"
     uses = ways.uses(asked)
     used = f"{best.n_used} of {problem.total}"
     restarts = found["options"]["restarts"]

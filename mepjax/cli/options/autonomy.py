@@ -131,7 +131,7 @@ class AutonomyOptions(Checked):
         return values
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Such as `softmax autonomy (kappa 0.3, ...)`."""
         if self.kind == "none":
             return "no autonomy"

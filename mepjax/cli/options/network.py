@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -152,22 +152,23 @@ class NetworkOptions:
         if not network.is_limited:
             # Whole nodes that have to meet capacities are counted.
             x, weights = anneal.padded(x, points.weights)
-        capacities = {
+        known: dict[str, Any] = {
             f"{name}_capacity": capacity.of(anneal.dtype)
             for name, capacity in network.capacities.items()
         }
         assert self.facilities is not None
+        known["weights"] = weights
+        build: Any = mj.FacilityPath
         try:
-            return mj.FacilityPath(
-                x, ends, self.facilities, weights=weights,
-                fixed=fixed[0] if fixed else None, n_stages=self.stages,
+            return build(
+                x, ends, self.facilities, fixed=fixed[0] if fixed else None, n_stages=self.stages,
                 links=mj.paths.Links(between=network.between, exit=network.exit),
-                max_hops=self.max_hops, direct=self.direct, **capacities,
+                max_hops=self.max_hops, direct=self.direct, **known,
             )  # fmt: skip
         except ValueError as error:
             raise CommandError(_in_words_of_the_command(str(error), points)) from None
 
-    def words(self, network: Network) -> str:
+    def describe(self, network: Network) -> str:
         """Such as `5 facilities, 1 destination, at most 3 hops`."""
         assert self.facilities is not None
         words = [_count(self.facilities, "facility", "facilities")]

@@ -84,7 +84,7 @@ def _block(block: Block, pictures: dict[str, bytes]) -> str:
     if isinstance(block, str):
         return f"<p>{_text(block)}</p>"
     if isinstance(block, Text):
-        return f"<p{' class=bad' if block.is_warning else ''}>{_text(block.words)}</p>"
+        return f"<p{' class=bad' if block.is_warning else ''}>{_text(block.sentence)}</p>"
     if isinstance(block, Figure):
         return _picture(pictures[block.name], block.caption)
     if isinstance(block, Extra):

@@ -121,7 +121,7 @@ class Figure:
 class Text:
     """A paragraph of the page; `is_warning` makes it stand out. A plain `str` is one too."""
 
-    words: str
+    sentence: str
     is_warning: bool = False
 
 

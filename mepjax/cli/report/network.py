@@ -78,7 +78,7 @@ class Ways:
         ]
 
     def facts(self, asked: Network) -> dict[str, Any]:
-        """As `report.json` has it."""
+        """Facilities, use of capacities and revisits for `report.json`."""
         rows = zip(
             self.facilities.tolist(),
             self.view.usage.tolist(),

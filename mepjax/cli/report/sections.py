@@ -9,12 +9,20 @@ import mepjax as mj
 
 from ..._core.scaling import Scaling
 from ...select.starts import Run
+from ..tables.points import Points
 from .model import Block, Card, Column, Figure, Section, Table, Text, or_unknown, percent
 
 DEGREES = (
     "Coordinates are degrees; distances are those of a flat map, in km, true to scale at the mean "
     "latitude."
 )
+
+
+def describe(points: Points, what: str) -> str:
+    """The table that was read, such as `points: 300 x 2 (x, y), weighted`."""
+    n, d = points.x.shape
+    names = ", ".join(points.names[:6]) + (", ..." if d > 6 else "")
+    return f"{what}: {n} x {d} ({names})" + ("" if points.weights is None else ", weighted")
 
 
 def cost_card(name: str, cost: float, scaling: Scaling, how: str) -> Card:

@@ -44,7 +44,7 @@ class ArrayTable(TableFile):
         return f"row {row}"
 
     def is_numeric(self, index: int) -> bool:
-        """Always."""
+        """Whether all of a column are numbers, as in every array that is read."""
         return True
 
     def raw_numbers(self, index: int, taken: int | None = None) -> np.ndarray:
