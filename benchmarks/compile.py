@@ -1,59 +1,164 @@
-"""Import time, and first calls of an anneal: each in a fresh process with no compilation cache."""
+"""First calls, each in a fresh process with no compilation cache but its own, as CPU seconds.
 
-import os
-import subprocess
-import sys
-from typing import Any
-
-_IMPORT = """
-import time
-start = time.perf_counter(); import jax; middle = time.perf_counter()
-import mepjax
-print(time.perf_counter() - middle)
+CPU seconds of all threads, since what else a machine does changes them least: `cpu_s` from the end
+of the imports on, for which the bars are, and `whole_s` with them. Ratios are of `whole_s`, to
+scikit-learn's own first `KMeans(n_init=10).fit` with its import, in the same run.
 """
 
-_CALL = """
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Every process prints its CPU seconds after imports, where MARK is, and after the call.
+_START = """
 import sys, time
-import numpy as np, jax, jax.numpy as jnp, equinox as eqx
-import mepjax as mj
-jax.block_until_ready(jnp.zeros(3) + 1)
-what, model = sys.argv[1:]
-x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
-autonomy = {"none": None, "softmax": mj.autonomy.Softmax(0.3, gamma=0.5)}[model]
-key = jax.random.key(0)
-start = time.perf_counter()
-problem = mj.Clustering(x, 4, autonomy=autonomy)
+import numpy as np
+def points(n):
+    return np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32)
+"""
+_MARK = "\nbegan = time.process_time()\n"
+_END = "\nprint(began, time.process_time())"
+
+_KMEANS = """
+from sklearn.cluster import KMeans
+MARK
+KMeans(3, n_init=10, random_state=0).fit(points(300))
+"""
+
+_IMPORT = "import mepjax\nMARK"
+
+_ESTIMATOR = """
+from mepjax.estimators import AutonomyAwareClustering
+MARK
+AutonomyAwareClustering(3, random_state=0).fit(points(int(sys.argv[1])))
+"""
+
+_ANNEAL = """
+import jax, jax.numpy as jnp, equinox as eqx, mepjax as mj
+MARK
+problem, key = mj.Clustering(points(200), 4, autonomy={autonomy}), jax.random.key(0)
 def loss(scale):
     moved = eqx.tree_at(lambda p: p.x, problem, problem.x * scale)
     return jnp.sum(mj.anneal(moved, key=key).params[:, 0] ** 2)
-if what == "value":
-    out = mj.anneal(problem, key=key)
-elif what == "gradient":
-    out = eqx.filter_jit(eqx.filter_grad(
-        lambda p: jnp.sum(mj.anneal(p, key=key).params[:, 0] ** 2)))(problem)
-else:
-    out = jax.jit(jax.hessian(loss))(jnp.float32(1.0))
-jax.block_until_ready(eqx.filter(out, eqx.is_array))
-print(time.perf_counter() - start)
+jax.block_until_ready({call})
+"""
+
+_CALLS = {
+    "value": "loss(jnp.float32(1.0))",
+    "gradient": "jax.grad(loss)(jnp.float32(1.0))",
+    "hessian": "jax.hessian(loss)(jnp.float32(1.0))",
+    "value in jit": "jax.jit(loss)(jnp.float32(1.0))",
+    "gradient in jit": "jax.jit(jax.grad(loss))(jnp.float32(1.0))",
+    "hessian in jit": "jax.jit(jax.hessian(loss))(jnp.float32(1.0))",
+}
+
+_SOLVE = """
+import jax, mepjax as mj
+MARK
+problem = mj.Clustering(points(300), 3, autonomy={autonomy})
+jax.block_until_ready(mj.solve(problem, key=jax.random.key(0)).solution.params)
+"""
+
+# An elbow: another k of the same data compiles again.
+_ELBOW = """
+from mepjax.estimators import AutonomyAwareClustering
+MARK
+for k in range(2, 12):
+    AutonomyAwareClustering(k, random_state=0).fit(points(300))
+"""
+
+_SOFTMAX = ("--kappa", "0.3", "--temperature", "0.1")
+
+_COMMAND = """
+import sys
+from mepjax.cli import main
+MARK
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
 """
 
 
-def _seconds(code: str, *arguments: str) -> float:
-    # No persistent compilation cache: compiling is what is measured.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
+def _environment(cache: Path) -> dict[str, str]:
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_FLAGS"))}
+    return own | {"XDG_CACHE_HOME": str(cache), "MPLBACKEND": "Agg"}
+
+
+def cpu_seconds(code: str, *arguments: str, cache: Path) -> tuple[float, float]:
+    """CPU seconds of a process, from the end of its imports and from its beginning on."""
+    code = _START + code.replace("MARK", _MARK) + _END
     command = [sys.executable, "-c", code, *arguments]
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+    done = subprocess.run(command, env=_environment(cache), check=True, capture_output=True)
+    began, ended = (float(number) for number in done.stdout.split()[-2:])
+    return ended - began, ended
 
 
-def run() -> list[dict[str, Any]]:
-    """Best of three for each."""
-    bars = {"import": 0.8, "value": 3.0, "gradient": 5.0, "hessian": 8.0}
-    rows = []
-    best = min(_seconds(_IMPORT) for _ in range(3))
-    rows.append({"what": "import beyond jax", "seconds": best, "bar": bars["import"]})
-    for model in ("none", "softmax"):
-        for what in ("value", "gradient", "hessian"):
-            best = min(_seconds(_CALL, what, model) for _ in range(3))
-            bar = bars[what] if model == "none" else "told"
-            rows.append({"what": f"{what}, {model}", "seconds": best, "bar": bar})
-    return rows
+def _csv(folder: Path, n: int) -> Path:
+    import numpy as np
+
+    path = folder / f"{n}.csv"
+    x = np.random.default_rng(n).normal(size=(n, 2))
+    np.savetxt(path, x, delimiter=",", header="x,y", comments="")
+    return path
+
+
+def _command(extra: tuple[str, ...], n: int, folder: Path, cache: Path) -> tuple[float, float]:
+    """The command on n points, where the folder `cache` is that of the user."""
+    out = tempfile.mkdtemp(dir=folder)
+    file = str(_csv(folder, n))
+    return cpu_seconds(_COMMAND, "cluster", file, "-k", "3", "--out", out, *extra, cache=cache)
+
+
+def run(repeats: int = 3) -> Iterator[dict[str, Any]]:
+    """The median of each, with its bar where there is one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        empty = iter(folder / f"cache{i}" for i in range(10_000))
+        peers = [cpu_seconds(_KMEANS, cache=next(empty)) for _ in range(repeats)]
+        peer = statistics.median(whole for _, whole in peers)
+
+        def row(what: str, seconds: list[Any], bar: float | None) -> dict[str, Any]:
+            after, whole = (statistics.median(each) for each in zip(*seconds, strict=True))
+            return {
+                "what": what, "cpu_s": after, "bar_s": bar, "whole_s": whole,
+                "to_scikit_learn": whole / peer,
+            }  # fmt: skip
+
+        yield row("scikit-learn KMeans(n_init=10), with its import", peers, None)
+        fresh = lambda code, *args: [  # noqa: E731
+            cpu_seconds(code, *args, cache=next(empty)) for _ in range(repeats)
+        ]
+        yield row("import mepjax", fresh(_IMPORT), None)
+        yield row("estimator, first fit", fresh(_ESTIMATOR, "300"), 3.5)
+        kept = folder / "kept"
+        warm = (
+            "import mepjax\nfrom mepjax._core.program_cache import keep_programs\nkeep_programs()\n"
+        )
+        cpu_seconds(warm + _ESTIMATOR, "300", cache=kept)
+        yield row(
+            "estimator, programs kept, 290 points",
+            [cpu_seconds(warm + _ESTIMATOR, "290", cache=kept) for _ in range(repeats)],
+            1.6,
+        )
+        for model, autonomy in (("none", "None"), ("softmax", "mj.autonomy.Softmax(0.3)")):
+            bars = {"value": 1.6, "gradient": 3.0, "hessian": 5.0} if model == "none" else {}
+            for what, call in _CALLS.items():
+                code = _ANNEAL.format(autonomy=autonomy, call=call)
+                yield row(f"anneal {what}, {model}", fresh(code), bars.get(what))
+            yield row(f"solve, {model}", fresh(_SOLVE.format(autonomy=autonomy)), None)
+        yield row("elbow, k = 2..11, estimator", fresh(_ELBOW), 25.0)
+        for label, extra, cold, again in (("", (), 6.0, 3.5), (", softmax", _SOFTMAX, 18.0, 6.0)):
+            caches = [next(empty) for _ in range(repeats)]
+            first = [_command(extra, 300, folder, cache) for cache in caches]
+            yield row(f"command{label}, cold", first, cold)
+            yield row(
+                f"command{label}, again", [_command(extra, 300, folder, c) for c in caches], again
+            )
+            other = [_command(extra, 290, folder, cache) for cache in caches]
+            yield row(f"command{label}, another file of 290 points", other, again)

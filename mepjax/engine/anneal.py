@@ -32,9 +32,10 @@ def anneal(
 ) -> Solution:
     """Minimise the free energy F = D - H / beta at a rising sequence of beta.
 
-    Every stage starts from the solution of the one before; where that has become a saddle, it is
-    kicked along its unstable direction. Compiled as a whole; legal inside `jit`, `grad`, `vmap`.
-    To stop it on the way and go on later, to the same bits, see `begin`.
+    Every stage starts from the solution of the one before; where that has become unstable, slots
+    at one place are split, or it is kicked along its unstable direction. Compiled as a whole; legal
+    inside `jit`, `grad`, `vmap`. To stop it on the way and go on later, to the same bits, see
+    `begin`; where only the best answer counts, see `solve`.
 
     **Arguments:**
 
@@ -45,9 +46,12 @@ def anneal(
         derivatives (`problem.smooth` is false), it is `Geometric(0.5 b, 1e4 b, 1.02)`.
     - `key`: a JAX random key, for the directions of the kicks and for samples.
     - `solver`: inner solver; default the problem's own.
-    - `detector`: what is done about transitions: `Detector()` (default), `NoDetector()`, or
-        `Growth()`. With many slots kicks at transitions may put several on one branch, and end
-        tens of per cent above what `Growth()` and `Repair()` find in a fraction of the time.
+    - `detector`: what is done about transitions. Default `Growth()` where slots can grow
+        (exchangeable ones that have a slot spectrum, see there), else `Detector()`, whose kicks
+        follow the exact solution of every stage: ask for it where the path counts and not only
+        its end. With many slots kicks may put several on one branch, and end tens of per cent
+        above what `Growth()` and `Repair()` find in a fraction of the time. `NoDetector()` is the
+        printed algorithm.
     - `repair`: `Repair()` moves slots to better places after the last stage; default none.
     - `adjoint`: how the solution is differentiated; default `Implicit()`.
     - `record`: what the trace keeps besides scalars; default `Record()`.
@@ -55,7 +59,8 @@ def anneal(
         params, such as `lambda problem, key: problem.scatter(key)`; default `problem.init`.
     - `executor`: where sums over data are computed: `InMemory()` (default), `Streaming()` with
         memory of one block, or `Sharded()` on several devices.
-    - `monitor`: a function called on the host after each stage, such as `print_progress`.
+    - `monitor`: a function called on the host after each stage, such as `print_progress`; where
+        stages are short, after some at a time.
 
     **Returns:** a `Solution`. It never raises for what happens during the solve: look at
     `solution.code` or call `solution.raise_if_failed()`.

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +20,7 @@ from ..solvers.adjoints import AbstractAdjoint, Implicit, NoGrad
 from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector, random_start
 from .growth import Growth, supports_growth
-from .monitor import Monitor
+from .monitor import Monitor, Pace, report_rows
 from .problem import Constrained, Growable, Problem, Terms
 from .record import Record
 from .repair import Repair
@@ -199,7 +200,8 @@ def begin(
     check_kind("repair", repair, Repair)
     check_kind("adjoint", adjoint, AbstractAdjoint)
     check_kind("record", record, Record)
-    detector = detector or Detector()
+    if detector is None:
+        detector = Growth() if supports_growth(problem) else Detector()
     growth = None
     if isinstance(detector, Growth):
         growth = detector if supports_growth(problem) else None
@@ -238,7 +240,7 @@ def begin(
     )
     # The forward run carries no derivative: `adjoint` puts the solution's own in its place. Said
     # here, a value and its gradient share these programs.
-    still, fixed = trees.stop_gradient((problem, options))
+    still, fixed = trees.stop_gradient((problem, replace(options, monitor=None)))
     # Concrete values are checked on the host, so that nothing is compiled for it.
     concrete = checks.is_concrete(still, fixed.schedule)
     report = _report(still, fixed.schedule) if concrete else None
@@ -334,14 +336,20 @@ def completed(problem: Problem, state: AnnealState) -> Solution:
     sample = _sample(problem, state)
     if not _is_done(state):
         state = _advanced(sample, state, np.asarray(state.rows.beta.shape[-1], np.int32))
-    still = trees.stop_gradient(state)
+    still = trees.stop_gradient(eqx.tree_at(lambda s: s.options, state, _quiet(state)))
     gap = np.zeros((), trees.dtype_of(state.params))
     if state.options.growth is not None or state.repair is not None:
         early = None if sample is problem else trees.stop_gradient(sample)
         carry, trace, gap = _anneal_finish(early, trees.stop_gradient(problem), still)
     else:
         carry, trace = still.carry, still.trace
+    state = eqx.tree_at(lambda s: s.options, state, _quiet(state))
     return _anneal_solution(problem, state, carry, trace, gap)
+
+
+def _quiet(state: AnnealState) -> Options:
+    """The options without the monitor, whom only stages concern."""
+    return replace(state.options, monitor=None)
 
 
 def _is_done(state: AnnealState) -> bool:
@@ -354,10 +362,34 @@ def _is_done(state: AnnealState) -> bool:
 
 
 def _advanced(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
-    still = trees.stop_gradient(state)
-    moving = still.scale, still.start, still.carry, still.rows
-    carry, rows = _anneal_advance(trees.stop_gradient(problem), still.options, *moving, stages)
-    return eqx.tree_at(lambda s: (s.carry, s.rows), state, (carry, rows))
+    still, options = trees.stop_gradient((problem, state.options))
+    fixed = trees.stop_gradient((state.scale, state.start))
+
+    def moved(state: AnnealState, options: Options, stages: Any) -> AnnealState:
+        moving = trees.stop_gradient((state.carry, state.rows))
+        carry, rows = _anneal_advance(still, options, *fixed, *moving, stages)
+        return eqx.tree_at(lambda s: (s.carry, s.rows), state, (carry, rows))
+
+    monitor = options.monitor
+    if monitor is None or not checks.is_concrete(still, state.carry, stages):
+        return moved(state, options, stages)
+    # The host looks between stages, so that nothing else is compiled, and it can be kept.
+    quiet, pace = replace(options, monitor=None), Pace()
+    last = options.resolved(state.scale).final_beta()
+    beta_max = math.nan if last is None else float(last)
+    end = int(state.carry.index) + int(stages)
+    while not _is_done(state) and int(state.carry.index) < end:
+        before = int(state.carry.index)
+        state = moved(state, quiet, np.asarray(min(pace.stages, end - before), np.int32))
+        report_rows(
+            monitor,
+            state.rows,
+            range(before, int(state.carry.index)),
+            relaxation=options.relaxation,
+            beta_max=beta_max,
+        )
+        pace.looked()
+    return state
 
 
 def check_problem(problem: Any) -> None:
