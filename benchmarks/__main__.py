@@ -15,6 +15,7 @@ NAMES = (
     "autonomy",
     "capacities",
     "plateaus",
+    "solve",
     "sweep",
     "ten_million",
     "supply_network",
