@@ -28,7 +28,9 @@ def annealed():
         x = four_square(80)[0] * jnp.array([1.0, 1.3])
         problem = mj.Clustering(x, 4, autonomy=mj.autonomy.Uniform(KAPPA))
         record = mj.Record(params=True)
-        solution = mj.anneal(problem, SCHEDULE, key=jax.random.key(1), record=record)
+        solution = mj.anneal(
+            problem, SCHEDULE, key=jax.random.key(1), record=record, detector=mj.Detector()
+        )
         return problem, jax.block_until_ready(solution.raise_if_failed())
 
 
