@@ -79,7 +79,7 @@ def networks(quick: bool = False) -> Iterator[dict[str, Any]]:
         chosen = ("free", "(e) three facilities at most", "(f) partially connected")
         answers: list[mj.Solution] = []
         for name in ("(g) entry shares", *reversed(chosen)):
-            problem = mj.FacilityPath(nodes, destination, FACILITIES, **kinds[name])
+            problem = mj.FacilityPath(nodes, destination, FACILITIES, **dict[str, Any](kinds[name]))
             # Prices are no part of the free problem, whose facilities may stand there too.
             starts = [s for s in answers if not isinstance(s.params, mj.Params)]
             solved = mj.solve(problem, key=jax.random.key(0), init=starts)

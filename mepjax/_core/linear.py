@@ -25,6 +25,15 @@ def solve_symmetric(operator: lx.AbstractLinearOperator, vector: Any) -> Any:
     )
 
 
+def orientation(vectors: Any) -> Any:
+    """1 or -1 for each vector along the last axis, so that the product does not depend on rounding.
+
+    Eigenvectors have no sign of their own; vectors along an axis or between two have one here.
+    """
+    generic = 1 / jnp.sqrt(jnp.arange(1, vectors.shape[-1] + 1, dtype=vectors.dtype))
+    return jnp.where(jnp.sum(vectors * generic, axis=-1) < 0, -1, 1).astype(vectors.dtype)
+
+
 def for_each(function: Callable[..., Any], *batches: Any) -> Any:
     """`function` of every matrix of a batch, and of every row of further batches.
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ..._core import gibbs
 from ..._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
-from ..._core.linear import for_each
+from ..._core.linear import for_each, orientation
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.base import AbstractExecutor
@@ -308,7 +308,9 @@ class SoftMeans(eqx.Module):
         critical = jnp.where(largest > 0, 0.5 / safe, jnp.inf)
 
         # So steep that a half-space remains.
-        normal = jnp.where(largest > 0, 1e3 / jnp.sqrt(safe), 0.0)[:, None] * vectors[:, :, -1]
+        along = vectors[:, :, -1]
+        length = jnp.where(largest > 0, 1e3 / jnp.sqrt(safe), 0.0) * orientation(along)
+        normal = length[:, None] * along
         halves = normal, jnp.sum(normal * y, axis=1)
         # A few entities far away hardly turn the eigenvector, but they dominate this mean.
         far = means_of(distant[:, :-1], distant[:, -1], y)

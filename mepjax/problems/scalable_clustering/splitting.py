@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._core import gibbs
-from ..._core.linear import for_each
+from ..._core.linear import for_each, orientation
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
 from ..costs.entities import WeightedEntities, safe_masses
@@ -52,6 +52,7 @@ def _critical(
     largest = gains[-1]
     critical = jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1.0), jnp.inf)
     direction = roots @ along[:, -1]
+    direction = direction * orientation(direction[:-1])
     return critical, direction, centred @ direction
 
 

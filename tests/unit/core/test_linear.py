@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mepjax._core.linear import for_each
+from mepjax._core.linear import for_each, orientation
 
 RNG = np.random.default_rng(0)
 HALF = RNG.normal(size=(5, 3, 3))
@@ -28,3 +28,10 @@ def test_it_has_derivatives_and_lanes():
     np.testing.assert_allclose(jax.grad(total)(2.0), -total(2.0) / 2, rtol=1e-12)
     scales = jnp.array([1.0, 2.0])
     np.testing.assert_allclose(jax.vmap(total)(scales), total(1.0) / scales, rtol=1e-12)
+
+
+def test_eigenvectors_are_oriented_whatever_their_sign():
+    vectors = jnp.array([[1.0, -1.0], [0.0, 1.0], [1.0, 0.0], [-0.3, -0.2]])
+    for each in (vectors, -vectors):
+        oriented = orientation(each)[:, None] * each
+        np.testing.assert_array_equal(oriented, vectors * jnp.array([[1], [1], [1], [-1]]))
