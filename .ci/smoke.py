@@ -7,7 +7,7 @@ import sys
 import mepjax as mj
 
 optional = {
-    *("chex", "diffrax", "flax", "gymnasium", "matplotlib", "optax", "orbax", "pyarrow"),
+    *("diffrax", "flax", "gymnasium", "matplotlib", "optax", "orbax", "pyarrow"),
     *("rich", "sklearn", "typer"),
 }
 loaded = optional & {name.partition(".")[0] for name in sys.modules}

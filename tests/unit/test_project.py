@@ -39,13 +39,12 @@ CONTRACT = {"problem", "slot_spectrum", "detector"}
 FACADE = ""
 FACADE_USERS = {"reproduce", "cli"}
 
-CORE = {"jax", "numpy", "equinox", "lineax", "optimistix", "jaxtyping"}
+CORE = {"jax", "numpy", "equinox", "lineax", "jaxtyping"}
 # Installed with jax, which depends on it.
 BROUGHT = {"scipy"}
 # Optional packages, and the rooms that may import them (none of them on `import mepjax`).
 OPTIONAL = {
     "flax": {"learn"},
-    "chex": {"learn"},
     "optax": {"learn", "control"},
     "diffrax": {"control"},
     "sklearn": {"estimators", "select"},
