@@ -11,19 +11,40 @@ from jaxtyping import Array, Bool, Float
 from .types import Scalar
 
 
+def _exponents(
+    costs: Float[Array, "..."], lowest: Float[Array, "..."], beta: Scalar
+) -> Float[Array, "..."]:
+    """-beta (costs - lowest), never positive, with the derivative of costs.
+
+    Compilers contract the product in a cost and this difference into one operation, while the
+    minimum was rounded once more: left to them, the least cost lies a little above or below zero,
+    and at large beta its exponential is nothing or infinite. What is added first is zero or
+    brings a cost up to the minimum, and the product is contracted with that instead.
+    """
+    missing = jax.lax.stop_gradient(jnp.where(costs < lowest, lowest - costs, 0.0))
+    return -beta * ((costs + missing) - lowest)
+
+
+def _total(
+    exponentials: Float[Array, "..."], axis: int, *, keepdims: bool = False
+) -> Float[Array, "..."]:
+    """Their sum, at least one: the least cost counts one, whatever compilers make of it."""
+    total = jnp.sum(exponentials, axis=axis, keepdims=keepdims)
+    return total + jax.lax.stop_gradient(jnp.where(total < 1, 1 - total, 0.0))
+
+
 def _shifted(costs: Float[Array, "rows columns"], beta: Scalar, axis: int) -> tuple[Array, Array]:
     """Exponents, and the least cost of every entity."""
-    # The shift cancels in every result, so it needs no derivative. The largest exponent is then
-    # zero: sums of exponentials are at least one and need no further guard. Nor has the shift one,
-    # which would triple the time on a CPU: an entity without any finite cost has a policy of NaN.
+    # The shift cancels in every result, so it needs no derivative, nor has it a guard, which would
+    # triple the time on a CPU: an entity without any finite cost has a policy of NaN.
     lowest = jax.lax.stop_gradient(jnp.min(costs, axis=axis, keepdims=True))
-    return -beta * (costs - lowest), jnp.squeeze(lowest, axis)
+    return _exponents(costs, lowest, beta), jnp.squeeze(lowest, axis)
 
 
 def log_policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     """Log Gibbs policy, log softmax_j(-beta costs_ij); an infinite cost has weight zero."""
     exponents, _ = _shifted(costs, beta, -1)
-    return exponents - jnp.log(jnp.sum(jnp.exp(exponents), axis=-1, keepdims=True))
+    return exponents - jnp.log(_total(jnp.exp(exponents), -1, keepdims=True))
 
 
 def policy(
@@ -32,7 +53,7 @@ def policy(
     """Gibbs policy, softmax_j(-beta costs_ij), with the choices j along `axis`."""
     exponents, _ = _shifted(costs, beta, axis)
     weights = jnp.exp(exponents)
-    return weights / jnp.sum(weights, axis=axis, keepdims=True)
+    return weights / _total(weights, axis, keepdims=True)
 
 
 def _permitted(
@@ -44,8 +65,8 @@ def _permitted(
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
     # The inner `where` keeps infinite costs out of every derivative, beta's included.
     shift = lowest[..., None]
-    exponents = -beta * (jnp.where(allowed, costs, shift) - shift)
-    total = jnp.sum(jnp.where(allowed, jnp.exp(exponents), 0.0), axis=-1)
+    exponents = _exponents(jnp.where(allowed, costs, shift), shift, beta)
+    total = _total(jnp.where(allowed, jnp.exp(exponents), 0.0), -1)
     return allowed, exponents, lowest, jnp.where(jnp.any(allowed, axis=-1), total, 1.0)
 
 
@@ -79,7 +100,7 @@ def relative(
     lowest = jax.lax.stop_gradient(jnp.min(jnp.where(allowed, costs, jnp.inf), axis=-1))
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
     shift = lowest[..., None]
-    exponents = -beta * (jnp.where(allowed, costs, shift) - shift)
+    exponents = _exponents(jnp.where(allowed, costs, shift), shift, beta)
     log_weights = jnp.where(allowed, log_prior, 0.0)
     weights = jnp.where(allowed, jnp.exp(log_weights), 0.0)
     total = jnp.sum(weights * jnp.exp(exponents), axis=-1)
@@ -97,7 +118,7 @@ def free_energy(
 ) -> Float[Array, ""]:
     """Free energy -(1/beta) sum_i weights_i log sum_j exp(-beta costs_ij), j along `axis`."""
     exponents, lowest = _shifted(costs, beta, axis)
-    return jnp.sum(weights * (lowest - jnp.log(jnp.sum(jnp.exp(exponents), axis=axis)) / beta))
+    return jnp.sum(weights * (lowest - jnp.log(_total(jnp.exp(exponents), axis)) / beta))
 
 
 def free_energies_and_partition(
@@ -107,7 +128,7 @@ def free_energies_and_partition(
     exponents, lowest = _shifted(costs, beta, axis)
     # Else XLA on a CPU computes them once for every use.
     exponentials = jax.lax.optimization_barrier(jnp.exp(exponents))
-    totals = jnp.sum(exponentials, axis=axis)
+    totals = _total(exponentials, axis)
     return lowest - jnp.log(totals) / beta, exponentials, totals
 
 
@@ -117,7 +138,7 @@ def free_energy_and_terms(
     """Free energy F, expected cost D and conditional entropy H of the Gibbs policy; 0 log 0 = 0."""
     exponents, lowest = _shifted(costs, beta, axis)
     gibbs = jnp.exp(exponents)
-    total = jnp.sum(gibbs, axis=axis)
+    total = _total(gibbs, axis)
     # The inner `where` keeps infinite costs out of the product, hence out of its derivative.
     mean = jnp.sum(gibbs * jnp.where(gibbs > 0, exponents, 0.0), axis=axis) / total
     # One reduction of three rows, since every reduction is kernels to compile.

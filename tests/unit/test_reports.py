@@ -363,3 +363,34 @@ def test_shown_centres_differ_where_centres_do(northings):
     np.testing.assert_allclose([float(cell) for cell in shown], northings, atol=1e-4 * span)
     assert not any("e" in cell for cell in shown)
     assert len(set(shown)) == len(set(northings))
+
+
+COSTS = {
+    "sqeuclidean": {},
+    "euclidean": {"cost": "euclidean"},
+    "manhattan": {"cost": "manhattan"},
+    "uniform": {"autonomy": mj.autonomy.Uniform(0.1)},
+}
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("kind", COSTS)
+def test_fused_roundings_make_no_exponent_positive(kind, d):
+    """In float32 under jit the least cost came out below the minimum: NaN at large beta."""
+    with jax.enable_x64(False):
+        x = np.array([[0, 1, 10, 11, 1e4]] * d, np.float32).T
+        problem = mj.Clustering(x, 2, weights=np.float32([1, 1, 1, 1, 0]), **COSTS[kind])
+        start = jnp.asarray([[0.5] * d, [10.5] * d], jnp.float32)
+
+        @jax.jit
+        def say(params, beta):
+            return problem.update(params, beta), problem.policy(params, beta)
+
+        for beta in np.float32([1, 200, 1e5, 1e9, 1e12]):
+            new, log_policy = say(start, beta)
+            assert np.isfinite(new).all()
+            assert np.max(log_policy) <= 1e-6
+            told = np.exp(log_policy)
+            np.testing.assert_allclose(told.sum(axis=1), 1, atol=1e-6)
+            if beta >= 200:
+                np.testing.assert_array_equal(told.argmax(axis=1), [0, 0, 1, 1, 1])
