@@ -8,6 +8,7 @@ from .reproduction import Reproduction
 REPRODUCTIONS = {
     "figure1": "figure1",
     "figure4": "figure4",
+    "cvi": "cvi",
 }
 
 

@@ -12,8 +12,9 @@ from ..errors import CommandError
 
 HELP = (
     "A population as TOML: [channels] with players, scenario, discount, inertia, seed; or "
-    "discount, sizes, signals, and an [[agents]] each with local, scoped (and parents) or table rows "
-    "and a reward of (own state, signal), or one reward of all joint states. Default: a bundled example."
+    "discount, sizes, signals, and an [[agents]] each with local, scoped (and parents) or table "
+    "rows and a reward of (own state, signal), or one reward of all joint states. Default: a "
+    "bundled example."
 )
 _CHANNELS = {"players", "scenario", "discount", "inertia", "seed"}
 _TOP = {"discount", "sizes", "signals", "reward", "agents"}
