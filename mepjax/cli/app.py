@@ -8,6 +8,7 @@ import typer
 import mepjax as mj
 
 from .commands.cluster import cluster
+from .commands.learn import learn
 from .commands.reproduce import reproduce
 from .commands.route import route
 from .commands.steer import steer
@@ -44,4 +45,5 @@ def _top(
 app.command()(spread(cluster))
 app.command()(spread(route))
 app.command()(spread(steer))
+app.command()(spread(learn))
 app.command()(spread(reproduce))

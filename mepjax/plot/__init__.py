@@ -13,6 +13,7 @@ from .capacity_usage import capacity_usage
 from .clusters import clusters
 from .cost_of_ignoring import cost_of_ignoring
 from .cost_ratio import cost_ratio
+from .learning import gap_against_interactions, learnt_numbers, log_coverage
 from .returns import returns
 from .routes import routes
 from .splitting import splitting
@@ -28,6 +29,9 @@ __all__ = [
     "clusters",
     "cost_of_ignoring",
     "cost_ratio",
+    "gap_against_interactions",
+    "learnt_numbers",
+    "log_coverage",
     "returns",
     "routes",
     "splitting",

@@ -86,13 +86,20 @@ def pictures(
 
     plain = bool(np.all(view.used))  # else there is a legend below
     found = [Figure("clusters", clusters, ends, (8, 7), is_file=True, is_plain=plain)]
-    if points.x.shape[1] == 2 and problem.k > 1:
+    everywhere = not by_entity(problem.autonomy)
+    if points.x.shape[1] == 2 and problem.k > 1 and everywhere:
         caption = (
             "Where a new point would be told to go at the last β. Lines are the borders between "
             "clusters; between dashed ones the best cluster has less than 90 %."
         )
         found.append(Figure("map", borders, caption, (8, 7), is_plain=plain))
     return found
+
+
+def by_entity(autonomy: Any) -> bool:
+    """Whether it is given point by point, so that it says nothing of new points."""
+    shapes = [getattr(autonomy, name, None) for name in ("kappa", "group", "p")]
+    return any(np.ndim(a) == n for a, n in zip(shapes, (1, 1, 3), strict=True) if a is not None)
 
 
 def units(points: Points, scaling: Scaling) -> Callable[[Any], np.ndarray] | None:

@@ -16,7 +16,7 @@ from .model import Extra, Figure, Report, Table
 RESULTS = (
     "report.json", "report.html",
     "centres.csv", "assignments.csv", "clusters.png", "centres.geojson", "assignments.geojson",
-    "anneal.gif",
+    "anneal.gif", "autonomy.json", "coverage.csv", "learnt.png",
     "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
     "agents.csv", "policy.csv", "splits.csv", "steered.png",
 )  # fmt: skip
