@@ -68,7 +68,7 @@ class Learnt:
         return {k: float(v) for k, v in self.fitted.values.items() if np.ndim(v) == 0}
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Such as `learnt autonomy (kappa 0.3, ...)`."""
         numbers = ", ".join(f"{name} {value:.3g}" for name, value in self.parameters.items())
         return "learnt autonomy" + (f" ({numbers})" if numbers else "")
