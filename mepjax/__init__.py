@@ -27,6 +27,7 @@ from .engine.detector import (
 from .engine.distinct import n_distinct
 from .engine.growth import Growth
 from .engine.monitor import Progress, print_progress
+from .engine.pieces import advance, begin, finish
 from .engine.problem import Constrained, Continuation, Growable, Problem, Terms
 from .engine.record import Record
 from .engine.repair import Repair
@@ -40,7 +41,7 @@ from .engine.schedules import (
 )
 from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
-from .engine.state import AnnealState, advance, begin, finish
+from .engine.state import AnnealState
 from .engine.sweep import LaneDone, Sweep, sweep
 from .exec.in_memory import InMemory
 from .exec.sharded import Sharded

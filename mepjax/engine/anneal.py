@@ -8,12 +8,14 @@ from ..solvers.base import AbstractSolver
 from .detector import Detector, NoDetector
 from .growth import Growth
 from .monitor import Monitor
+from .pieces import begin
 from .problem import Problem
 from .record import Record
 from .repair import Repair
 from .schedules import AbstractSchedule
 from .solution import Solution
-from .state import begin, check_kind, check_problem, completed
+from .stages import completed
+from .state import check_kind, check_problem
 
 
 def anneal(

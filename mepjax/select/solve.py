@@ -16,7 +16,8 @@ from ..engine.problem import Problem
 from ..engine.record import Record
 from ..engine.schedules import AbstractSchedule, CriticalJump
 from ..engine.solution import Solution, Trace
-from ..engine.state import check_kind, check_problem, default_schedule, with_derivative
+from ..engine.stages import with_derivative
+from ..engine.state import check_kind, check_problem, default_schedule
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint, Implicit
 from .starts import Run, Watch, best_of_starts, beta_scale, cost_of, default_starts
