@@ -247,7 +247,7 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
     assert report["versions"]["mepjax"] == mj.__version__
     assert report["input"] == {
         "file": str(points), "shape": [40, 2], "columns": ["x", "y"], "weighted": True,
-        "ids": False, "lonlat": None,
+        "ids": False, "note": None, "lonlat": None,
     }  # fmt: skip
     assert report["options"]["precision"] == "float32" and report["options"]["seed"] == 0
     assert report["cost_of_ignoring_autonomy"] is None
