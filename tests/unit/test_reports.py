@@ -27,6 +27,7 @@ from mepjax.cli.report.model import Column, Heading, Report, Section, Table
 from mepjax.cli.report.sections import coordinates
 from mepjax.cli.tables.points import read_points
 from mepjax.estimators import AutonomyAwareClustering
+from mepjax.plot.views import cluster_view
 
 LINE = np.array([[0.0], [1.0], [10.0], [11.0]])
 
@@ -134,6 +135,20 @@ def test_labels_follow_the_centres_and_not_the_draw():
         found = AutonomyAwareClustering(4, random_state=seed).fit(x)
         np.testing.assert_allclose(found.cluster_centers_, expected, atol=1e-6)
         np.testing.assert_array_equal(found.labels_[:4], [2, 1, 3, 0])
+
+
+@pytest.mark.parametrize(
+    ("autonomy", "ending"),
+    [(None, [1, 0, 0]), (mj.autonomy.Uniform(0.3), [0.7, 0.15, 0.15])],
+)
+def test_what_ends_somewhere_was_told_to_or_strayed(autonomy, ending):
+    """`share_ending` was .5 and .5 beside `share_told` 1 and 0, nobody straying."""
+    problem = mj.Clustering(LINE, 3, autonomy=autonomy)
+    together = jnp.full((3, 1), 5.5)
+    view = cluster_view(problem, None, params=together, beta=10.0)
+    np.testing.assert_allclose(view.told, [1, 0, 0])
+    np.testing.assert_allclose(view.ending, ending, rtol=1e-6)
+    np.testing.assert_allclose(view.policy, 1 / 3, rtol=1e-6)
 
 
 # --- Tables, maps and scales. ------------------------------------------------------------------

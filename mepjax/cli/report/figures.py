@@ -28,7 +28,10 @@ def png(figure: Figure) -> bytes:
     figure.draw(canvas)
     stream = io.BytesIO()
     # No date and no version: the same result has the same bytes.
-    canvas.savefig(stream, dpi=_DPI, format="png", metadata={"Software": None})
+    canvas.savefig(
+        stream, dpi=_DPI, format="png", metadata={"Software": None},
+        pil_kwargs={"compress_level": 2},
+    )  # fmt: skip
     return stream.getvalue()
 
 
