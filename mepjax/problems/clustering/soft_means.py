@@ -15,38 +15,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._core import gibbs
-from ..._core.distances import DIFFERENCE_FORM_LIMIT, relative_squared_euclidean
-from ..._core.linear import for_each, orientation
+from ..._core.distances import relative_squared_euclidean
 from ..._core.types import Scalar
-from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.base import AbstractExecutor
 from ..capacity.prices import Totals, totals_of
-from ..costs.entities import live, means_of
-from ..mean_spectrum import removal_costs
+from ..costs.entities import means_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# The means of the two sides, and one refinement.
-_PASSES = 2
 
 
-def _product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
+    """Matrix product at the highest precision."""
     return jnp.matmul(a, b, precision=_HIGHEST)
 
 
-def _with_ones(x: Float[Array, "n d"]) -> Float[Array, "n d+1"]:
+def with_ones(x: Float[Array, "n d"]) -> Float[Array, "n d+1"]:
+    """x with a column of ones, whose sums are masses."""
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
 
 
-class _Pair(eqx.Module):
-    """Two centres in the place of one: what they gain, the first one's share, and where."""
-
-    gain: Float[Array, " k"]
-    share: Float[Array, " k"]
-    first: Float[Array, "k d"]
-    second: Float[Array, "k d"]
-
-
-class _Block(eqx.Module):
+class Block(eqx.Module):
     """Some of the data and all centres, both relative to the origin."""
 
     y: Float[Array, "k d"]
@@ -80,11 +68,11 @@ class _Block(eqx.Module):
         """What is added to F and D, of what is added for each entity."""
         return 0.0 if each is None else jnp.sum(self.shares * each)
 
-    def _everywhere(self) -> Float[Array, " d+1"] | float:
+    def everywhere(self) -> Float[Array, " d+1"] | float:
         """What every cluster receives whatever the policy: sums of x and of 1."""
         if self.floor is None:
             return 0.0
-        return jnp.sum((self.floor * self.shares)[:, None] * _with_ones(self.x), axis=0)
+        return jnp.sum((self.floor * self.shares)[:, None] * with_ones(self.x), axis=0)
 
     def energy(self) -> Float[Array, ""]:
         """Share of F."""
@@ -105,7 +93,7 @@ class _Block(eqx.Module):
         """Sums of x and of 1, by what each cluster receives."""
         told = (self.firmness * self.shares) * self.policy()
         given = told if self.floor is None else told + self.floor * self.shares
-        return _product(given, _with_ones(self.x))
+        return product(given, with_ones(self.x))
 
     def energy_and_received(self) -> tuple[Float[Array, ""], Float[Array, "k d+1"]]:
         """`energy` and `received` at the price of one."""
@@ -113,9 +101,9 @@ class _Block(eqx.Module):
         energies, policy, totals = gibbs.free_energies_and_partition(
             self._priced(costs), self.beta, axis=0
         )
-        scaled = (self.firmness * self.shares / totals)[:, None] * _with_ones(self.x)
-        firm = _product(policy, scaled)
-        return jnp.sum(self.shares * energies) + self._offset(each), firm + self._everywhere()
+        scaled = (self.firmness * self.shares / totals)[:, None] * with_ones(self.x)
+        firm = product(policy, scaled)
+        return jnp.sum(self.shares * energies) + self._offset(each), firm + self.everywhere()
 
     def entity_slopes(self) -> Float[Array, "n d"]:
         """dF / dx, by what each entity is told and what it takes part in whatever it is told."""
@@ -123,7 +111,7 @@ class _Block(eqx.Module):
         _, policy, totals = gibbs.free_energies_and_partition(
             self._priced(self.firmness * costs), self.beta, axis=0
         )
-        mean = _product(self.y.T, policy) / totals
+        mean = product(self.y.T, policy) / totals
         slopes = (self.firmness * self.shares) * (self.x.T - mean)
         if self.floor is not None:
             everywhere = self.y.shape[0] * self.x.T - jnp.sum(self.y, axis=0)[:, None]
@@ -148,9 +136,9 @@ class _Block(eqx.Module):
 
 def _block(
     shared: tuple[Any, ...], shares: Array, x: Array, firmness: Array, floor: Array | None = None
-) -> _Block:
+) -> Block:
     y, beta, origin, prices = shared
-    return _Block(y, beta, shares, x - origin, firmness, floor, prices)
+    return Block(y, beta, shares, x - origin, firmness, floor, prices)
 
 
 class SoftMeans(eqx.Module):
@@ -168,13 +156,13 @@ class SoftMeans(eqx.Module):
     executor: AbstractExecutor
     prices: Float[Array, " k"] | None = None
 
-    def _sum(
+    def sum_blocks(
         self, part: Callable[..., Any], y: Float[Array, "k d"], beta: Scalar, *, columns: int = 0
     ) -> Any:
         """Sum of part(block) over the data, by shares of weight; centres relative to the origin."""
-        return self._sum_with(lambda block, extra: part(block), y, beta, None, columns=columns)
+        return self.sum_with(lambda block, extra: part(block), y, beta, None, columns=columns)
 
-    def _sum_with(
+    def sum_with(
         self,
         part: Callable[..., Any],
         y: Float[Array, "k d"],
@@ -231,14 +219,14 @@ class SoftMeans(eqx.Module):
         self, y: Float[Array, "k d"], beta: Scalar
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """F, D and H, without prices."""
-        energy, distortion, entropy = self._sum(_Block.energy_and_terms, y - self.origin, beta)
+        energy, distortion, entropy = self.sum_blocks(Block.energy_and_terms, y - self.origin, beta)
         return energy, distortion, entropy
 
     def received(
         self, y: Float[Array, "k d"], beta: Scalar
     ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
         """What each cluster receives: sum of x - origin, and mass."""
-        sums = self._sum(_Block.received, y - self.origin, beta)
+        sums = self.sum_blocks(Block.received, y - self.origin, beta)
         return sums[:, :-1], sums[:, -1]
 
     def update(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
@@ -257,123 +245,20 @@ class SoftMeans(eqx.Module):
     ) -> tuple[Float[Array, ""], Float[Array, "k d"]]:
         """F and dF / dy in one pass."""
         y = y - self.origin
-        energy, sums = self._sum(_Block.energy_and_received, y, beta)
+        energy, sums = self.sum_blocks(Block.energy_and_received, y, beta)
         return energy, 2 * (sums[:, -1:] * y - sums[:, :-1])
 
     # With prices.
 
     def totals(self, y: Float[Array, "k d"], beta: Scalar) -> Totals:
         """F, what is told to join each cluster, and the second moments of the policy."""
-        return self._sum(_Block.totals, y - self.origin, beta)
+        return self.sum_blocks(Block.totals, y - self.origin, beta)
 
     def priced_terms(
         self, y: Float[Array, "k d"], beta: Scalar
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, " k"]]:
         """D, which leaves prices out, H, and what is told to join each cluster."""
-        return self._sum(_Block.priced_terms, y - self.origin, beta)
-
-    def slot_spectrum(self, y: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
-        """`Problem.slot_spectrum`: exact critical betas, gains and removal costs as estimates.
-
-        Two tied slots separate where 2 beta times the largest eigenvalue of
-        sum_i shares_i a_i^2 policy_ij (x_i - y_j) (x_i - y_j)^T over the mass they receive is one.
-        The pair is then found by a soft two-means of what they are told to take, from the two
-        halves along the eigenvector, or from the centre and the entities farthest from it if that
-        gains more.
-        """
-        y = y - self.origin
-        d = y.shape[1]
-
-        def part(block: _Block) -> Any:
-            x, a = block.x, block.firmness
-            costs, offset = relative_squared_euclidean(block.y, x)
-            told = block.shares * gibbs.policy(a * costs, block.beta, axis=0)
-            both = _with_ones(x)
-            squares = costs if offset is None else costs + offset
-            return (
-                _second_moments(told * a * a, x, block.y),
-                removal_costs(block.shares * a, costs),
-                _product(told * a, both),
-                block._everywhere() + jnp.zeros_like(both[0]),
-                _product(told * squares**2, both),
-            )
-
-        spread, removal, told, every, distant = self._sum(part, y, beta, columns=d * d)
-        mass = told[:, -1] + every[-1]
-        alive = live(mass)
-        spread = spread / jnp.where(alive, mass, 1.0)[:, None, None]
-        values, vectors = for_each(jnp.linalg.eigh, spread)
-        largest = jnp.where(alive, values[:, -1], 0.0)
-        safe = jnp.where(largest > 0, largest, 1.0)
-        critical = jnp.where(largest > 0, 0.5 / safe, jnp.inf)
-
-        # So steep that a half-space remains.
-        along = vectors[:, :, -1]
-        length = jnp.where(largest > 0, 1e3 / jnp.sqrt(safe), 0.0) * orientation(along)
-        normal = length[:, None] * along
-        halves = normal, jnp.sum(normal * y, axis=1)
-        # A few entities far away hardly turn the eigenvector, but they dominate this mean.
-        far = means_of(distant[:, :-1], distant[:, -1], y)
-        planes = jax.tree.map(lambda *both: jnp.stack(both), halves, _bisector(far, y, beta))
-        # One after the other, since a trial takes long to compile.
-        trials = jax.lax.map(lambda plane: self._pair(y, beta, told, every, *plane), planes)
-        better = trials.gain[1] > trials.gain[0]
-
-        def best(both: Array) -> Array:
-            return jnp.where(better.reshape(-1, *[1] * (both.ndim - 2)), both[1], both[0])
-
-        pair = jax.tree.map(best, trials)
-        return SlotSpectrum(
-            mass=mass,
-            critical_beta=critical,
-            gain=pair.gain,
-            removal=removal,
-            first=pair.first + self.origin,
-            second=pair.second + self.origin,
-            share=pair.share,
-        )
-
-    def _pair(
-        self,
-        y: Float[Array, "k d"],
-        beta: Scalar,
-        told: Float[Array, "k d+1"],
-        every: Float[Array, " d+1"],
-        normal: Float[Array, "k d"],
-        offset: Float[Array, " k"],
-    ) -> _Pair:
-        """Two for each centre, from the two sides of a hyperplane."""
-
-        def sides(normal: Array, offset: Array) -> tuple[Array, Array]:
-            def part(block: _Block, plane: tuple[Array, Array]) -> Array:
-                normal, offset = plane
-                side = jax.nn.sigmoid(_product(normal, block.x.T) - offset[:, None])
-                firm = block.shares * block.firmness
-                return _product(firm * block.policy() * side, _with_ones(block.x))
-
-            first = self._sum_with(part, y, beta, (normal, offset))
-            return first, told - first
-
-        def centre(sums: Array) -> Array:
-            total = sums + every
-            return means_of(total[:, :-1], total[:, -1], y)
-
-        def refined(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
-            one, other = sides(*state[:2])
-            return *_bisector(centre(one), centre(other), beta), one, other
-
-        state = (normal, offset, told, told)
-        _, _, one, other = jax.lax.fori_loop(0, _PASSES, refined, state)
-        first, second = centre(one), centre(other)
-        alive = live(told[:, -1])
-        mass = jnp.where(alive, told[:, -1], 1.0)
-        gain = one[:, -1] * other[:, -1] / mass * jnp.sum((first - second) ** 2, axis=1)
-        return _Pair(
-            gain=jnp.where(alive, gain, 0.0),
-            share=jnp.where(alive, one[:, -1] / mass, 0.5),
-            first=first,
-            second=second,
-        )
+        return self.sum_blocks(Block.priced_terms, y - self.origin, beta)
 
 
 def _is_none(leaf: Any) -> bool:
@@ -382,7 +267,7 @@ def _is_none(leaf: Any) -> bool:
 
 @eqx.filter_custom_jvp
 def _free_energy(means: SoftMeans, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-    return means._sum(_Block.energy, y - means.origin, beta)
+    return means.sum_blocks(Block.energy, y - means.origin, beta)
 
 
 @_free_energy.def_jvp
@@ -409,34 +294,6 @@ def _free_energy_jvp(primals: Any, tangents: Any) -> Any:
 
     def plain(arrays: Any) -> Array:
         means, y, beta = eqx.combine(arrays, static)
-        return means._sum(_Block.energy, y - means.origin, beta)
+        return means.sum_blocks(Block.energy, y - means.origin, beta)
 
     return jax.jvp(plain, (arrays,), (filled,))
-
-
-def _bisector(
-    first: Float[Array, "k d"], second: Float[Array, "k d"], beta: Scalar
-) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
-    """beta (|x - second|^2 - |x - first|^2) as normal x - offset."""
-    squares = jnp.sum(first * first, axis=1) - jnp.sum(second * second, axis=1)
-    return 2 * beta * (first - second), beta * squares
-
-
-def _second_moments(
-    weights: Float[Array, "k n"], x: Float[Array, "n d"], y: Float[Array, "k d"]
-) -> Float[Array, "k d d"]:
-    """sum_i weights_ki (x_i - y_k) (x_i - y_k)^T."""
-    d = x.shape[1]
-    if d <= DIFFERENCE_FORM_LIMIT:
-        offsets = [x[None, :, f] - y[:, f, None] for f in range(d)]
-        rows = [
-            [jnp.sum(weights * offsets[min(f, g)] * offsets[max(f, g)], axis=1) for g in range(d)]
-            for f in range(d)
-        ]
-        return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
-    squares = (x[:, :, None] * x[:, None, :]).reshape(x.shape[0], d * d)
-    second = _product(weights, squares).reshape(-1, d, d)
-    first = _product(weights, x)
-    cross = y[:, :, None] * first[:, None, :]
-    total = jnp.sum(weights, axis=1)[:, None, None]
-    return second - cross - jnp.swapaxes(cross, 1, 2) + total * y[:, :, None] * y[:, None, :]
