@@ -55,6 +55,7 @@ from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
 from .problems.markov_aggregation import Aggregation, MarkovAggregation
+from .problems.parametric_mdp import HardPlan, ParametricMDP, Places
 from .problems.scalable_clustering import (
     CostParts,
     HardAllocation,
@@ -118,6 +119,7 @@ __all__ = [
     "HardAllocation",
     "HardClustering",
     "HardPaths",
+    "HardPlan",
     "Implicit",
     "InMemory",
     "LaneDone",
@@ -129,6 +131,8 @@ __all__ = [
     "NoDetector",
     "NoGrad",
     "Params",
+    "ParametricMDP",
+    "Places",
     "PrecisionWarning",
     "Prices",
     "Problem",

@@ -85,3 +85,12 @@ def power_iteration(
     state = (first, zero, zero - 1, jnp.zeros((), jnp.int32))
     v = jax.lax.stop_gradient(jax.lax.while_loop(proceed, body, jax.lax.stop_gradient(state))[0])
     return inner(v, apply(v))
+
+
+def solve_scaled(matrix: Float[Array, "k k"], vectors: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    """Solve with a positive definite matrix whose rows may differ by orders of magnitude."""
+    scale = jax.lax.rsqrt(jnp.diagonal(matrix))
+    scaled = matrix * scale[:, None] * scale[None, :]
+    operator = lx.MatrixLinearOperator(scaled, lx.positive_semidefinite_tag)
+    columns = jax.vmap(lambda v: solve_symmetric(operator, v), in_axes=1, out_axes=1)
+    return scale[:, None] * columns(scale[:, None] * vectors)

@@ -3,6 +3,14 @@
 from .channels import channel_game
 from .gaussians import four_square
 from .nested import nested_groups
+from .small_cells import SmallCells, small_cells
 from .supply import supply_network
 
-__all__ = ["channel_game", "four_square", "nested_groups", "supply_network"]
+__all__ = [
+    "SmallCells",
+    "channel_game",
+    "four_square",
+    "nested_groups",
+    "small_cells",
+    "supply_network",
+]

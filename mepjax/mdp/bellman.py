@@ -52,6 +52,19 @@ class AbstractBellman(Equation):
     ) -> tuple[Float[Array, " states"], Any]:
         """T values, and the policy (any pytree of arrays) that attains it."""
 
+    def memory(self, values: Float[Array, " states"], beta: Scalar) -> Any:
+        """What policy iteration has to remember between steps, such as its policy; `None`: nothing.
+
+        Where several policies are as good, some of which never end, it has to keep one that does.
+        """
+        del values, beta
+
+    def improve(
+        self, values: Float[Array, " states"], beta: Scalar, memory: Any
+    ) -> tuple[Float[Array, " states"], Any, Any]:
+        """T values, a policy that attains it (to rounding), and the new memory."""
+        return (*self.backup(values, beta), memory)
+
     @abc.abstractmethod
     def under(self, policy: Any, beta: Scalar) -> AbstractChain:
         """The chain under a policy, entropy of the policy included in its costs."""
@@ -65,15 +78,6 @@ class AbstractBellman(Equation):
     def residual(self, params: Float[Array, " states"], beta: Scalar) -> Float[Array, " states"]:
         """V - T V, zero at the values sought."""
         return params - self.backup(params, beta)[0]
-
-    def split_params(self, params: Any) -> tuple[Any, None]:
-        """All of it."""
-        return params, None
-
-    def join_params(self, primal: Any, dual: Any) -> Any:
-        """All of it."""
-        del dual
-        return primal
 
     def params_scale(self, params: Float[Array, " states"]) -> Float[Array, ""]:
         """The size relative to which values are solved: the largest of them."""

@@ -152,13 +152,26 @@ class PolicyIteration(AbstractSolver):
     stage_max_steps: int = eqx.field(static=True, default=100)
 
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
-        """No state."""
-        return None
+        """What the operator remembers."""
+        return problem.memory(params, beta)
 
     def step(
         self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """The values of the greedy policy."""
-        updated, policy = problem.backup(params, beta)
+        updated, policy, memory = problem.improve(params, beta, state)
         new = problem.under(policy, beta).improved(params, updated)
-        return new, state, StepInfo(new - params, jnp.asarray(False))
+        return new, memory, StepInfo(new - params, jnp.asarray(False))
+
+    def terminate(
+        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any, info: StepInfo,
+        convergence: Convergence,
+    ) -> Bool[Array, ""]:  # fmt: skip
+        """Where a step is small beside the values, which may be far from those at the start.
+
+        Steps converge quadratically, so that the error after one is smaller than the step.
+        """
+        del beta, state
+        size = problem.params_scale(params)
+        rounding = 64 * float(jnp.finfo(params.dtype).eps)
+        return jnp.max(jnp.abs(info.move)) <= jnp.maximum(convergence.rtol, rounding) * size

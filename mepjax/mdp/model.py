@@ -129,7 +129,10 @@ class MDP(eqx.Module):
         if entropy == "prior" and not hard:
             log_prior = self.default_prior() if prior is None else prior
         noise = self.kernel.entropy() if entropy == "paths" else None
-        return SoftBellman(costs, self.kernel, self.discount, log_prior, noise, self.terminal, hard)
+        return SoftBellman(
+            costs=costs, kernel=self.kernel, discount=self.discount, log_prior=log_prior,
+            noise=noise, ends=self.terminal, proper=self.proper, hard=hard,
+        )  # fmt: skip
 
 
 def check_costs(owner: str, kernel: AbstractKernel, costs: Any) -> None:

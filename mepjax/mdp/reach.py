@@ -57,11 +57,9 @@ def proper_policy(
 
 
 def entered(kernel: AbstractKernel, permitted: np.ndarray | None) -> np.ndarray:
-    """Which states some transition leads to from another state, boolean (states,)."""
+    """Which states some transition leads to, from others or from themselves, boolean (states,)."""
     state, action, after = kernel.graph()
-    counts = after != state
-    if permitted is not None:
-        counts &= permitted[state, action]
+    counts = np.ones(len(after), bool) if permitted is None else permitted[state, action]
     found = np.zeros(kernel.n_states, bool)
     found[after[counts]] = True
     return found

@@ -54,8 +54,8 @@ class SoftBellman(AbstractBellman):
         next state, this is the entropy of paths;
     - `hard`: the least Q, at any beta.
 
-    A state that `ends` has value zero. `log_prior` is -inf and `costs` is +inf where an action is
-    not permitted.
+    A state that `ends` has value zero. `proper` is a policy that ends, where there is need of one.
+    `log_prior` is -inf and `costs` is +inf where an action is not permitted.
     """
 
     costs: Float[Array, "states actions"]
@@ -64,6 +64,7 @@ class SoftBellman(AbstractBellman):
     log_prior: Float[Array, "states actions"] | None
     noise: Float[Array, "states actions"] | None
     ends: Bool[Array, " states"] | None
+    proper: Int[Array, " states"] | None = None
     hard: bool = eqx.field(static=True, default=False)
 
     def _step_costs(self, beta: Scalar) -> Float[Array, "states actions"]:
@@ -103,6 +104,28 @@ class SoftBellman(AbstractBellman):
     ) -> tuple[Float[Array, " states"], Any]:
         """T values, and its policy: actions where `hard`, log probabilities elsewhere."""
         return self.decide(self.action_values(values, beta), beta)
+
+    def memory(self, values: Float[Array, " states"], beta: Scalar) -> Int[Array, " states"] | None:
+        """Where `hard`, the policy: a proper one, or the greedy one."""
+        if not self.hard:
+            return None
+        return self.backup(values, beta)[1] if self.proper is None else self.proper
+
+    def improve(
+        self, values: Float[Array, " states"], beta: Scalar, memory: Any
+    ) -> tuple[Float[Array, " states"], Any, Any]:
+        """As `backup`; where `hard`, an action is kept that is as good as the best, to rounding.
+
+        Staying where that is free is as good as going on, without ever ending.
+        """
+        action_values = self.action_values(values, beta)
+        updated, policy = self.decide(action_values, beta)
+        if memory is None:
+            return updated, policy, None
+        kept = jnp.take_along_axis(action_values, memory[:, None], axis=1)[:, 0]
+        slack = 64 * jnp.finfo(values.dtype).eps * self.params_scale(values)
+        policy = jnp.where(kept <= updated + slack, memory, policy)
+        return updated, policy, policy
 
     def under(
         self, policy: Int[Array, " states"] | Float[Array, "states actions"], beta: Scalar
@@ -149,27 +172,14 @@ class SoftBellman(AbstractBellman):
         return chain_solver(self.costs.shape[0], self.costs.dtype)
 
 
-def upper_start(
-    model: SoftBellman, proper: Int[Array, " states"] | None, beta: Scalar
-) -> Float[Array, " states"]:
-    """Values that T only lowers: the lesser of those of a proper policy and of the prior.
+def upper_start(model: SoftBellman, beta: Scalar) -> Float[Array, " states"]:
+    """Where policy iteration starts: values of a proper policy, which T only lowers, else zero.
 
-    Policy iteration from there stays proper without discount. The prior's values are left out
-    where they are larger than all of the proper policy's, as where it drifts away from the end:
-    they may be so large that nothing of them is right.
+    From there it stays proper without discount. The prior's values are no such start: where it
+    drifts away from the end they may be so large that nothing of them is right.
     """
     zero = jnp.zeros(model.costs.shape[:1], model.costs.dtype)
-    if model.hard or model.log_prior is None:
-        prior = None
-    else:
-        prior = model.under(model.log_prior, beta).values(zero)
-    if proper is None:
-        return zero if prior is None else jnp.where(jnp.all(jnp.isfinite(prior)), prior, zero)
-    value = model.under(proper, beta).values(zero)
-    if prior is None:
-        return value
-    usable = jnp.all(jnp.isfinite(prior)) & (jnp.max(jnp.abs(prior)) <= jnp.max(jnp.abs(value)))
-    return jnp.where(usable, jnp.minimum(prior, value), value)
+    return zero if model.proper is None else model.under(model.proper, beta).values(zero)
 
 
 def stopped(model: SoftBellman) -> SoftBellman:

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks
-from .._core.codes import Code, SolveError, as_code, is_failing
+from .._core.codes import Code, SolveError, is_failing
 from .._core.types import Scalar
 from ..solvers.base import AbstractSolver
 from ..solvers.implicit import LinearSolve, attach
-from ..solvers.loop import solve_stage
+from ..solvers.loop import StageResult, solve_stage
 from .bellman import bounds
 from .methods import ModifiedPolicyIteration, PolicyIteration
 from .model import MDP
@@ -62,20 +62,19 @@ def solve_values(
     beta: Scalar,
     *,
     start: Any = None,
-    proper: Any = None,
     method: AbstractSolver | None = None,
     on_failure: str = "nan",
-) -> tuple[Float[Array, " states"], Int[Array, ""], Int[Array, ""]]:
-    """Values that solve V = T V, with their derivative, and the steps and code of the solve.
+) -> tuple[Float[Array, " states"], StageResult]:
+    """Values that solve V = T V, with their derivative, and how the solve ended.
 
-    **Arguments:** `start`, values to start from; default `upper_start` with the `proper` policy.
+    **Arguments:** `start`, values to start from; default `upper_start`.
     """
     method = PolicyIteration() if method is None else method
     still, dtype = stopped(model), model.costs.dtype
     beta = jnp.asarray(beta, dtype)
     at = jax.lax.stop_gradient(beta)
     if start is None:
-        start = upper_start(still, proper, at)
+        start = upper_start(still, at)
     rtol = method.rtol
     if rtol is None:
         rtol = 1e-10 if dtype == jnp.float64 else 1e-6
@@ -87,7 +86,7 @@ def solve_values(
         jax.lax.stop_gradient(found.params), model, beta, is_failing(found.code),
         options=LinearSolve(), on_failure=on_failure,
     )  # fmt: skip
-    return values, found.steps, found.code
+    return values, found
 
 
 def solve(
@@ -176,20 +175,20 @@ def _solve(
     method: AbstractSolver,
 ) -> MDPSolution:  # fmt: skip
     operator = model.bellman(entropy=entropy, prior=log_prior, hard=hard)
-    values, steps, code = solve_values(
-        operator, beta, start=init, proper=model.proper, method=method
-    )
+    values, stage = solve_values(operator, beta, start=init, method=method)
     action_values = operator.action_values(values, beta)
     updated, policy = operator.decide(action_values, beta)
+    if hard and isinstance(method, PolicyIteration):
+        policy = stage.state
     if hard:
         actions = jnp.arange(model.n_actions, dtype=jnp.int32)
         policy = jnp.where(policy[:, None] == actions, 0.0, -jnp.inf).astype(values.dtype)
     still = jax.lax.stop_gradient((values, updated, beta))
     lower, upper = bounds(stopped(operator), still[0], still[2])
-    code = jnp.maximum(code, jnp.where(report.code == int(Code.OK), as_code(Code.OK), report.code))
+    code = jnp.maximum(stage.code, report.code)
     return MDPSolution(
         values, action_values, policy, lower, upper,
-        jnp.max(jnp.abs(still[1] - still[0])), steps, code, report,
+        jnp.max(jnp.abs(still[1] - still[0])), stage.steps, code, report,
     )  # fmt: skip
 
 

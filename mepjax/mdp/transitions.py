@@ -105,9 +105,16 @@ def solve_chain(
     guess: Float[Array, " rows"],
 ) -> Float[Array, " rows"]:
     """Values v = cost + discount P v of a chain; not finite where there are none."""
-    operator, method = (
-        chain_operator(transitions, discount, cost),
-        chain_solver(cost.size, cost.dtype),
-    )
-    options = {} if isinstance(method, lx.LU) else {"y0": guess}
-    return lx.linear_solve(operator, cost, method, options=options, throw=False).value
+    operator = chain_operator(transitions, discount, cost)
+    if isinstance(operator, lx.MatrixLinearOperator):
+        # lineax raises in transposed solves, even where it is told not to.
+        return jnp.linalg.solve(operator.matrix, cost)
+    method = chain_solver(cost.size, cost.dtype)
+
+    def solve(mv: Any, rhs: Array) -> Array:
+        structure = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
+        system = lx.FunctionLinearOperator(mv, structure)
+        options = {"y0": jax.lax.stop_gradient(guess)}
+        return lx.linear_solve(system, rhs, method, options=options, throw=False).value
+
+    return jax.lax.custom_linear_solve(operator.mv, cost, solve, transpose_solve=solve)

@@ -1,5 +1,7 @@
 """`mepjax.mdp` against NumPy, brute force and finite differences."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from . import mdp_numpy as oracle
 N, A = 5, 3
 
 
-def model(seed, discount, *, terminal=False, kind="dense"):
+def model(seed, discount, *, terminal=False, kind="dense") -> Any:
     p, costs = oracle.random_mdp(seed, N, A, terminal=terminal)
     end = [N - 1] if terminal else None
     if kind == "dense":

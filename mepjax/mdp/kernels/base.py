@@ -72,6 +72,8 @@ class AbstractKernel(eqx.Module):
 
     def expect(self, values: Float[Array, " columns"]) -> Float[Array, "states actions"]:
         """Expected value of the next state."""
+        if self.n_columns == 0:
+            return jnp.zeros((self.n_states, self.n_actions), values.dtype)
         return self.mean(jnp.take(values, self.outcomes().next, mode="fill", fill_value=0.0))
 
     @abc.abstractmethod

@@ -1,0 +1,7 @@
+"""Markov decision processes whose states and actions have parameters to be placed."""
+
+from .hard import HardPlan
+from .places import Places
+from .problem import ParametricMDP
+
+__all__ = ["HardPlan", "ParametricMDP", "Places"]

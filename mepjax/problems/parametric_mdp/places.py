@@ -1,0 +1,143 @@
+"""Which parameters of states and actions are unknown, and where they stand among the known."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..._core import arrays, checks
+
+_OWNER = "ParametricMDP"
+
+
+class Places(eqx.Module):
+    """Unknown parameters where both states and actions have some.
+
+    **Fields:** `states`, shape (unknown states, d); `actions`, shape (unknown actions, e).
+    """
+
+    states: Float[Array, "u d"]
+    actions: Float[Array, "v e"]
+
+
+class Unknowns(eqx.Module):
+    """Parameters of all states and actions, and the numbers of those that are to be found."""
+
+    states: Float[Array, "s d"]
+    actions: Float[Array, "a e"] | None
+    state_index: Int[Array, " u"] | None
+    action_index: Int[Array, " v"] | None
+
+    def split(self, values: Any) -> tuple[Array | None, Array | None]:
+        """Unknown parameters of states and of actions."""
+        if self.state_index is not None and self.action_index is not None:
+            return values.states, values.actions
+        return (values, None) if self.action_index is None else (None, values)
+
+    def join(self, states: Array | None, actions: Array | None) -> Any:
+        """The inverse of `split`."""
+        if states is not None and actions is not None:
+            return Places(states, actions)
+        return actions if states is None else states
+
+    def filled(self, values: Any) -> tuple[Float[Array, "s d"], Float[Array, "a e"] | None]:
+        """Parameters of all states and actions, the unknown ones as given."""
+        at_states, at_actions = self.split(values)
+        states, actions = self.states, self.actions
+        if self.state_index is not None:
+            states = states.at[self.state_index].set(at_states)
+        if self.action_index is not None and actions is not None:
+            actions = actions.at[self.action_index].set(at_actions)
+        return states, actions
+
+    @property
+    def structure(self) -> Any:
+        """Shapes of the unknown parameters."""
+
+        def of(index: Any, all_: Any) -> Any:
+            if index is None:
+                return None
+            return jax.ShapeDtypeStruct((index.shape[0], all_.shape[1]), all_.dtype)
+
+        return self.join(of(self.state_index, self.states), of(self.action_index, self.actions))
+
+    def rows(self, values: Any) -> Float[Array, "n d"]:
+        """Unknown states, then unknown actions, one below the other; both of d coordinates."""
+        return jnp.concatenate([part for part in self.split(values) if part is not None])
+
+    def from_rows(self, rows: Float[Array, "n d"]) -> Any:
+        """The inverse of `rows`."""
+        count = 0 if self.state_index is None else self.state_index.shape[0]
+        states = None if self.state_index is None else rows[:count]
+        return self.join(states, None if self.action_index is None else rows[count:])
+
+    def numbers(self) -> tuple[Int[Array, " s"], Int[Array, " a"] | None, int]:
+        """Row of every state and action among the unknown, their number for known ones."""
+        u = 0 if self.state_index is None else self.state_index.shape[0]
+        v = 0 if self.action_index is None else self.action_index.shape[0]
+        n = u + v
+        of_states = jnp.full(self.states.shape[0], n, jnp.int32)
+        if self.state_index is not None:
+            of_states = of_states.at[self.state_index].set(jnp.arange(u, dtype=jnp.int32))
+        if self.actions is None:
+            return of_states, None, n
+        of_actions = jnp.full(self.actions.shape[0], n, jnp.int32)
+        if self.action_index is not None:
+            of_actions = of_actions.at[self.action_index].set(jnp.arange(u, n, dtype=jnp.int32))
+        return of_states, of_actions, n
+
+
+def as_unknowns(
+    states: Any, unknown_states: Any, actions: Any, unknown_actions: Any, sizes: tuple[int, int]
+) -> Unknowns:
+    """Check and shape what the user gave; rows of unknown parameters may hold anything finite."""
+    n, a = sizes
+    states = _as_params("state_params", states, n, None)
+    if actions is not None:
+        actions = _as_params("action_params", actions, a, states.dtype)
+    elif unknown_actions is not None:
+        raise ValueError(f"{_OWNER}: `unknown_actions` needs `action_params`.")
+    of_states = _as_index("unknown_states", unknown_states, n)
+    of_actions = _as_index("unknown_actions", unknown_actions, a)
+    if of_states is None and of_actions is None:
+        raise ValueError(
+            f"{_OWNER}: `unknown_states` or `unknown_actions` must name at least one parameter to "
+            "find; got none. With none `mdp.solve` does."
+        )
+    return Unknowns(states, actions, of_states, of_actions)
+
+
+def _as_params(name: str, value: Any, n: int, dtype: Any) -> Float[Array, "n d"]:
+    given = arrays.as_float_array(name, value, dtype)
+    if given.ndim != 2 or given.shape[0] != n or given.shape[1] == 0:
+        raise ValueError(
+            f"{_OWNER}: `{name}` must have shape ({n}, coordinates); got {given.shape}."
+        )
+    return given
+
+
+def _as_index(name: str, value: Any, n: int) -> Int[Array, " u"] | None:
+    if value is None:
+        return None
+    given = value if isinstance(value, jax.Array) else np.asarray(value)
+    if given.dtype == bool and given.shape == (n,) and checks.is_concrete(given):
+        given = np.flatnonzero(np.asarray(given))
+    if given.size == 0:
+        return None
+    if not jnp.issubdtype(given.dtype, jnp.integer) or given.ndim != 1:
+        raise TypeError(
+            f"{_OWNER}: `{name}` must be indices, or {n} booleans; got shape {given.shape} of "
+            f"dtype {given.dtype}."
+        )
+    if checks.is_concrete(given):
+        checks.enforce([checks.check_range(_OWNER, name, given, low=0.0, high=float(n - 1))])
+        numbers, counts = np.unique(np.asarray(given), return_counts=True)
+        if counts.max() > 1:
+            raise ValueError(
+                f"{_OWNER}: `{name}` must not name a parameter twice; got "
+                f"{numbers[counts.argmax()]} more than once."
+            )
+    return jnp.asarray(given, jnp.int32)
