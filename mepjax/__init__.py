@@ -55,14 +55,19 @@ from .problems.facility_path.prices import Prices
 from .problems.facility_path.problem import FacilityPath
 from .problems.facility_path.sensitivities import Sensitivities
 from .problems.markov_aggregation import Aggregation, MarkovAggregation
-from .problems.parametric_mdp import HardPlan, ParametricMDP, Places
+from .problems.parametric_mdp import HardPlan, ParametricMDP, Places, PlanSensitivities
 from .problems.scalable_clustering import (
     CostParts,
     HardAllocation,
     ScalableClustering,
     ScalableParams,
 )
-from .select.baselines import LocateThenRoute, locate_then_route
+from .select.baselines import (
+    ClusterThenPlan,
+    LocateThenRoute,
+    cluster_then_plan,
+    locate_then_route,
+)
 from .select.solve import Runs, Solved, solve
 from .solvers.adjoints import AbstractAdjoint, Envelope, Implicit, NoGrad, Unroll
 from .solvers.anderson import Anderson
@@ -100,6 +105,7 @@ __all__ = [
     "AnnealState",
     "Armijo",
     "CheckpointWarning",
+    "ClusterThenPlan",
     "Clustering",
     "Code",
     "Constrained",
@@ -133,6 +139,7 @@ __all__ = [
     "Params",
     "ParametricMDP",
     "Places",
+    "PlanSensitivities",
     "PrecisionWarning",
     "Prices",
     "Problem",
@@ -160,6 +167,7 @@ __all__ = [
     "autonomy",
     "begin",
     "citation",
+    "cluster_then_plan",
     "compile_options",
     "costs",
     "critical_beta",

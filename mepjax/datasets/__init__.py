@@ -2,6 +2,7 @@
 
 from .channels import channel_game
 from .gaussians import four_square
+from .gridworld import frozen_lake, gridworld
 from .nested import nested_groups
 from .small_cells import SmallCells, small_cells
 from .supply import supply_network
@@ -10,6 +11,8 @@ __all__ = [
     "SmallCells",
     "channel_game",
     "four_square",
+    "frozen_lake",
+    "gridworld",
     "nested_groups",
     "small_cells",
     "supply_network",

@@ -7,10 +7,12 @@ from .estimate import Estimate, estimate
 from .factored import FactoredMDP
 from .games import BestResponse, Logit, game
 from .kernels import AbstractKernel, Dense, Deterministic, Functional, Sparse
+from .learners import Environment, Learned, learn, learning_curve
 from .methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from .model import MDP
 from .population import Path, expected_rewards, simulate, stationary
 from .rewards import Separable
+from .rules import MEP, AbstractRule, DoubleQ, QLearning, SoftQ
 from .solve import MDPSolution, solve, thesis_beta
 from .splitting import Clusterings, best_clustering, split
 from .steer import Steering, steer
@@ -18,20 +20,25 @@ from .steer import Steering, steer
 __all__ = [
     "CVI",
     "MDP",
+    "MEP",
     "AbstractBellman",
     "AbstractChain",
     "AbstractKernel",
+    "AbstractRule",
     "ApproximatePolicyIteration",
     "BestResponse",
     "ClusteredPolicyIteration",
     "Clusterings",
     "Dense",
     "Deterministic",
+    "DoubleQ",
+    "Environment",
     "Estimate",
     "FactoredMDP",
     "Functional",
     "Group",
     "Hybrid",
+    "Learned",
     "Local",
     "Logit",
     "MDPSolution",
@@ -39,9 +46,11 @@ __all__ = [
     "NextState",
     "Path",
     "PolicyIteration",
+    "QLearning",
     "Rows",
     "Scoped",
     "Separable",
+    "SoftQ",
     "Sparse",
     "Steering",
     "Table",
@@ -52,6 +61,8 @@ __all__ = [
     "estimate",
     "expected_rewards",
     "game",
+    "learn",
+    "learning_curve",
     "simulate",
     "solve",
     "split",

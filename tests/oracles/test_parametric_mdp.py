@@ -1,5 +1,6 @@
 """`ParametricMDP` against closed forms, other problems, NumPy and brute force."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,6 +128,33 @@ def test_noisy_steps_to_unknown_states_are_clustering_with_autonomy():
             shifted = same.free_energy(y, beta) + np.log(k) / beta
             np.testing.assert_allclose(problem.free_energy(y, beta), shifted, rtol=1e-12)
             np.testing.assert_allclose(problem.update(y, beta), same.update(y, beta), atol=1e-11)
+
+
+def test_sensitivities_are_derivatives_of_solutions():
+    """By the envelope theorem: those of F after solving again, by finite differences."""
+    with jax.enable_x64(True):
+        problem = row_named("parametric-mdp").build(np.float64)
+        schedule = mj.Explicit([1.0, 4.0])
+        solution = mj.anneal(problem, schedule, key=KEY)
+        found = problem.sensitivities(solution.params, solution.beta)
+
+        def solved(places, discount):
+            moved = eqx.tree_at(
+                lambda q: (q.unknowns.states, q.discount), problem, (places, discount)
+            )
+            return mj.anneal(moved, schedule, key=KEY).free_energy
+
+        places, step = problem.unknowns.states, 1e-5
+        for row in found.ranked("states")[:2]:
+            change = jnp.zeros_like(places).at[row, 0].set(step)
+            up, down = (solved(places + s * change, problem.discount) for s in (1, -1))
+            np.testing.assert_allclose(found.states[row, 0], (up - down) / (2 * step), rtol=1e-5)
+        up, down = (solved(places, problem.discount + s * step) for s in (1, -1))
+        np.testing.assert_allclose(found.discount, (up - down) / (2 * step), rtol=1e-5)
+        np.testing.assert_allclose(found.start @ problem.start, solution.free_energy, rtol=1e-10)
+        assert np.all(found.states[np.asarray(problem.unknowns.state_index)] == 0)
+        with pytest.raises(ValueError, match="actions have no parameters"):
+            found.ranked("actions")
 
 
 def test_free_waiting_does_not_trap_the_hard_plan():

@@ -75,12 +75,15 @@ def sparse(dtype: Any) -> Any:
     return mdp.Sparse(s, a, n, jnp.asarray(noisy()[s, a, n], dtype))
 
 
+DISCOUNT = {"discount": lambda q: q.discount}
 STATES = {"state_params": lambda q: q.unknowns.states}
 
 
 def to_kernel(name: str, change: np.ndarray) -> np.ndarray:
     """Rows that sum to zero where something can happen; priors likewise."""
     allowed = {"p": noisy() > 0, "prior": PERMITTED}.get(name)
+    if name == "discount":
+        return -0.3 * np.abs(change)
     if name == "start":
         return np.where(START > 0, change - change[START > 0].mean(), 0.0)
     if allowed is None or allowed.shape != change.shape:
@@ -128,11 +131,17 @@ def one_place() -> Any:
 ROWS = [
     Row(
         name="parametric-mdp",
-        build=build(extra_costs=lambda dtype: jnp.full((7, 3), 0.02, dtype)),
-        arrays={"start": lambda q: q.start, "extra_costs": lambda q: q.extra_costs} | STATES,
+        build=build(
+            extra_costs=lambda dtype: jnp.full((7, 3), 0.05, dtype),
+            discount=lambda dtype: jnp.asarray(0.95, dtype),
+        ),
+        arrays=DISCOUNT
+        | {"start": lambda q: q.start, "extra_costs": lambda q: q.extra_costs}
+        | STATES,
         change=to_kernel,
         default=True,
         quadratic=True,
+        rests=False,
         schedule=(0.2, 20.0, 1.25),
         symmetries=(moved(jnp.asarray([3.0, -2.0])),),
         bad=BAD,
@@ -144,8 +153,8 @@ ROWS = [
             dense, discount=lambda dtype: jnp.asarray(0.9, dtype),
             prior=lambda dtype: jnp.asarray(prior(), dtype),
         ),
-        arrays={"start": lambda q: q.start} | STATES | {
-            "p": lambda q: q.kernel.p, "discount": lambda q: q.discount, "prior": lambda q: q.prior,
+        arrays=DISCOUNT | STATES | {
+            "p": lambda q: q.kernel.p, "prior": lambda q: q.prior,
         },
         change=to_kernel,
         quadratic=True,
@@ -159,9 +168,9 @@ ROWS = [
             sparse, discount=lambda dtype: jnp.asarray(0.9, dtype), entropy=lambda _: "paths",
             extra_costs=lambda dtype: jnp.full((7, 3), 0.05, dtype),
         ),
-        arrays={"start": lambda q: q.start}
+        arrays=DISCOUNT
         | STATES
-        | {"discount": lambda q: q.discount, "extra_costs": lambda q: q.extra_costs},
+        | {"extra_costs": lambda q: q.extra_costs},
         change=to_kernel,
         quadratic=True,
         rests=False,
@@ -177,7 +186,7 @@ ROWS = [
             unknown_states=lambda _: None,
             discount=lambda dtype: jnp.asarray(0.7, dtype),
         ),
-        arrays={"start": lambda q: q.start} | STATES,
+        arrays=DISCOUNT | STATES,
         quadratic=True,
         rests=False,
         schedule=(0.2, 20.0, 1.25),
@@ -189,9 +198,8 @@ ROWS = [
             action_params=lambda dtype: jnp.asarray(np.ones((3, 2)), dtype),
             unknown_actions=lambda _: [1],
         ),
-        arrays={"start": lambda q: q.start} | STATES | {
-            "softness": lambda q: q.step.fn.softness, "pull": lambda q: q.step.fn.pull,
-        },
+        arrays={"softness": lambda q: q.step.fn.softness, "pull": lambda q: q.step.fn.pull}
+        | STATES,
         convex_at_zero=False,
         rests=False,
         monotone=False,

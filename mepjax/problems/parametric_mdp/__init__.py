@@ -3,5 +3,6 @@
 from .hard import HardPlan
 from .places import Places
 from .problem import ParametricMDP
+from .sensitivities import PlanSensitivities
 
-__all__ = ["HardPlan", "ParametricMDP", "Places"]
+__all__ = ["HardPlan", "ParametricMDP", "Places", "PlanSensitivities"]

@@ -39,8 +39,8 @@ class Motion(eqx.Module):
         tiny = float(jnp.finfo(still.dtype).tiny) ** 0.5
 
         def of(index: Any, amount: Any) -> Any:
-            # NaN counts as traffic, to be seen.
-            return None if index is None else ~(amount[index] <= tiny)
+            # NaN and negative numbers count as traffic, to be seen.
+            return None if index is None else ~(jnp.abs(amount[index]) <= tiny)
 
         at_states = of(unknowns.state_index, leaving + entering)
         return unknowns.join(at_states, of(unknowns.action_index, of_action))

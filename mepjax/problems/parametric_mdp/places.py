@@ -90,6 +90,28 @@ class Unknowns(eqx.Module):
         return of_states, of_actions, n
 
 
+def middle(unknowns: Unknowns, *, among_states: bool) -> Any:
+    """All unknown parameters at the mean of the known ones, or of all if none is known.
+
+    `among_states`: parameters of actions are places among those of states.
+    """
+
+    def of(index: Any, all_: Any) -> Any:
+        if index is None:
+            return None
+        known = jnp.ones((all_.shape[0],), all_.dtype).at[index].set(0.0)
+        weights = jnp.where(jnp.sum(known) > 0, known, 1.0)
+        mean = weights @ all_ / jnp.sum(weights)
+        return jnp.broadcast_to(mean, (index.shape[0], all_.shape[1]))
+
+    states = of(unknowns.state_index, unknowns.states)
+    actions = of(unknowns.action_index, unknowns.actions)
+    if actions is not None and among_states:
+        around = jnp.mean(unknowns.states, axis=0) if states is None else states[0]
+        actions = jnp.broadcast_to(around, actions.shape)
+    return unknowns.join(states, actions)
+
+
 def as_unknowns(
     states: Any, unknown_states: Any, actions: Any, unknown_actions: Any, sizes: tuple[int, int]
 ) -> Unknowns:

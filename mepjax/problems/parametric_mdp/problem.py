@@ -13,7 +13,7 @@ from ..._core import arrays, checks, trees
 from ..._core.codes import Code, as_code, is_failing
 from ..._core.types import Scalar
 from ...engine.detector import Detector, find_critical_beta, random_start
-from ...engine.problem import Problem, Terms
+from ...engine.problem import Constrained, Terms
 from ...mdp.kernels.base import AbstractKernel
 from ...mdp.kernels.deterministic import Deterministic
 from ...mdp.model import as_discount, as_permitted, as_terminal, check_permitted, uniform_prior
@@ -24,14 +24,15 @@ from ...solvers.fixed_point import FixedPoint
 from .decisions import decide, prior_traffic
 from .hard import HardPlan, routes
 from .motion import Motion
-from .places import Unknowns, as_unknowns
+from .places import Unknowns, as_unknowns, middle
+from .sensitivities import PlanSensitivities, find_plan_sensitivities
 from .step_costs import Step, as_step
 from .structure import Structure, find_structure
 
 _OWNER = "ParametricMDP"
 
 
-class ParametricMDP(Problem):
+class ParametricMDP(Constrained):
     """A Markov decision process with parameters of states and actions that are to be placed.
 
     Minimises, over the unknown parameters and the policy, the mean over `start` of
@@ -250,33 +251,13 @@ class ParametricMDP(Problem):
         places are then spread by 1 % of the data's size, since a distance has no derivative where
         they coincide.
         """
-        start = self._middle()
+        start = middle(self.unknowns, among_states=self.step.cost is not None)
         flow = prior_traffic(self, self.costs(start))
         placed = Motion(self, start, flow).best()
         if self.step.squared:
             return placed
         kick = trees.normal_like(key, placed)
         return trees.axpy(0.01 * self._size(), kick, placed)
-
-    def _middle(self) -> Any:
-        """All unknown parameters at the mean of the known ones, or of all if none is known."""
-
-        def of(index: Any, all_: Any) -> Any:
-            if index is None:
-                return None
-            known = jnp.ones((all_.shape[0],), all_.dtype).at[index].set(0.0)
-            some = jnp.sum(known) > 0
-            weights = jnp.where(some, known, 1.0)
-            mean = weights @ all_ / jnp.sum(weights)
-            return jnp.broadcast_to(mean, (index.shape[0], all_.shape[1]))
-
-        u = self.unknowns
-        states, actions = of(u.state_index, u.states), of(u.action_index, u.actions)
-        if actions is not None and self.step.cost is not None:
-            # Actions are places among those of the states.
-            around = jnp.mean(u.states, axis=0) if states is None else states[0]
-            actions = jnp.broadcast_to(around, actions.shape)
-        return u.join(states, actions)
 
     def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """Mean over the start distribution of the soft values."""
@@ -355,6 +336,14 @@ class ParametricMDP(Problem):
         steps = self.structure.inner.shape[0] + 1
         return routes(self.kernel.next, self.harden(params).actions, self.terminal, steps)
 
+    def sensitivities(self, params: Any, beta: Scalar) -> PlanSensitivities:
+        """What the free energy of a solution at `beta` depends on most.
+
+        **Returns:** `PlanSensitivities` to parameters of states and actions, costs, start and
+        discount; its method `ranked` puts the most influential first.
+        """
+        return find_plan_sensitivities(self, params, beta)
+
     def at(self, values: Any) -> Any:
         """Params at given places, shaped as `init` has them."""
         expected = self.unknowns.structure
@@ -364,6 +353,11 @@ class ParametricMDP(Problem):
         if got != wanted:
             raise ValueError(f"{_OWNER}: places must have shape {wanted}; got {got}.")
         return values
+
+    def eliminate(self, params: Any, beta: Scalar) -> Any:
+        """Params as they are: the values are solved for wherever they are needed."""
+        del beta
+        return params
 
     def constraint_code(self, params: Any, beta: Scalar) -> Int[Array, ""]:
         """The code of the Bellman equation; UNBOUNDED where counted entropy has no limit."""

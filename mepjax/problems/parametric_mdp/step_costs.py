@@ -133,8 +133,8 @@ def squared_stiffness(flow: Any, ends: Any, n: int) -> Float[Array, "n n"]:
     both = jnp.zeros((n + 1, n + 1), flow.dtype).at[first, second].add(flow)
     both = both + both.T
     held = jnp.sum(both, axis=1)[:n] - jnp.diagonal(both)[:n]
-    # NaN counts as flow, to be seen.
-    live = ~(held <= float(jnp.finfo(flow.dtype).tiny) ** 0.5)
+    # NaN and negative numbers count as flow, to be seen.
+    live = ~(jnp.abs(held) <= float(jnp.finfo(flow.dtype).tiny) ** 0.5)
     apart = both[:n, :n] * (1 - jnp.eye(n, dtype=flow.dtype))
     stiffness = jnp.diag(held) - apart
     coupled = live[:, None] & live[None, :]
