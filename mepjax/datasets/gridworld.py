@@ -82,10 +82,10 @@ def gridworld(
     p = np.zeros((n, a, n))
     every = np.arange(n)
     for action in range(a):
-        np.add.at(p, (every, action, reached[action]), 1 - total)
+        p[every, action, reached[action]] += 1 - total
         for other in range(8):
             chance = straight if other < 4 else diagonal
-            np.add.at(p, (every, action, reached[other]), chance)
+            p[every, action, reached[other]] += chance
     return _model(p, terminal, np.full((n, a), step_cost), discount)
 
 
@@ -129,7 +129,7 @@ def frozen_lake(
     for action in range(4):
         taken = [(action + turn) % 4 for turn in (-1, 0, 1)] if slippery else [action]
         for move in taken:
-            np.add.at(p, (np.arange(n), action, reached[move]), 1 / len(taken))
+            p[np.arange(n), action, reached[move]] += 1 / len(taken)
     terminal = (flat == "H") | (flat == "G")
     costs = step_cost + hole_cost * p @ (flat == "H")
     start = (flat == "S") / max((flat == "S").sum(), 1)

@@ -71,7 +71,6 @@ def locate_then_route(
 
 # Hard routes are many small operations, which would be compiled one by one.
 _harden = program(lambda problem, params: problem.harden(params))
-    return LocateThenRoute(solution.params, problem.harden(solution.params), solution.code)
 
 
 class ClusterThenPlan(eqx.Module):
@@ -130,4 +129,4 @@ def cluster_then_plan(
     points, weights = unknowns.states[from_here], problem.start[from_here]
     alone = Clustering(points, unknowns.state_index.shape[0], weights=weights)
     solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
-    return ClusterThenPlan(solution.params, problem.harden(solution.params), solution.code)
+    return ClusterThenPlan(solution.params, _harden(problem, solution.params), solution.code)

@@ -31,6 +31,12 @@ class Unknowns(eqx.Module):
     state_index: Int[Array, " u"] | None
     action_index: Int[Array, " v"] | None
 
+    @property
+    def count(self) -> int:
+        """How many parameters are unknown."""
+        given = (self.state_index, self.action_index)
+        return sum(0 if index is None else index.shape[0] for index in given)
+
     def split(self, values: Any) -> tuple[Array | None, Array | None]:
         """Unknown parameters of states and of actions."""
         if self.state_index is not None and self.action_index is not None:

@@ -193,14 +193,9 @@ class ParametricMDP(Constrained):
         return self.step.squared and self.entropy == "prior"
 
     @property
-    def tied_at_zero(self) -> bool:
-        """Unknown: who is reached from where decides."""
-        return False
-
-    @property
-    def exchangeable(self) -> bool:
-        """Unknown: the kernel may tell states apart."""
-        return False
+    def n_slots(self) -> int:
+        """Number of unknown parameters of states and actions."""
+        return self.unknowns.count
 
     @property
     def references(self) -> tuple[str, ...]:
