@@ -10,6 +10,7 @@ from .counts import Counts
 from .coverage import Coverage
 from .environments import AbstractEnvironment, Observation, Simulated
 from .fit import CentreErrors, Fitted, centre_errors, fit
+from .gymnasium import as_gymnasium
 from .interactions import Interactions
 from .learned import Learned, LearningTrace
 from .learner import AbstractLearner, Needs
@@ -46,6 +47,7 @@ __all__ = [
     "Tabular",
     "TestOfFit",
     "advance",
+    "as_gymnasium",
     "begin",
     "centre_errors",
     "collect",
