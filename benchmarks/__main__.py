@@ -21,6 +21,7 @@ NAMES = (
     "supply_network",
     "p_median",
     "scale_routes",
+    "steering",
     "gpu",
 )
 

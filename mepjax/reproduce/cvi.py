@@ -122,7 +122,8 @@ def _joint_iteration(model: mdp.FactoredMDP) -> Any:
 
     Its kernel, (3^7, 128, 128), takes 273 MiB.
     """
-    tables = [np.asarray(behaviour.p) for behaviour in model.behaviours]
+    leaves = jax.tree.leaves((model.behaviours, model.reward))
+    tables, reward = [np.asarray(leaf) for leaf in leaves[:-1]], leaves[-1]
     kernel = np.ones((1, model.n_states, 1))
     for table in tables:
         rows = table.transpose(1, 0, 2)
@@ -141,7 +142,7 @@ def _joint_iteration(model: mdp.FactoredMDP) -> Any:
         go = lambda state: jnp.max(jnp.abs(state[0] - state[1])) > _EPSILON  # noqa: E731
         return jax.lax.while_loop(go, step, start)[0]
 
-    return lambda: solve(flat, model.reward.table)
+    return lambda: solve(flat, reward)
 
 
 def _best(repeats: int, function: Any) -> float:

@@ -289,6 +289,15 @@ def test_order_and_first_policy_are_followed_and_reordered_clusters_change_nothi
     np.testing.assert_array_equal(again.policy, there.policy)
 
 
+@pytest.mark.parametrize("method", [mdp.Hybrid(), mdp.CVI()], ids=lambda m: type(m).__name__)
+def test_a_constant_reward_more_moves_values_only(method):
+    model, _ = draw(10)
+    more = eqx.tree_at(lambda m: m.reward.table, model, model.reward.table - 3)
+    here, there = (mdp.steer(m, LABELS, method=method) for m in (model, more))
+    np.testing.assert_allclose(there.values, here.values - 30, atol=1e-7)
+    np.testing.assert_array_equal(there.policy, here.policy)
+
+
 def test_hybrid_says_where_its_cluster_tolerance_is_too_loose():
     model, force = draw(11)
     loose = mdp.steer(model, LABELS, method=mdp.Hybrid(atol=1e-6, cluster_atol=0.1))

@@ -1,0 +1,125 @@
+"""Clustered value iteration and the split backup, against agent by agent and the joint kernel."""
+
+import time
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mepjax as mj
+from mepjax import mdp
+from mepjax.mdp.arrangement import arrange, check_labels
+from mepjax.mdp.clustered import ClusteredMDP
+from mepjax.reproduce.cvi import _joint_iteration, _system
+
+from .measure import timed
+
+_EPSILON, _DISCOUNT = 1e-5, 0.9
+
+
+def _operator(model: mdp.FactoredMDP, clusters: int) -> ClusteredMDP:
+    labels = np.sort(np.arange(model.n_agents) % clusters)
+    full, count = check_labels(model, labels, None)
+    return ClusteredMDP(model, arrange(model, full, count))
+
+
+def _agent_by_agent(model: mdp.FactoredMDP) -> Any:
+    """The exact backup that contracts one agent after the other, C = N."""
+    tables = tuple(behaviour.p for behaviour in model.behaviours)
+
+    @jax.jit
+    def backup(tables: Any, reward: jax.Array, values: jax.Array) -> jax.Array:
+        left = jnp.broadcast_to(values, (model.n_states, 1, model.n_states))
+        for table in tables:
+            grid = left.reshape(*left.shape[:2], 2, -1)
+            left = jnp.einsum("xsky,xmk->xsmy", grid, table)
+            left = left.reshape(model.n_states, -1, grid.shape[-1])
+        return reward + _DISCOUNT * jnp.max(left[..., 0], 1)
+
+    return lambda values: backup(tables, model.reward.table, values)
+
+
+def _joint(model: mdp.FactoredMDP) -> Any:
+    kernel = np.ones((1, model.n_states, 1))
+    for behaviour in model.behaviours:
+        rows = np.asarray(behaviour.p).transpose(1, 0, 2)
+        kernel = kernel[:, None, :, :, None] * rows[None, :, :, None, :]
+        kernel = kernel.reshape(-1, model.n_states, kernel.shape[-2] * 2)
+    flat = jnp.asarray(kernel.reshape(-1, model.n_states))
+    backup = jax.jit(lambda k, r, v: r + _DISCOUNT * jnp.max((k @ v).reshape(-1, r.shape[0]), 0))
+    return lambda values: backup(flat, model.reward.table, values)
+
+
+def _value_iteration(operator: ClusteredMDP) -> Any:
+    """Exact sweeps until values move by at most epsilon, as the paper stops."""
+
+    @eqx.filter_jit
+    def solve(operator: ClusteredMDP) -> jax.Array:
+        operator, earned = operator.with_rows(), operator.model.reward.table
+        go = lambda s: jnp.max(jnp.abs(s[0] - s[1])) > _EPSILON  # noqa: E731
+        return jax.lax.while_loop(
+            go, lambda s: (operator.backup(s[0])[0], s[0]), (earned, earned - 1)
+        )[0]
+
+    return lambda: solve(operator)
+
+
+def _cvi(model: mdp.FactoredMDP, clusters: int) -> Any:
+    solve = eqx.filter_jit(
+        lambda model: mdp.steer(
+            model, np.sort(np.arange(model.n_agents) % clusters),
+            method=mdp.CVI(atol=_EPSILON), certificate="none",
+        )
+    )  # fmt: skip
+    return lambda: solve(model)
+
+
+def run(most: int = 10) -> list[dict[str, Any]]:
+    """Random coupled systems, 3 signals, discount .9, epsilon 1e-5, float64; best of 5."""
+    rows = []
+    with jax.enable_x64(True), mj.compile_options("full"):
+        model = _system(0, False, False, 7)
+        operator = eqx.filter_jit(lambda op: op.with_rows())(_operator(model, 7))
+        values = jnp.asarray(np.random.default_rng(1).uniform(size=model.n_states))
+        split = eqx.filter_jit(lambda op, v: op.backup(v)[0])
+        sweeps = {
+            "split": lambda: split(operator, values),
+            "agent by agent": lambda at=_agent_by_agent(model): at(values),
+            "joint kernel": lambda at=_joint(model): at(values),
+        }
+        taken = {name: timed(sweep, 5)["best_s"] for name, sweep in sweeps.items()}
+        for name, seconds in taken.items():
+            rows.append(
+                {"case": f"sweep, N = C = 7, {name}", "ms": 1e3 * seconds,
+                 "over split": seconds / taken["split"]}
+            )  # fmt: skip
+        cvi = {clusters: timed(_cvi(model, clusters), 5)["best_s"] for clusters in (1, 7)}
+        exact = timed(_value_iteration(_operator(model, 7)), 5)["best_s"]
+        joint = timed(_joint_iteration(model), 2)["best_s"]
+        for name, seconds in (
+            ("CVI, C = 7", cvi[7]), ("CVI, C = 1", cvi[1]), ("VI, split sweeps, C = 7", exact),
+            ("VI, joint kernel, C = 7", joint),
+        ):  # fmt: skip
+            rows.append({"case": name, "ms": 1e3 * seconds, "over CVI": seconds / cvi[7]})
+        if most >= 10:
+            model = _system(0, False, False, 10)
+            seconds = timed(_cvi(model, 10), 5)["best_s"]
+            operator = eqx.filter_jit(lambda op: op.with_rows())(_operator(model, 10))
+            values = jnp.ones(model.n_states) * model.reward.table
+            sweep = timed(lambda: split(operator, values), 2)["best_s"]
+            rows.append({"case": "CVI, N = C = 10", "ms": 1e3 * seconds})
+            rows.append({"case": "one split sweep, N = C = 10", "ms": 1e3 * sweep,
+                         "over CVI": sweep / seconds})  # fmt: skip
+    for double in (True, False) if most >= 14 else ():
+        with jax.enable_x64(double), mj.compile_options("full"):
+            solve = _cvi(_system(0, False, False, 14), 14)
+            jax.block_until_ready(solve())
+            start = time.perf_counter()
+            found = jax.block_until_ready(solve())
+            rows.append(
+                {"case": f"CVI, N = C = 14, float{64 if double else 32}",
+                 "ms": 1e3 * (time.perf_counter() - start), "steps": int(found.cluster_steps)}
+            )  # fmt: skip
+    return rows
