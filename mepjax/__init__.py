@@ -62,6 +62,7 @@ from .problems.scalable_clustering import (
     ScalableClustering,
     ScalableParams,
 )
+from .problems.sparse_regression import HardRegression, SparseRegression
 from .select.baselines import (
     ClusterThenPlan,
     LocateThenRoute,
@@ -126,6 +127,7 @@ __all__ = [
     "HardClustering",
     "HardPaths",
     "HardPlan",
+    "HardRegression",
     "Implicit",
     "InMemory",
     "LaneDone",
@@ -155,6 +157,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Solved",
+    "SparseRegression",
     "Stage",
     "StepInfo",
     "Streaming",

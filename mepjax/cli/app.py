@@ -7,8 +7,11 @@ import typer
 
 import mepjax as mj
 
+from .commands.aggregate import aggregate
 from .commands.cluster import cluster
+from .commands.how_many import how_many
 from .commands.learn import learn
+from .commands.regress import regress
 from .commands.reproduce import reproduce
 from .commands.route import route
 from .commands.steer import steer
@@ -46,4 +49,7 @@ app.command()(spread(cluster))
 app.command()(spread(route))
 app.command()(spread(steer))
 app.command()(spread(learn))
+app.command("how-many")(spread(how_many))
+app.command()(spread(aggregate))
+app.command()(spread(regress))
 app.command()(spread(reproduce))

@@ -1,7 +1,10 @@
-"""Estimators for scikit-learn: `AutonomyAwareClustering`."""
+"""Estimators for scikit-learn: clustering with autonomy, and what chooses its own number."""
 
 try:
     from .clustering import AutonomyAwareClustering
+    from .markov_aggregator import MarkovAggregator
+    from .persistent_clustering import PersistentClustering
+    from .sparse_regressor import SparseRegressor
 except ImportError as error:
     if (error.name or "").partition(".")[0] != "sklearn":
         raise
@@ -10,4 +13,9 @@ except ImportError as error:
         'run: pip install "mepjax[sklearn]"'
     ) from error
 
-__all__ = ["AutonomyAwareClustering"]
+__all__ = [
+    "AutonomyAwareClustering",
+    "MarkovAggregator",
+    "PersistentClustering",
+    "SparseRegressor",
+]

@@ -6,6 +6,7 @@ read by the colour-blind and in print: colours never stand alone, but with numbe
 styles or hatches.
 """
 
+from .aggregation import aggregation
 from .animation import animate
 from .assignment_map import assignment_map
 from .bifurcation import bifurcation
@@ -16,12 +17,14 @@ from .cost_ratio import cost_ratio
 from .learning import gap_against_interactions, learnt_numbers, log_coverage
 from .returns import returns
 from .routes import routes
+from .sparse_path import sparse_path
 from .splitting import splitting
 from .steered import steered
 from .transitions import transitions
 from .value_by_clusters import value_by_clusters
 
 __all__ = [
+    "aggregation",
     "animate",
     "assignment_map",
     "bifurcation",
@@ -36,6 +39,7 @@ __all__ = [
     "routes",
     "splitting",
     "steered",
+    "sparse_path",
     "transitions",
     "value_by_clusters",
 ]

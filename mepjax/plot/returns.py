@@ -76,7 +76,7 @@ def returns(order: ModelOrder, *, ax: "Axes | None" = None) -> "Axes":
         axes.set_ylim(top=1.1 * top)
     axes.set_xlabel("size k")
     axes.set_ylabel("v(k) = log T(k-1) - log T(k)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(sizes[:: 1 + len(sizes) // 20])
     axes.set_title(
         f"{NAMES.get(order.kind, order.kind)}\n{order.in_words()}", fontsize=9, wrap=True
     )

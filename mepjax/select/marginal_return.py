@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._core.checks import check_count
+from .._core.keys import check_key
 from .._core.linear import power_iteration
 from .._core.programs import program
 from ..problems.markov_aggregation import MarkovAggregation
@@ -73,8 +74,7 @@ def marginal_return(
     n, _ = problem.rows.shape
     if partitions is None:
         top = max(2, n // 2) if max_size is None else max_size
-        problem = MarkovAggregation(problem.rows, top, weights=problem.weights)
-        found = _solved(problem, starts, jax.random.key(0) if key is None else key)
+        found = aggregations(problem.rows, top, weights=problem.weights, starts=starts, key=key)
         sizes, labels = range(1, top + 1), found
     else:
         sizes, labels = check_partitions(owner, partitions, None, n)
@@ -82,6 +82,23 @@ def marginal_return(
             sizes, labels = sizes[:max_size], labels[:max_size]
     critical, culprit = _critical(problem, jnp.asarray(labels), len(sizes), mass)
     return model_order("markov", sizes, critical, culprit=culprit)
+
+
+def aggregations(
+    transitions: Any,
+    k: int,
+    *,
+    weights: Any = "stationary",
+    starts: int = _STARTS,
+    key: Any = None,
+) -> Int[Array, "k n"]:
+    """Superstates of the best aggregation found of each size 1 .. k, shape (k, N).
+
+    What `marginal_return` looks at where it is given no partitions; arguments as there.
+    """
+    check_count("aggregations", "starts", starts)
+    problem = MarkovAggregation(transitions, k, weights=weights)
+    return _solved(problem, starts, jax.random.key(0) if key is None else check_key(key))
 
 
 @program

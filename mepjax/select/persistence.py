@@ -190,6 +190,36 @@ def _of_kernel(
     return jax.lax.map(lambda row: _worst(*largest_of_kernel(gram, shares, row, k), kind), labels)
 
 
+def clusterings(
+    x: Any, k: int, *, weights: Any = None, starts: int = _STARTS, key: Any
+) -> Int[Array, "k n"]:
+    """Labels of the best clustering found by squared distance of each size 1 .. k.
+
+    What `persistence` looks at where it is given no partitions. One program serves all sizes.
+
+    **Arguments:** as in `persistence`; `k`, the largest size.
+
+    **Example:**
+
+    ```python
+    >>> import jax, jax.numpy as jnp
+    >>> from mepjax.select import clusterings
+    >>> x = jnp.array([[0.0], [1.0], [20.0], [21.0]])
+    >>> labels = clusterings(x, 2, key=jax.random.key(0))
+    >>> print(labels[0], labels[1, 0] == labels[1, 1], labels[1, 0] == labels[1, 2])
+    [0 0 0 0] True False
+
+    ```
+    """
+    owner = "clusterings"
+    checks.check_count(owner, "k", k)
+    checks.check_count(owner, "starts", starts)
+    x, weights = _checked_data(owner, x, weights)
+    if k > x.shape[0]:
+        raise ValueError(f"{owner}: `k` must be at most {x.shape[0]} entities; got {k}.")
+    return _solved(x - weights @ x / jnp.sum(weights), weights, k, starts, check_key(key))
+
+
 def null_draws(x: Any, count: int, key: Any, n: int | None = None) -> Float[np.ndarray, "2 m n d"]:
     """Data without groups: uniform in the box of the principal components, and normal.
 

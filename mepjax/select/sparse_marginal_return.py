@@ -25,7 +25,8 @@ def sparse_marginal_return(
 
     - `design` (R, n), `response` (R,): as in `sparse_path`.
     - `solutions`: of sizes 1, 2, ... from anything: a `SparsePath`, or a mapping from size to the
-        indices of columns, or a (sizes, n) array of coefficients; `None`: `sparse_path` up to R/4.
+        indices of columns, or a (sizes, n) array of coefficients; `None`: `sparse_path` up to
+        the smaller of R/4 and n/2, above which residuals, or the columns left, are too few.
     - `literal`: the index as printed, at hard assignments. Its limit there depends on the way to
         them; for the uniform one T_m = max_l 2 x_l^2 + Var(g) / 2 terms, which follows the largest
         coefficient and does not move at the right size. For comparison only.
@@ -52,8 +53,7 @@ def sparse_marginal_return(
     owner = "sparse_marginal_return"
     design, response = checked_regression(owner, design, response, 1)
     if solutions is None:
-        top = max(2, min(design.shape[0] // 4, design.shape[1] - 1))
-        solutions = sparse_path(design, response, top)
+        solutions = sparse_path(design, response, sizes_of_return(*design.shape))
     supports = _supports(owner, solutions, design.shape[1])
     squares = jnp.sum(design**2, axis=0)
     rows = []
@@ -68,6 +68,11 @@ def sparse_marginal_return(
     culprit = jnp.asarray([row[1] for row in rows], jnp.int32)
     kind = "sparse, literal" if literal else "sparse"
     return model_order(kind, range(1, len(rows) + 1), critical, culprit=culprit)
+
+
+def sizes_of_return(r: int, n: int) -> int:
+    """The largest size that `sparse_marginal_return` can be trusted with, at least 2."""
+    return max(2, min(r // 4, n // 2))
 
 
 def _supports(owner: str, solutions: Any, n: int) -> list[np.ndarray]:

@@ -79,8 +79,8 @@ def sparse_path(design: Any, response: Any, max_size: int) -> SparsePath:
     >>> from mepjax.select import sparse_path
     >>> design = jax.random.normal(jax.random.key(0), (30, 50))
     >>> path = sparse_path(design, 3 * design[:, 7] - 2 * design[:, 20], 4)
-    >>> path.supports[1, :2].tolist(), path.coefficients[1, :2].round(3).tolist()
-    ([7, 20], [3.0, -2.0])
+    >>> print(path.supports[1, :2], [f"{value:.3f}" for value in path.coefficients[1, :2]])
+    [ 7 20] ['3.000', '-2.000']
 
     ```
     """

@@ -317,3 +317,11 @@ def test_bad_rows_that_are_traced_become_a_code():
     solution = solve(jnp.asarray(np.full((3, 3), 0.5)))
     with pytest.raises(ValueError, match="must sum to one"):
         solution.raise_if_failed()
+
+
+def test_states_that_nothing_reaches_move_nothing_else():
+    """With exact zeros in z the Jacobian of the residual is symmetric, as a Hessian is."""
+    problem = mj.MarkovAggregation(COURTOIS, 2)
+    z = jnp.asarray(COURTOIS[:2])
+    matrix = np.asarray(jax.jacobian(lambda z: problem.residual(z, 3.0))(z)).reshape(16, 16)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-8 * np.abs(matrix).max())

@@ -19,6 +19,8 @@ RESULTS = (
     "anneal.gif", "autonomy.json", "coverage.csv", "learnt.png",
     "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
     "agents.csv", "policy.csv", "splits.csv", "steered.png",
+    "sizes.csv", "returns.png", "superstates.csv", "transitions.csv", "aggregation.png",
+    "coefficients.csv", "path.csv", "sparse_path.png",
 )  # fmt: skip
 
 
