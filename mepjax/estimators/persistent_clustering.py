@@ -87,7 +87,7 @@ class PersistentClustering(ClusterMixin, BaseEstimator):
             "kind", self.kind in ("scatter", "covariance"), self.kind, "'scatter' or 'covariance'"
         )
         check("scale", self.scale in ("zscore", "none"), self.scale, "'zscore' or 'none'")
-        x = validate_data(self, X, dtype=_FLOATS, ensure_min_samples=2)
+        x: Any = validate_data(self, X, dtype=_FLOATS, ensure_min_samples=2)
         wide = np.asarray(x, np.float64)
         distinct = len(np.unique(wide, axis=0))
         most = largest(min(self.max_size, distinct), _SIZES, distinct)
@@ -126,5 +126,8 @@ class PersistentClustering(ClusterMixin, BaseEstimator):
         """The nearest centre, in the scale of the fit."""
         check_is_fitted(self)
         x = np.asarray(validate_data(self, X, dtype=_FLOATS, reset=False), np.float64)
-        z, centres = self._scaling.apply(x), self._scaling.apply(np.float64(self.cluster_centers_))
+        z, centres = (
+            self._scaling.apply(x),
+            self._scaling.apply(np.asarray(self.cluster_centers_, np.float64)),
+        )
         return np.argmin(((z[:, None] - centres) ** 2).sum(axis=2), axis=1).astype(np.int32)

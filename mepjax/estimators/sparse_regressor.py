@@ -67,8 +67,10 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
             check_integer("select", self.select)
         if self.max_size is not None:
             check_integer("max_size", self.max_size)
-        x, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
-        y = np.asarray(y, np.float64)
+        checked: Any = validate_data(
+            self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
+        )
+        x, y = checked[0], np.asarray(checked[1], np.float64)
         r, n = x.shape
         means = x.mean(axis=0) if self.fit_intercept else np.zeros(n)
         mean = float(y.mean()) if self.fit_intercept else 0.0
