@@ -16,6 +16,7 @@ from ._core.programs import compile_options
 from .citation import citation
 from .engine.anneal import anneal
 from .engine.checkpoint import CheckpointWarning, load, save
+from .engine.critical_jump import CriticalJump
 from .engine.detector import (
     Detector,
     NoDetector,
@@ -33,7 +34,6 @@ from .engine.record import Record
 from .engine.repair import Repair
 from .engine.schedules import (
     AbstractSchedule,
-    CriticalJump,
     Explicit,
     Geometric,
     Linear,

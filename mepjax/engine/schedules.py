@@ -4,7 +4,6 @@ beta is absolute, an inverse temperature in units of one over the cost.
 """
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +15,7 @@ from .._core import checks
 from .._core.arrays import as_float_array
 from .._core.types import Tracer
 
-_DEFAULT_MAX_STAGES = 512
+DEFAULT_MAX_STAGES = 512
 # A stage shorter than this fraction of a regular one is merged into its neighbour.
 _STAGE_SLACK = 1e-3
 
@@ -69,7 +68,7 @@ class AbstractSchedule(eqx.Module):
         return ()
 
 
-def _scalar(owner: str, name: str, value: Any) -> Any:
+def as_scalar(owner: str, name: str, value: Any) -> Any:
     """A scalar leaf: traced values stay, concrete ones keep their full precision."""
     if isinstance(value, Tracer):
         scalar = as_float_array(name, value)
@@ -86,12 +85,14 @@ def _scalar(owner: str, name: str, value: Any) -> Any:
     return scalar
 
 
-def _check_stages(owner: str, max_stages: Any) -> None:
+def check_stages(owner: str, max_stages: Any) -> None:
+    """Raise unless the number of stages is a positive int."""
     if isinstance(max_stages, bool) or not isinstance(max_stages, int) or max_stages < 1:
         raise ValueError(f"{owner}: `max_stages` must be a positive int; got {max_stages!r}.")
 
 
-def _check_interval(owner: str, beta_min: Any, beta_max: Any) -> tuple[checks.Check, ...]:
+def check_interval(owner: str, beta_min: Any, beta_max: Any) -> tuple[checks.Check, ...]:
+    """Finite, positive and in order."""
     return (
         checks.check_finite(owner, "beta_min", beta_min),
         checks.check_finite(owner, "beta_max", beta_max),
@@ -134,14 +135,14 @@ class Geometric(AbstractSchedule):
     def __init__(
         self, beta_min: Any, beta_max: Any, factor: Any = 1.02, *, max_stages: int | None = None
     ) -> None:
-        self.beta_min = _scalar("Geometric", "beta_min", beta_min)
-        self.beta_max = _scalar("Geometric", "beta_max", beta_max)
-        self.factor = _scalar("Geometric", "factor", factor)
+        self.beta_min = as_scalar("Geometric", "beta_min", beta_min)
+        self.beta_max = as_scalar("Geometric", "beta_max", beta_max)
+        self.factor = as_scalar("Geometric", "factor", factor)
         checks.enforce(self.checks())
         if max_stages is None:
             known = checks.is_concrete(self.beta_min, self.beta_max, self.factor)
-            max_stages = int(self._count(np)) if known else _DEFAULT_MAX_STAGES
-        _check_stages("Geometric", max_stages)
+            max_stages = int(self._count(np)) if known else DEFAULT_MAX_STAGES
+        check_stages("Geometric", max_stages)
         self.max_stages = max_stages
 
     def _count(self, xp: Any) -> Any:
@@ -151,7 +152,7 @@ class Geometric(AbstractSchedule):
     def checks(self) -> tuple[checks.Check, ...]:
         """Positive increasing beta, factor above one."""
         return (
-            *_check_interval("Geometric", self.beta_min, self.beta_max),
+            *check_interval("Geometric", self.beta_min, self.beta_max),
             checks.check_range("Geometric", "factor", self.factor, low=1.0, open_low=True),
         )
 
@@ -205,14 +206,14 @@ class Linear(AbstractSchedule):
     def __init__(
         self, beta_min: Any, beta_max: Any, step: Any, *, max_stages: int | None = None
     ) -> None:
-        self.beta_min = _scalar("Linear", "beta_min", beta_min)
-        self.beta_max = _scalar("Linear", "beta_max", beta_max)
-        self.increment = _scalar("Linear", "step", step)
+        self.beta_min = as_scalar("Linear", "beta_min", beta_min)
+        self.beta_max = as_scalar("Linear", "beta_max", beta_max)
+        self.increment = as_scalar("Linear", "step", step)
         checks.enforce(self.checks())
         if max_stages is None:
             known = checks.is_concrete(self.beta_min, self.beta_max, self.increment)
-            max_stages = int(self._count(np)) if known else _DEFAULT_MAX_STAGES
-        _check_stages("Linear", max_stages)
+            max_stages = int(self._count(np)) if known else DEFAULT_MAX_STAGES
+        check_stages("Linear", max_stages)
         self.max_stages = max_stages
 
     def _count(self, xp: Any) -> Any:
@@ -222,7 +223,7 @@ class Linear(AbstractSchedule):
     def checks(self) -> tuple[checks.Check, ...]:
         """Positive increasing beta, positive step."""
         return (
-            *_check_interval("Linear", self.beta_min, self.beta_max),
+            *check_interval("Linear", self.beta_min, self.beta_max),
             checks.check_range("Linear", "step", self.increment, low=0.0, open_low=True),
         )
 
@@ -318,122 +319,3 @@ class Explicit(AbstractSchedule):
     def final_beta(self) -> Float[Array, ""]:
         """The last beta of the list."""
         return self.betas[-1]
-
-
-class CriticalJump(AbstractSchedule):
-    """Small steps around predicted phase transitions, large ones between them.
-
-    Between transitions solutions hardly move, so stages there are wasted: each stage asks the
-    detector for the next critical beta. A stage just before it, at 1 / `overshoot` times it, and
-    one just after, at `overshoot` times it, cross it. From there beta is multiplied by
-    `min_factor`, and the step in log beta grows at most `easing`-fold per stage up to that of
-    `max_factor`, as new branches move fast at first and transitions that the curvature does not
-    announce must not be jumped over.
-
-    **Arguments:**
-
-    - `beta_min`, `beta_max`: first and last inverse temperature; default 0.5 b and 1e4 b with b
-        the problem's `beta_scale` (its first transition).
-    - `overshoot`, `min_factor`, `max_factor`: all > 1.
-    - `easing`: static, > 1. With `inf` transitions are crossed in one step, from any distance up
-        to `max_factor`: fewer stages, with more branches missed.
-    - `max_stages`: static length of the trace.
-
-    **Raises:** `ValueError` for numbers out of range.
-
-    **Example:**
-
-    ```python
-    >>> import mepjax as mj
-    >>> mj.CriticalJump(beta_max=100.0).max_stages
-    512
-
-    ```
-    """
-
-    beta_min: Float[Array, ""] | None
-    beta_max: Float[Array, ""] | None
-    overshoot: Float[Array, ""]
-    min_factor: Float[Array, ""]
-    max_factor: float = eqx.field(static=True)
-    easing: float = eqx.field(static=True)
-    max_stages: int = eqx.field(static=True)
-
-    def __init__(
-        self,
-        beta_min: Any = None,
-        beta_max: Any = None,
-        *,
-        overshoot: Any = 1.02,
-        min_factor: Any = 1.02,
-        max_factor: float = 1.5,
-        easing: float = 1.5,
-        max_stages: int = _DEFAULT_MAX_STAGES,
-    ) -> None:
-        owner = "CriticalJump"
-        self.beta_min = None if beta_min is None else _scalar(owner, "beta_min", beta_min)
-        self.beta_max = None if beta_max is None else _scalar(owner, "beta_max", beta_max)
-        self.overshoot = _scalar(owner, "overshoot", overshoot)
-        self.min_factor = _scalar(owner, "min_factor", min_factor)
-        if not math.isfinite(max_factor) or max_factor <= 1:
-            raise ValueError(f"{owner}: `max_factor` must be > 1; got {max_factor}.")
-        self.max_factor = float(max_factor)
-        if not easing > 1:
-            raise ValueError(f"{owner}: `easing` must be > 1 or inf; got {easing}.")
-        self.easing = float(easing)
-        _check_stages(owner, max_stages)
-        self.max_stages = max_stages
-        checks.enforce(self.checks())
-
-    @property
-    def horizon(self) -> float:
-        """`max_factor`."""
-        return self.max_factor
-
-    def checks(self) -> tuple[checks.Check, ...]:
-        """Positive increasing beta, factors above one."""
-        owner = "CriticalJump"
-        conditions = [
-            checks.check_range(owner, "overshoot", self.overshoot, low=1.0, open_low=True),
-            checks.check_range(owner, "min_factor", self.min_factor, low=1.0, open_low=True),
-        ]
-        for name, value in (("beta_min", self.beta_min), ("beta_max", self.beta_max)):
-            if value is not None:
-                conditions.append(checks.check_finite(owner, name, value))
-                conditions.append(checks.check_range(owner, name, value, low=0.0, open_low=True))
-        if self.beta_min is not None and self.beta_max is not None:
-            conditions.extend(_check_interval(owner, self.beta_min, self.beta_max))
-        return tuple(conditions)
-
-    def last_stage(self) -> "CriticalJump":
-        """At beta_max alone."""
-        return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max, is_leaf=lambda s: s is None)
-
-    def init(self, scale: Float[Array, ""]) -> Stage:
-        """The stage at beta_min; the state is beta_max and the largest factor of the next step."""
-        start = 0.5 * scale if self.beta_min is None else jnp.asarray(self.beta_min, scale.dtype)
-        end = 1e4 * scale if self.beta_max is None else jnp.asarray(self.beta_max, scale.dtype)
-        beta = jnp.minimum(start, end)
-        return Stage(beta, beta >= end, (end, self._eased(jnp.ones_like(beta))))
-
-    def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
-        """Just before or just past the predicted transition, as far as steps go, or beta_max."""
-        end, reach = stage.state
-        before, past = predicted / self.overshoot, predicted * self.overshoot
-        near = before < self.min_factor * stage.beta
-        # A step at once has no stage before a transition.
-        target = past if math.isinf(self.easing) else jnp.where(near, past, before)
-        beta = jnp.clip(target, self.min_factor * stage.beta, reach * stage.beta)
-        beta = jnp.minimum(beta, end).astype(stage.beta.dtype)
-        factor = jnp.where(near, 1.0, beta / stage.beta).astype(beta.dtype)
-        return Stage(beta, beta >= end, (end, self._eased(factor)))
-
-    def _eased(self, factor: Float[Array, ""]) -> Float[Array, ""]:
-        """The largest factor of the step after one of `factor`."""
-        if math.isinf(self.easing):
-            return jnp.full_like(factor, self.max_factor)
-        return jnp.clip(factor**self.easing, self.min_factor, self.max_factor).astype(factor.dtype)
-
-    def final_beta(self) -> Float[Array, ""] | None:
-        """beta_max where given; a beta derived from the data is a constant."""
-        return self.beta_max

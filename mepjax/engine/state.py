@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import checks, trees
 from ..solvers.adjoints import AbstractAdjoint
 from ..solvers.base import AbstractSolver
+from .critical_jump import CriticalJump
 from .detector import Detector, NoDetector
 from .growth import Growth
 from .monitor import Monitor
@@ -18,7 +19,7 @@ from .problem import Problem
 from .record import Record
 from .repair import Repair
 from .run import Carry, Run
-from .schedules import AbstractSchedule, CriticalJump, Geometric
+from .schedules import AbstractSchedule, Geometric
 from .solution import Trace
 
 # Past a transition by this factor a pair separates in few steps.

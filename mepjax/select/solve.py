@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, Int
 from .._core import checks, trees
 from .._core.codes import Code
 from .._core.keys import check_key
+from ..engine.critical_jump import CriticalJump
 from ..engine.growth import supports_growth
 from ..engine.problem import Problem
 from ..engine.record import Record
-from ..engine.schedules import AbstractSchedule, CriticalJump
+from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution, Trace
 from ..engine.stages import with_derivative
 from ..engine.state import check_kind, check_problem, default_schedule
