@@ -4,6 +4,7 @@ from .behaviours import Group, Local, NextState, Rows, Scoped, Table, composed
 from .bellman import AbstractBellman, AbstractChain, bounds
 from .cluster_methods import CVI, ApproximatePolicyIteration, ClusteredPolicyIteration, Hybrid
 from .estimate import Estimate, estimate
+from .exchange import from_gymnasium, from_quantecon, to_quantecon
 from .factored import FactoredMDP
 from .games import BestResponse, Logit, game
 from .kernels import AbstractKernel, Dense, Deterministic, Functional, Sparse
@@ -60,6 +61,8 @@ __all__ = [
     "composed",
     "estimate",
     "expected_rewards",
+    "from_gymnasium",
+    "from_quantecon",
     "game",
     "learn",
     "learning_curve",
@@ -69,4 +72,5 @@ __all__ = [
     "stationary",
     "steer",
     "thesis_beta",
+    "to_quantecon",
 ]

@@ -1,0 +1,106 @@
+"""Models from and to other libraries' tables: Gymnasium's P, QuantEcon's R and Q."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._core.arrays import default_float
+from .kernels.dense import Dense
+from .kernels.sparse import Sparse
+from .model import MDP
+
+_FORBIDDEN = -np.inf
+
+
+def from_gymnasium(table: Mapping[int, Any], *, discount: Any, start: Any = None) -> MDP:
+    """A model from `env.unwrapped.P` of Gymnasium's toy-text environments.
+
+    Where an entry says `terminated` all ends: every such transition leads to one more state, the
+    last, which is terminal. Costs are minus the rewards.
+
+    **Arguments:** `table`, `{state: {action: [(probability, next state, reward, terminated)]}}`;
+    `discount`; `start`, distribution of the first state over the table's states, default uniform.
+
+    **Returns:** an `MDP` of one state more than the table has.
+
+    **Raises:** `ValueError` for states or actions that are not 0, 1, 2, ... or an action missing.
+
+    **Example:**
+
+    ```python
+    >>> from mepjax import mdp
+    >>> table = {
+    ...     0: {0: [(1.0, 1, 0.0, False)]},
+    ...     1: {0: [(0.5, 1, -1.0, False), (0.5, 0, 2.0, True)]},
+    ... }
+    >>> print(mdp.solve(mdp.from_gymnasium(table, discount=1.0)).values)
+    [-1. -1.  0.]
+
+    ```
+    """
+    n, a = len(table), len(table.get(0, {}))
+    rows = []
+    for state in range(n):
+        if state not in table or sorted(table[state]) != list(range(a)):
+            raise ValueError(
+                f"from_gymnasium: `table` must have states 0 to {n - 1} with actions 0 to {a - 1} "
+                f"each; state {state} has {sorted(table.get(state, {}))}."
+            )
+        for action in range(a):
+            for p, after, reward, ended in table[state][action]:
+                if p > 0:
+                    rows.append((state, action, n if ended else int(after), p, -reward))
+    rows += [(n, action, n, 1.0, 0.0) for action in range(a)]
+    state, action, after = (np.array([row[i] for row in rows], np.int32) for i in range(3))
+    p, costs = (np.array([row[i] for row in rows], float) for i in (3, 4))
+    dtype = default_float()
+    kernel = Sparse(state, action, after, jnp.asarray(p, dtype), n_states=n + 1, n_actions=a)
+    if start is not None:
+        start = jnp.asarray(np.append(np.asarray(start, float), 0.0), dtype)
+    return MDP(
+        kernel, jnp.asarray(costs, dtype), discount=jnp.asarray(discount, dtype), terminal=[n],
+        start=start,
+    )  # fmt: skip
+
+
+def from_quantecon(R: Any, Q: Any, beta: Any) -> MDP:
+    """A model from the arrays of QuantEcon's `DiscreteDP(R, Q, beta)` in product form.
+
+    **Arguments:** `R`, rewards (states, actions), -inf where an action is not permitted; `Q`,
+    probabilities (states, actions, states); `beta`, the discount. Costs are minus the rewards.
+
+    **Raises:** `ValueError` for other shapes.
+    """
+    rewards = np.asarray(R, float)
+    permitted = rewards != _FORBIDDEN
+    dtype = default_float()
+    costs = jnp.asarray(-np.where(permitted, rewards, 0.0), dtype)
+    return MDP(
+        Dense(jnp.asarray(np.asarray(Q, float), dtype)), costs,
+        discount=jnp.asarray(beta, dtype), permitted=None if permitted.all() else permitted,
+    )  # fmt: skip
+
+
+def to_quantecon(model: MDP) -> tuple[np.ndarray, np.ndarray, float]:
+    """R, Q and beta for QuantEcon's `DiscreteDP`; terminal states stay and earn nothing.
+
+    **Returns:** rewards (states, actions), -inf where not permitted; probabilities (states,
+    actions, states); the discount.
+    """
+    n, a = model.n_states, model.n_actions
+    rewards = -np.array(model.expected_costs(), float)
+    if model.permitted is not None:
+        rewards[~np.asarray(model.permitted)] = _FORBIDDEN
+    found = model.kernel.outcomes()
+    p = np.asarray(model.kernel.probabilities(), float)
+    shape = np.broadcast_shapes(p.shape, *(i.shape for i in found))
+    chances = np.zeros((n, a, n))
+    index = tuple(np.broadcast_to(np.asarray(i), shape) for i in found)
+    np.add.at(chances, index, np.broadcast_to(p, shape))
+    ends = np.flatnonzero(np.asarray(model.terminal))
+    rewards[ends] = 0.0
+    chances[ends] = 0.0
+    chances[ends[:, None], np.arange(a), ends[:, None]] = 1.0
+    return rewards, chances, float(model.discount)
