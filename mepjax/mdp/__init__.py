@@ -12,6 +12,7 @@ from .learners import Environment, Learned, learn, learning_curve
 from .methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from .model import MDP
 from .population import Path, expected_rewards, simulate, stationary
+from .population_env import environment
 from .rewards import Separable
 from .rules import MEP, AbstractRule, DoubleQ, QLearning, SoftQ
 from .solve import MDPSolution, solve, thesis_beta
@@ -59,6 +60,7 @@ __all__ = [
     "best_clustering",
     "bounds",
     "composed",
+    "environment",
     "estimate",
     "expected_rewards",
     "from_gymnasium",

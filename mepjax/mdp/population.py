@@ -62,23 +62,40 @@ def simulate(
     return _simulate(operator, jnp.asarray(policy, jnp.int32), key, index, steps)
 
 
+def _moved(
+    operator: ClusteredMDP, signals: Array, key: Any, index: Array
+) -> tuple[Array, Array, Array]:
+    """(next states of all agents, signals they heard, reward) after signals of clusters."""
+    model = operator.model
+    place = operator.place(index[None])
+    heard = operator.heard_under(signals[None])
+    earned = operator.reward(place, heard[:, None])[0, 0]
+    states = jnp.zeros(model.n_agents, jnp.int32)
+    keys = jax.random.split(key, len(model.factors))
+    for factor, agents in enumerate(model.factors):
+        rows = operator.rows_of(place, [factor], heard[:, None])[0, 0]
+        drawn = jax.random.categorical(keys[factor], jnp.log(rows))
+        own = jnp.unravel_index(drawn, tuple(model.sizes[agent] for agent in agents))
+        states = states.at[np.asarray(agents)].set(jnp.stack(own).astype(jnp.int32))
+    return states, heard[0], earned
+
+
+@program
+def transition(operator: ClusteredMDP, signals: Any, key: Any, index: Any) -> tuple[Array, Array]:
+    """Next states of all agents and the reward, from signals of clusters and a joint state."""
+    states, _, earned = _moved(operator, jnp.asarray(signals), key, jnp.asarray(index))
+    return states, earned
+
+
 @program
 def _simulate(operator: ClusteredMDP, policy: Array, key: Any, index: Array, steps: int) -> Path:
-    model = operator.model
+    sizes = operator.model.sizes
 
     def step(index: Array, key: Any) -> tuple[Array, Any]:
-        place = operator.place(index[None])
-        heard = operator.heard_under(policy[index[None]])
-        earned = operator.reward(place, heard[:, None])[0, 0]
-        states = jnp.zeros(model.n_agents, jnp.int32)
-        keys = jax.random.split(key, len(model.factors))
-        for factor, agents in enumerate(model.factors):
-            rows = operator.rows_of(place, [factor], heard[:, None])[0, 0]
-            drawn = jax.random.categorical(keys[factor], jnp.log(rows))
-            own = jnp.unravel_index(drawn, tuple(model.sizes[agent] for agent in agents))
-            states = states.at[np.asarray(agents)].set(jnp.stack(own).astype(jnp.int32))
-        following = jnp.ravel_multi_index(tuple(states), model.sizes, mode="clip")
-        return following.astype(index.dtype), (place.digits[0], heard[0], earned)
+        states, heard, earned = _moved(operator, policy[index], key, index)
+        following = jnp.ravel_multi_index(tuple(states), sizes, mode="clip")
+        now = operator.place(index[None]).digits[0]
+        return following.astype(index.dtype), (now, heard, earned)
 
     last, (states, signals, rewards) = jax.lax.scan(step, index, jax.random.split(key, steps))
     end = operator.place(last[None]).digits

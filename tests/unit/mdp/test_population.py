@@ -111,3 +111,18 @@ def test_policies_of_another_shape_are_refused():
     model, *_ = system()
     with pytest.raises(ValueError, match=r"`policy` must have shape \(12, C\)"):
         mdp.simulate(model, LABELS, jnp.zeros((3, 2), int), jax.random.key(0), 2)
+
+
+def test_a_population_is_a_gymnasium_environment():
+    checker = pytest.importorskip("gymnasium.utils.env_checker")
+    model, policy, kernel, reward = system()
+    env = mdp.environment(model, LABELS, max_steps=3)
+    checker.check_env(env, skip_render_check=True)
+    x, _ = env.reset(seed=0)
+    total, cut, steps = 0.0, False, 0
+    while not cut:
+        index = model.state(*x)
+        x, earned, ended, cut, _ = env.step(policy[index])
+        assert earned == pytest.approx(reward[index]) and not ended
+        total, steps = total + earned, steps + 1
+    assert steps == 3
