@@ -44,8 +44,8 @@ def environment(model: FactoredMDP, labels: Any, *, max_steps: int = 200) -> Any
     class Population(gymnasium.Env):
         """Agents that react to the signals of their clusters."""
 
-        observation_space = gymnasium.spaces.MultiDiscrete(model.sizes)
-        action_space = gymnasium.spaces.MultiDiscrete(operator.arrangement.choices)
+        observation_space = gymnasium.spaces.MultiDiscrete(list(model.sizes))
+        action_space = gymnasium.spaces.MultiDiscrete(list(operator.arrangement.choices))
 
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             """Draw a first state."""
