@@ -2,6 +2,7 @@
 
 try:
     from .clustering import AutonomyAwareClustering
+    from .learned import LearnedAutonomyClustering
     from .markov_aggregator import MarkovAggregator
     from .persistent_clustering import PersistentClustering
     from .sparse_regressor import SparseRegressor
@@ -15,6 +16,7 @@ except ImportError as error:
 
 __all__ = [
     "AutonomyAwareClustering",
+    "LearnedAutonomyClustering",
     "MarkovAggregator",
     "PersistentClustering",
     "SparseRegressor",

@@ -31,8 +31,8 @@ def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centr
     **Example:**
 
     ```python
-    >>> import mepjax as mj
-    >>> problem = mj.Clustering([[-1.0], [1.0]], 2)
+    >>> import jax.numpy as jnp, mepjax as mj
+    >>> problem = mj.Clustering(jnp.array([[-1.0], [1.0]]), 2)
     >>> asked = mj.learn.Simulated(mj.autonomy.Uniform(1.0))
     >>> env = mj.learn.as_gymnasium(problem, asked, centres=[[-1.0], [1.0]])
     >>> features, info = env.reset(seed=0)
