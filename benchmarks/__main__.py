@@ -22,6 +22,8 @@ NAMES = (
     "p_median",
     "scale_routes",
     "steering",
+    "markov",
+    "sparse",
     "gpu",
 )
 

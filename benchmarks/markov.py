@@ -1,0 +1,75 @@
+"""Superstates of nearly completely decomposable chains, beside a scaled SVD with k-means."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mepjax as mj
+
+from .measure import clocked, timed
+
+_SIZES = (10, 30, 20, 20, 20)
+
+
+def chain(seed: int, eps: float, sizes: tuple[int, ...] = _SIZES) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    inside = rng.uniform(size=(len(labels),) * 2) * (labels[:, None] == labels)
+    noise = rng.uniform(size=inside.shape)
+    inside, noise = (m / m.sum(axis=1, keepdims=True) for m in (inside, noise))
+    return ((1 - eps) * inside + eps * noise).astype(np.float32), labels
+
+
+def same(found: Any, truth: Any) -> bool:
+    """Whether two partitions are alike."""
+    pairs = set(zip(np.asarray(found).tolist(), truth.tolist(), strict=True))
+    return len(pairs) == len(set(truth.tolist())) == len(set(np.asarray(found).tolist()))
+
+
+def scaled_svd(p: Any, k: int) -> Any:
+    """The peer: k-means on the leading left singular vectors of the scaled chain."""
+    from sklearn.cluster import KMeans
+
+    rho = np.linalg.matrix_power(p.astype(np.float64), 10_000)[0]
+    z = rho @ p
+    scaled = np.sqrt(rho)[:, None] * (p - z) / np.sqrt(z)
+    left = np.linalg.svd(scaled)[0][:, : k - 1] / np.sqrt(rho)[:, None]
+    return KMeans(k, n_init=10, random_state=0).fit_predict(left)
+
+
+def run(seeds: int = 20) -> Iterator[dict[str, Any]]:
+    k = len(_SIZES)
+
+    @jax.jit
+    def solve(p: Any) -> Any:
+        problem = mj.MarkovAggregation(p, k)
+        b = problem.beta_scale()
+        solution = mj.anneal(
+            problem, mj.Geometric(0.5 * b, 300 * b, 1.5, max_stages=32), key=jax.random.key(0),
+            detector=mj.Growth(detector=mj.NoDetector(noise=0.0)), repair=mj.Repair(),
+            adjoint=mj.NoGrad(),
+        )  # fmt: skip
+        return problem.harden(solution.params).assignments
+
+    for eps in (0.1, 0.5, 0.7):
+        right = peer_right = 0
+        ratios = []
+        best = 0.0
+        for seed in range(seeds):
+            p, truth = chain(seed, eps)
+            array = jnp.asarray(p)
+            right += same(solve(array), truth)
+            best = timed(lambda array=array: solve(array), 5)["best_s"]
+            found, seconds = clocked(scaled_svd, p, k)
+            peer_right += same(found, truth)
+            ratios.append(best / seconds)
+        yield {
+            "eps": eps,
+            "right": right / seeds,
+            "SVD + k-means right": peer_right / seeds,
+            "ms": 1e3 * best,
+            "time over SVD + k-means": float(np.median(ratios)),
+        }

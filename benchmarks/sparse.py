@@ -1,0 +1,63 @@
+"""Supports of unknown size found exactly, 100 x 1000 with 12 non-zeros, beside OMP told 12."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mepjax.select import ebic, sparse_path
+from mepjax.select.sparse_marginal_return import sparse_marginal_return
+
+from .measure import clocked
+
+_R, _N, _M, _LARGEST = 100, 1000, 12, 24
+_BLOCKS = (0, 100, 200)
+
+
+def instance(seed: int, signs: bool, decibels: float | None) -> tuple[Any, Any, set[int]]:
+    rng = np.random.default_rng(seed)
+    design = rng.normal(size=(_R, _N))
+    support = rng.choice(_N, _M, replace=False)
+    amplitudes = rng.choice([-1.0, 1.0], _M) if signs else rng.normal(size=_M)
+    clean = design[:, support] @ amplitudes
+    noise = 0.0
+    if decibels is not None:
+        noise = np.linalg.norm(clean) / np.sqrt(_R) * 10 ** (-decibels / 20)
+    response = clean + noise * rng.normal(size=_R)
+    return design.astype(np.float32), response.astype(np.float32), set(support.tolist())
+
+
+def run(seeds: int = 20) -> Iterator[dict[str, Any]]:
+    from sklearn.linear_model import orthogonal_mp
+
+    for signs in (False, True):
+        for decibels in (None, 30.0):
+            for first in _BLOCKS:
+                hits = {"path + ebic": 0, "path + return": 0, "OMP told 12": 0}
+                times: dict[str, list[float]] = {"path": [], "OMP": []}
+                for seed in range(first, first + seeds):
+                    design, response, truth = instance(seed, signs, decibels)
+                    a, y = jnp.asarray(design), jnp.asarray(response)
+                    jax.block_until_ready(sparse_path(a, y, _LARGEST))
+                    path, seconds = clocked(sparse_path, a, y, _LARGEST)
+                    times["path"].append(seconds)
+                    supports = np.asarray(path.supports)
+                    size = int(np.argmin(ebic(path, _R, _N)))
+                    hits["path + ebic"] += set(supports[size - 1, :size].tolist()) == truth
+                    size = int(sparse_marginal_return(a, y, path).best)
+                    hits["path + return"] += set(supports[size - 1, :size].tolist()) == truth
+                    found, seconds = clocked(
+                        lambda a=design, y=response: orthogonal_mp(a, y, n_nonzero_coefs=_M)
+                    )
+                    times["OMP"].append(seconds)
+                    hits["OMP told 12"] += set(np.flatnonzero(found).tolist()) == truth
+                yield {
+                    "amplitudes": "+-1" if signs else "normal",
+                    "noise_db": decibels,
+                    "seeds": f"{first}-{first + seeds - 1}",
+                    **{name: count / seeds for name, count in hits.items()},
+                    "path_ms": 1e3 * float(np.median(times["path"])),
+                    "path over OMP": float(np.median(times["path"]) / np.median(times["OMP"])),
+                }
