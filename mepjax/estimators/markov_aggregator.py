@@ -27,7 +27,7 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
 
     - `n_clusters`: number of superstates, or `"auto"` (default): the largest marginal return.
     - `weights`: `"stationary"` (default), for square X, or `"equal"`.
-    - `counts`: rows are normalised; rows of zeros are refused.
+    - `counts`: rows are normalised; one of zeros counts as uniform.
     - `max_size`: for `"auto"`, sizes compared; default half of the number of rows.
     - `starts`: random starts of each size.
     - `random_state`: an int, a NumPy `RandomState` or `None`.
@@ -91,10 +91,9 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
             )
         sums = rows.sum(axis=1)
         if self.counts:
-            empty = np.flatnonzero(sums == 0)
-            if len(empty):
-                raise ValueError(f"X must have no row of zeros; row {empty[0]} is one.")
-            return rows / sums[:, None]
+            # Nothing is known of what comes next.
+            rows = np.where(sums[:, None] > 0, rows, 1.0)
+            return rows / rows.sum(axis=1, keepdims=True)
         return rows
 
     def fit(self, X: Any, y: Any = None) -> "MarkovAggregator":
