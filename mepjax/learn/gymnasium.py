@@ -24,7 +24,8 @@ def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centr
     **Returns:** a `gymnasium.Env`.
 
     **Raises:** `ImportError` without gymnasium, naming the command that installs it; `ValueError`
-    for centres of another shape.
+    for centres of another shape. A step raises `RuntimeError` where the environment breaks down,
+    `ValueError` where it has no answer, such as a log, or one that cannot be.
 
     Source: autonomy-aware clustering, section 4, equations (5) and (6).
 
@@ -60,10 +61,11 @@ def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centr
     shares = shares / shares.sum()
 
     @jax.jit
-    def answered(key: Any, entity: Any, told: Any) -> tuple[Any, Any]:
+    def answered(key: Any, entity: Any, told: Any) -> tuple[Any, Any, Any]:
         seen = environment.observe(key, problem, entity, told, places)
-        cost, _, _ = checked(problem, seen, entity, places)
-        return seen.realised, cost
+        cost, impossible, known = checked(problem, seen, entity, places)
+        failed = False if seen.failed is None else jnp.any(seen.failed)
+        return seen.realised, cost, (failed, impossible, known[0])
 
     class OneStep(gymnasium.Env):
         """One entity, one prescription."""
@@ -86,7 +88,15 @@ def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centr
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             key = jax.random.key(int(self.np_random.integers(2**32)))
             one = np.asarray([self.entity], np.int32)
-            realised, cost = answered(key, one, np.asarray([int(action)], np.int32))
+            told = np.asarray([int(action)], np.int32)
+            realised, cost, (failed, impossible, known) = answered(key, one, told)
+            what = f"entity {self.entity} told {int(action)}"
+            if failed:
+                raise RuntimeError(f"The environment broke down: {environment.failure}")
+            if impossible:
+                raise ValueError(f"The environment answered what cannot be for {what}.")
+            if not known:
+                raise ValueError(f"The environment has no answer for {what}.")
             info = {"entity": self.entity}
             if realised is not None:
                 info["realised"] = int(realised[0])

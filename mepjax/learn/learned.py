@@ -17,7 +17,7 @@ from ..engine.detector import NoDetector
 from ..engine.schedules import AbstractSchedule, Explicit
 from ..problems.clustering import Clustering
 from ..solvers.adjoints import NoGrad
-from .environments import AbstractEnvironment
+from .environments import AbstractEnvironment, Observation
 from .learner import AbstractLearner, with_autonomy
 from .rounds import checked, draw_entities, over_starts
 
@@ -140,6 +140,30 @@ def placed(
     return trees.where(better, (whole.params, whole.code), (sol.params, sol.code))
 
 
+def _asked(
+    environment: AbstractEnvironment,
+    key: Any,
+    problem: Clustering,
+    entity: Array,
+    told: Array,
+    centres: Array,
+    sound: Array,
+) -> Observation:
+    """What is observed, and nothing where learning has broken down before."""
+
+    def observed() -> Observation:
+        seen = environment.observe(key, problem, entity, told, centres)
+        known = jnp.ones(entity.shape, bool) if seen.known is None else seen.known
+        return eqx.tree_at(lambda s: s.known, seen, known, is_leaf=lambda leaf: leaf is None)
+
+    shapes = jax.eval_shape(observed)
+
+    def nothing() -> Observation:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return jax.lax.cond(sound, observed, nothing)
+
+
 def concluded(problem: Clustering, environment: AbstractEnvironment, state: Any) -> Learned:
     """Centres of every start, fresh interactions, and the start to keep."""
     learner, carry = state.learner, state.carry
@@ -177,7 +201,7 @@ def concluded(problem: Clustering, environment: AbstractEnvironment, state: Any)
         centres,
     )
     told = jnp.argmin(costs, axis=-1).astype(jnp.int32)
-    seen = environment.observe(ask, problem, entity, told, centres)
+    seen = _asked(environment, ask, problem, entity, told, centres, carry.code == int(Code.OK))
     paid, impossible, known = checked(problem, seen, entity, centres)
     count = jnp.sum(known, axis=1)
     paid = jnp.zeros_like(costs[..., 0]) if paid is None else jnp.where(known, paid, 0)

@@ -340,6 +340,14 @@ def _level(
     key = jax.random.fold_in(state.key, index)
 
     def one(held: Any, number: Array) -> Any:
+        return jax.lax.cond(held[2] == int(Code.OK), once, unasked, held, number)
+
+    def unasked(held: Any, number: Array) -> Any:
+        # Nothing more is asked of what broke down.
+        del number
+        return held, (held[1], jnp.full((held[1].shape[0],), jnp.nan, held[1].dtype))
+
+    def once(held: Any, number: Array) -> Any:
         states, centres, code, answered = held
         new = played(
             problem,

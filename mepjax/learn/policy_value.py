@@ -58,6 +58,8 @@ def policy_value(
             "policy_value: `propensity` of the interactions must be known, or say "
             "`estimate_propensity=True`; got None."
         )
+    # A row that does not count may have a pair that no other has.
+    propensity = jnp.where(times > 0, propensity, 1.0)
     costs = log.costs(problem, centres)
     weights = times * jnp.exp(log_policy[log.entity, log.prescribed]) / propensity
     if entities == "alike":

@@ -36,6 +36,8 @@ def collect(
 
     **Returns:** `Interactions` with the centres in force and propensities.
 
+    **Raises:** `RuntimeError` with what the environment said, where it broke down.
+
     **Example:**
 
     ```python
@@ -53,6 +55,8 @@ def collect(
     checks.check_count("collect", "each", each)
     check_environment("collect", environment)
     entity, prescribed, centres, seen = _collected(problem, environment, key, rounds, each)
+    if seen.failed is not None and checks.is_concrete(seen.failed) and bool(jnp.any(seen.failed)):
+        raise RuntimeError(f"collect: the environment broke down: {environment.failure}")
     k = problem.k
     known = None if seen.known is None else seen.known.reshape(-1).astype(problem.x.dtype)
     return Interactions(

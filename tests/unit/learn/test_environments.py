@@ -91,6 +91,14 @@ def test_costs_of_a_real_system_are_checked():
         learn.FromCallback(print, answers="all")
 
 
+def test_no_log_is_collected_from_what_breaks_down():
+    def down(entity, prescribed, centres):
+        raise OSError("no link")
+
+    with pytest.raises(RuntimeError, match="collect: the environment broke down: OSError: no link"):
+        learn.collect(problem(), learn.FromCallback(down), key=KEY, rounds=1, each=4)
+
+
 def test_a_log_answers_what_it_has_seen():
     found = log()
     asked = learn.Replay(found)

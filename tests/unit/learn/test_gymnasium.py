@@ -37,3 +37,19 @@ def test_it_passes_the_checks_of_gymnasium_and_pays_the_average_cost():
     assert abs(off) < 4 * np.std(np.subtract(paid, expected)) / 20
     with pytest.raises(ValueError, match=r"`centres` must have shape \(3, 2\); got \(2, 2\)"):
         learn.as_gymnasium(base, learn.Simulated(None), centres=X[:2])
+
+
+def test_a_step_without_an_answer_raises():
+    def down(entity, prescribed, centres):
+        raise OSError("no link")
+
+    cases = {
+        "broke down: OSError: no link": learn.FromCallback(down),
+        "no answer for entity": learn.Replay(learn.Interactions([0], [0], [1], times=[0.0])),
+        "what cannot be": learn.FromFunction(lambda key, i, x, j, y: (j + K, None)),
+    }
+    for text, environment in cases.items():
+        env = learn.as_gymnasium(problem(), environment, centres=X[:K])
+        env.reset(seed=0)
+        with pytest.raises((RuntimeError, ValueError), match=text):
+            env.step(1)

@@ -133,6 +133,10 @@ def test_propensities_may_be_estimated_on_request():
     value = found.policy_value(always_one, pair, estimate_propensity=True)
     # Entity 0 was seen three times and entity 1 twice.
     np.testing.assert_allclose(value.value, (3 * 5 + 2 * 4) / 5, rtol=1e-6)
+    # A pair that is only in a row that does not count.
+    once = learn.Interactions([0, 1, 1], [0, 0, 1], cost=[1.0, 3.0, 9.0], times=[1.0, 1.0, 0.0])
+    value = once.policy_value(jnp.log(jnp.full((2, 2), 0.5)), pair, estimate_propensity=True)
+    np.testing.assert_allclose(value.value, 2.0, rtol=1e-6)
     moved = learn.Interactions([0], [0], [1], propensity=[1.0])
     at = moved.policy_value(jnp.zeros((2, 2)), pair, centres=X[:2], entities="alike")
     np.testing.assert_allclose(at.value, np.sum((X[0] - X[1]) ** 2), rtol=1e-6)
