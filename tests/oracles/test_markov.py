@@ -319,6 +319,34 @@ def test_bad_rows_that_are_traced_become_a_code():
         solution.raise_if_failed()
 
 
+def test_traced_chains_of_several_closed_classes_become_a_code():
+    weights = jax.jit(lambda p: mj.MarkovAggregation(p, 2).weights)
+    solve = jax.jit(lambda p: mj.anneal(mj.MarkovAggregation(p, 2), mj.Explicit([1.0]), key=KEY))
+    for seed in range(3):
+        parts = np.kron(np.diag([1.0, 0.0]), chain(4, seed)) + np.kron(
+            np.diag([0.0, 1.0]), chain(4, seed + 9)
+        )
+        assert np.all(np.isnan(weights(parts)))
+    with pytest.raises(ValueError, match="must have one closed class"):
+        solve(parts).raise_if_failed()
+    # A cycle takes the longest way round; a chain that ends in one class has but this one.
+    cycle = np.roll(np.eye(8), 1, axis=1)
+    np.testing.assert_allclose(weights(cycle), np.full(8, 1 / 8), rtol=1e-9)
+    line = np.eye(8, k=1)
+    line[-1, -1] = 1
+    np.testing.assert_allclose(weights(line), np.eye(8)[-1], atol=1e-12)
+
+
+def test_another_chain_has_its_own_stationary_weights():
+    one, other = mj.MarkovAggregation(chain(6), 2), mj.MarkovAggregation(chain(6, 3), 2)
+    np.testing.assert_array_equal(one.replace(transitions=chain(6, 3)).weights, other.weights)
+    given = mj.MarkovAggregation(chain(6), 2, weights=np.arange(1.0, 7.0))
+    np.testing.assert_array_equal(given.replace(transitions=chain(6, 3)).weights, given.weights)
+    assert one.replace(k=3).k == 3
+    with pytest.raises(TypeError, match="there is no `rows`; expected one of k, transitions"):
+        one.replace(rows=chain(6, 3))
+
+
 def test_states_that_nothing_reaches_move_nothing_else():
     """With exact zeros in z the Jacobian of the residual is symmetric, as a Hessian is."""
     problem = mj.MarkovAggregation(COURTOIS, 2)

@@ -1,6 +1,6 @@
 """Aggregation of the states of a Markov chain into superstates that say alike what comes next."""
 
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -68,6 +68,7 @@ class MarkovAggregation(Growable):
     rows: AbstractRows
     weights: Float[Array, " n"]
     k: int = eqx.field(static=True)
+    is_stationary: bool = eqx.field(static=True)
 
     def __init__(self, transitions: Any, k: int, *, weights: Any = "stationary") -> None:
         checks.check_count(_OWNER, "k", k)
@@ -77,6 +78,7 @@ class MarkovAggregation(Growable):
         if k > n:
             raise ValueError(f"{_OWNER}: `k` must be at most the number of rows, {n}; got {k}.")
         checks.enforce(self._row_checks())
+        self.is_stationary = isinstance(weights, str)
         if isinstance(weights, str):
             if weights != "stationary":
                 raise ValueError(
@@ -91,6 +93,16 @@ class MarkovAggregation(Growable):
                 f"got {self.weights.shape}."
             )
         checks.enforce(self.checks())
+
+    def replace(self, **fields: Any) -> Self:
+        """The same problem with other arguments of its construction, by name.
+
+        Stationary weights are those of the chain that replaces this one.
+        """
+        weights = "stationary" if self.is_stationary else self.weights
+        now = {"transitions": self.rows, "k": self.k, "weights": weights}
+        self._only_fields(fields, set(now))
+        return type(self)(**(now | fields))
 
     def _row_checks(self) -> tuple[checks.Check, ...]:
         xp, sums = checks.on_host(self.rows.row_sums())
@@ -112,8 +124,14 @@ class MarkovAggregation(Growable):
         """Rows that are probability vectors, usable weights."""
         xp, weights = checks.on_host(self.weights)
         total = xp.sum(weights)
+        several = checks.Check(
+            ~xp.any(xp.isnan(weights)) if self.is_stationary else True,
+            0.0,
+            f"{_OWNER}: `transitions` must have one closed class of states for stationary weights.",
+        )
         return (
             *self._row_checks(),
+            several,
             checks.check_finite(_OWNER, "weights", self.weights),
             checks.check_range(_OWNER, "weights", self.weights, low=0.0),
             checks.Check(

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._core import checks
 from .rows import AbstractRows
@@ -18,8 +19,9 @@ def stationary_distribution(owner: str, rows: AbstractRows) -> Float[Array, " n"
 
     Solves (I - P^T + 1 1^T / n) rho = 1 / n densely.
 
-    **Raises:** `ValueError` for a concrete chain with several closed classes, naming their states:
-    it has as many stationary distributions as one likes.
+    NaN for a traced chain with several closed classes, which has as many as one likes.
+
+    **Raises:** `ValueError` for such a concrete chain, naming the states of the classes.
     """
     n, s = rows.shape
     if n != s:
@@ -41,7 +43,25 @@ def stationary_distribution(owner: str, rows: AbstractRows) -> Float[Array, " n"
     rho = jnp.linalg.solve(jnp.eye(n, dtype=matrix.dtype) - matrix.T + mean, mean[0])
     # Rounding leaves transient states a little below zero.
     rho = jnp.where(rho > jnp.finfo(matrix.dtype).eps, rho, 0.0)
-    return rho / jnp.sum(rho)
+    rho = rho / jnp.sum(rho)
+    if not checks.is_concrete(rows):
+        # The system is singular, and rounding decides what its solution is.
+        rho = jnp.where(has_one_closed_class(matrix), rho, jnp.nan)
+    return rho
+
+
+def has_one_closed_class(matrix: Float[Array, "n n"]) -> Bool[Array, ""]:
+    """Whether some state is reached from all, in products of n x n matrices; legal under `jit`."""
+    n = matrix.shape[0]
+    linked = (matrix > 0) | jnp.eye(n, dtype=bool)
+
+    def twice_as_far(_: Any, reached: Array) -> Array:
+        # Each of n terms is 0 or 1, so that nothing rounds to zero.
+        steps = reached.astype(matrix.dtype)
+        return steps @ steps > 0
+
+    reached = jax.lax.fori_loop(0, max(n - 1, 1).bit_length(), twice_as_far, linked)
+    return jnp.any(jnp.all(reached, axis=0))
 
 
 def closed_classes(linked: Any) -> list[np.ndarray]:
