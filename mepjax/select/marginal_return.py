@@ -73,6 +73,12 @@ def marginal_return(
     problem = MarkovAggregation(transitions, 1, weights=weights)
     n, _ = problem.rows.shape
     if partitions is None:
+        most = 0 if max_size is None else max_size
+        if max(most, 2) > n:
+            raise ValueError(
+                f"{owner}: `max_size` must be at least 2 and at most the number of states, {n}; "
+                f"got {max(most, 2)}."
+            )
         top = max(2, n // 2) if max_size is None else max_size
         found = aggregations(problem.rows, top, weights=problem.weights, starts=starts, key=key)
         sizes, labels = range(1, top + 1), found

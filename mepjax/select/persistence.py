@@ -18,7 +18,7 @@ from .model_order import ModelOrder, check_partitions, check_sizes, model_order,
 from .partitions import partitions_of
 from .scatters import largest_of_kernel, largest_scatters
 
-_SIZES = range(1, 21)
+_MOST = 20
 # Random starts of each size beside the one that continues the size before: v needs good solutions
 # at k and k - 1.
 _STARTS = 4
@@ -53,7 +53,7 @@ def persistence(
     - `x`: entities, shape (N, d).
     - `partitions`: labels of every size, an array (n_sizes, N) or a mapping from size to labels of
         any kind; `None`: this function clusters by squared distance, or spectrally with a kernel.
-    - `sizes`: 1, 2, 3, ... without a gap; default 1 to 20, or those of `partitions`.
+    - `sizes`: 1, 2, 3, ... without a gap; default 1 to 20 (or to N), or those of `partitions`.
     - `weights`: relative importance, shape (N,), >= 0; default equal.
     - `kind`: `"scatter"`, S_j = sum_i weights_i (x_i - c_j)(x_i - c_j)^T over cluster j, or
         `"covariance"`, S_j over the weight of the cluster: another index, with other answers.
@@ -64,7 +64,8 @@ def persistence(
         neighbour.
     - `references`: draws of each of two null models, without groups, that v is compared with; 0:
         none, and then nothing is `clear`. With a kernel or given partitions there are references
-        too, clustered by squared distance, unless a kernel is given: then there are none.
+        too, clustered by squared distance, unless a kernel is given: then there are none. They
+        are drawn on the host: inside `jit` and `vmap` it must be 0.
     - `starts`: random starts of each size where this function clusters.
     - `key`: a JAX random key.
 
@@ -84,9 +85,12 @@ def persistence(
     checks.check_count(owner, "references", references, least=0)
     checks.check_count(owner, "starts", starts)
     x, weights = _checked_data(owner, x, weights)
+    _check_legal(owner, x, weights, partitions, kernel, references)
     n, labels = x.shape[0], None
     if partitions is None:
-        sizes = check_sizes(owner, _SIZES if sizes is None else sizes)
+        if sizes is None:
+            sizes = range(1, max(2, min(_MOST, n)) + 1)
+        sizes = check_sizes(owner, sizes)
         if sizes[-1] > n:
             raise ValueError(
                 f"{owner}: `sizes` must be at most the number of entities, {n}; got {sizes[-1]}."
@@ -119,7 +123,9 @@ def _checked_data(owner: str, x: Any, weights: Any) -> tuple[Array, Array]:
         )
     n = x.shape[0]
     weights = np.ones(n) if weights is None else weights
-    weights = arrays.as_data_like("weights", np.asarray(weights, x.dtype), x.dtype)
+    if checks.is_concrete(weights):
+        weights = np.asarray(weights, x.dtype)
+    weights = arrays.as_data_like("weights", weights, x.dtype)
     if weights.shape != (n,):
         raise ValueError(
             f"{owner}: `weights` must have shape ({n},) for {n} entities; got {weights.shape}."
@@ -135,6 +141,27 @@ def _checked_data(owner: str, x: Any, weights: Any) -> tuple[Array, Array]:
     return x, weights
 
 
+def _check_legal(
+    owner: str, x: Any, weights: Any, partitions: Any, kernel: Any, references: int
+) -> None:
+    """Raise `TypeError` for traced values where something is done on the host."""
+    if not checks.is_concrete(partitions):
+        raise TypeError(f"{owner}: `partitions` must not be traced, as groups are counted.")
+    if checks.is_concrete(x, weights, kernel):
+        return
+    if isinstance(kernel, str) or (kernel is not None and partitions is None):
+        raise TypeError(
+            f"{owner}: `x` and `kernel` must not be traced, inside `jit` or `vmap`, where the "
+            "graph or the clusters of a kernel are made on the host; give a matrix and "
+            "`partitions`."
+        )
+    if kernel is None and references:
+        raise TypeError(
+            f"{owner}: `references` must be 0 inside `jit` and `vmap`, as they are drawn on the "
+            f"host; got {references}."
+        )
+
+
 def _gram(owner: str, kernel: Any, x: Array, bandwidth: float | None) -> Float[Array, "n n"]:
     if isinstance(kernel, str):
         if kernel != "commute_time":
@@ -147,7 +174,9 @@ def _gram(owner: str, kernel: Any, x: Array, bandwidth: float | None) -> Float[A
             f"{owner}: `bandwidth` must be None beside a kernel of one's own; got {bandwidth!r}."
         )
     gram = kernel(x, x) if callable(kernel) else kernel
-    gram = arrays.as_data_like("kernel", np.asarray(gram, x.dtype), x.dtype)
+    if checks.is_concrete(gram):
+        gram = np.asarray(gram, x.dtype)
+    gram = arrays.as_data_like("kernel", gram, x.dtype)
     if gram.shape != (x.shape[0],) * 2:
         raise ValueError(
             f"{owner}: `kernel` must give shape {(x.shape[0],) * 2}; got {gram.shape}."

@@ -7,7 +7,7 @@ import pytest
 
 import mepjax as mj
 from mepjax.datasets import four_square
-from mepjax.select import persistence, persistence_of_anneal
+from mepjax.select import marginal_return, persistence, persistence_of_anneal
 from mepjax.select.model_order import model_order
 
 KEY = jax.random.key(0)
@@ -91,3 +91,37 @@ def test_data_that_are_not_finite_and_a_key_that_is_none():
         persistence([[np.nan], [1.0]], sizes=[1, 2], key=KEY)
     with pytest.raises(TypeError, match="random key"):
         persistence(X, key=0)
+
+
+def test_sizes_are_at_most_the_entities_by_default():
+    found = persistence(np.random.default_rng(0).normal(size=(4, 1)), references=0, key=KEY)
+    np.testing.assert_array_equal(found.sizes, [1, 2, 3, 4])
+
+
+def test_given_partitions_under_jit_are_those_without_and_the_host_is_named():
+    labels = {1: [0] * 4, 2: [0, 0, 1, 1], 3: [0, 0, 1, 2]}
+    weights, gram = jnp.arange(1.0, 5.0), jnp.asarray(X @ X.T)
+
+    def returns(x, weights, kernel=None, **options):
+        options = {"references": 0, "partitions": labels, "key": KEY} | options
+        return persistence(x, weights=weights, kernel=kernel, **options).returns
+
+    run = jax.jit(returns)
+    points = jnp.asarray(X)
+    np.testing.assert_allclose(run(points, weights), returns(X, weights), rtol=1e-6)
+    np.testing.assert_allclose(
+        run(points, weights, gram), returns(X, weights, gram), rtol=1e-5, atol=1e-5
+    )
+    for name, options in {
+        "`references` must be 0": {"references": 2},
+        "`x` and `kernel` must not be traced": {"kernel": "commute_time"},
+    }.items():
+        with pytest.raises(TypeError, match=name):
+            jax.jit(lambda x, options=options: returns(x, None, **options))(points)
+    with pytest.raises(TypeError, match="`partitions` must not be traced"):
+        jax.jit(lambda rows: returns(points, None, partitions=rows))(jnp.zeros((2, 4), int))
+
+
+def test_more_superstates_than_states_are_refused_by_name():
+    with pytest.raises(ValueError, match="`max_size` must be .* at most the number of states, 3"):
+        marginal_return(np.full((3, 3), 1 / 3), max_size=4)
