@@ -25,12 +25,14 @@ def _exponents(
     return -beta * ((costs + missing) - lowest)
 
 
-def _total(
-    exponentials: Float[Array, "..."], axis: int, *, keepdims: bool = False
-) -> Float[Array, "..."]:
-    """Their sum, at least one: the least cost counts one, whatever compilers make of it."""
-    total = jnp.sum(exponentials, axis=axis, keepdims=keepdims)
-    return total + jax.lax.stop_gradient(jnp.where(total < 1, 1 - total, 0.0))
+def _from_largest(exponents: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """Exponents less their largest, with their own derivative; that is rounding alone.
+
+    Then sums of exponentials are at least one, and what is divided by them adds up to one.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(exponents, axis=axis, keepdims=True))
+    below = exponents - jnp.where(jnp.isfinite(largest), largest, 0.0)
+    return below - jax.lax.stop_gradient(jnp.where(below > 0, below, 0.0))
 
 
 def _shifted(costs: Float[Array, "rows columns"], beta: Scalar, axis: int) -> tuple[Array, Array]:
@@ -38,13 +40,14 @@ def _shifted(costs: Float[Array, "rows columns"], beta: Scalar, axis: int) -> tu
     # The shift cancels in every result, so it needs no derivative, nor has it a guard, which would
     # triple the time on a CPU: an entity without any finite cost has a policy of NaN.
     lowest = jax.lax.stop_gradient(jnp.min(costs, axis=axis, keepdims=True))
-    return _exponents(costs, lowest, beta), jnp.squeeze(lowest, axis)
+    exponents = _from_largest(_exponents(costs, lowest, beta), axis)
+    return exponents, jnp.squeeze(lowest, axis)
 
 
 def log_policy(costs: Float[Array, "n k"], beta: Scalar) -> Float[Array, "n k"]:
     """Log Gibbs policy, log softmax_j(-beta costs_ij); an infinite cost has weight zero."""
     exponents, _ = _shifted(costs, beta, -1)
-    return exponents - jnp.log(_total(jnp.exp(exponents), -1, keepdims=True))
+    return exponents - jnp.log(jnp.sum(jnp.exp(exponents), axis=-1, keepdims=True))
 
 
 def policy(
@@ -53,7 +56,7 @@ def policy(
     """Gibbs policy, softmax_j(-beta costs_ij), with the choices j along `axis`."""
     exponents, _ = _shifted(costs, beta, axis)
     weights = jnp.exp(exponents)
-    return weights / _total(weights, axis, keepdims=True)
+    return weights / jnp.sum(weights, axis=axis, keepdims=True)
 
 
 def _permitted(
@@ -66,7 +69,9 @@ def _permitted(
     # The inner `where` keeps infinite costs out of every derivative, beta's included.
     shift = lowest[..., None]
     exponents = _exponents(jnp.where(allowed, costs, shift), shift, beta)
-    total = _total(jnp.where(allowed, jnp.exp(exponents), 0.0), -1)
+    exponents = _from_largest(jnp.where(allowed, exponents, -jnp.inf), -1)
+    exponents = jnp.where(allowed, exponents, 0.0)
+    total = jnp.sum(jnp.where(allowed, jnp.exp(exponents), 0.0), axis=-1)
     return allowed, exponents, lowest, jnp.where(jnp.any(allowed, axis=-1), total, 1.0)
 
 
@@ -118,7 +123,7 @@ def free_energy(
 ) -> Float[Array, ""]:
     """Free energy -(1/beta) sum_i weights_i log sum_j exp(-beta costs_ij), j along `axis`."""
     exponents, lowest = _shifted(costs, beta, axis)
-    return jnp.sum(weights * (lowest - jnp.log(_total(jnp.exp(exponents), axis)) / beta))
+    return jnp.sum(weights * (lowest - jnp.log(jnp.sum(jnp.exp(exponents), axis=axis)) / beta))
 
 
 def free_energies_and_partition(
@@ -128,7 +133,7 @@ def free_energies_and_partition(
     exponents, lowest = _shifted(costs, beta, axis)
     # Else XLA on a CPU computes them once for every use.
     exponentials = jax.lax.optimization_barrier(jnp.exp(exponents))
-    totals = _total(exponentials, axis)
+    totals = jnp.sum(exponentials, axis=axis)
     return lowest - jnp.log(totals) / beta, exponentials, totals
 
 
@@ -138,7 +143,7 @@ def free_energy_and_terms(
     """Free energy F, expected cost D and conditional entropy H of the Gibbs policy; 0 log 0 = 0."""
     exponents, lowest = _shifted(costs, beta, axis)
     gibbs = jnp.exp(exponents)
-    total = _total(gibbs, axis)
+    total = jnp.sum(gibbs, axis=axis)
     # The inner `where` keeps infinite costs out of the product, hence out of its derivative.
     mean = jnp.sum(gibbs * jnp.where(gibbs > 0, exponents, 0.0), axis=axis) / total
     # One reduction of three rows, since every reduction is kernels to compile.
