@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import arrays, checks
 from .kernels.base import AbstractKernel
 from .kernels.deterministic import Deterministic
-from .reach import proper_policy
+from .reach import earning_state, proper_policy
 from .soft import SoftBellman
 
 _OWNER = "MDP"
@@ -27,7 +27,9 @@ class MDP(eqx.Module):
         actions, states) for `Dense`, one per edge for `Sparse`, (states, actions, events) for
         `Functional`. +inf is not permitted; use `permitted`.
     - `discount`: in (0, 1]. At 1 there has to be a terminal state that some policy reaches from
-        everywhere with probability one.
+        everywhere with probability one, and no cycle may earn more than it costs: a
+        `Deterministic` kernel with one is refused, with others the code of the solve is
+        `UNBOUNDED`.
     - `terminal`: indices or a boolean mask of states at which all ends; they cost nothing whatever
         the kernel says of them.
     - `permitted`: boolean (states, actions); default all.
@@ -89,6 +91,9 @@ class MDP(eqx.Module):
             )
         checks.enforce(self.checks())
         self.proper = find_proper(_OWNER, kernel, self.discount, self.terminal, self.permitted)
+        refuse_earning_cycles(
+            _OWNER, "costs", kernel, self.costs, self.discount, self.terminal, self.permitted
+        )
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite costs, rows that sum to one, a discount in (0, 1], an action in every state."""
@@ -156,6 +161,14 @@ def as_discount(owner: str, discount: Any, dtype: Any) -> Float[Array, ""]:
 
 def as_terminal(owner: str, terminal: Any, n: int) -> Bool[Array, " states"]:
     """A mask of the states at which all ends."""
+    if checks.is_concrete(terminal):
+        # Constants stay concrete where traced, so that what can end is found there too.
+        with jax.ensure_compile_time_eval():
+            return _as_terminal(owner, terminal, n)
+    return _as_terminal(owner, terminal, n)
+
+
+def _as_terminal(owner: str, terminal: Any, n: int) -> Bool[Array, " states"]:
     if terminal is None:
         return jnp.zeros((n,), bool)
     given = terminal if isinstance(terminal, jax.Array) else np.asarray(terminal)
@@ -188,7 +201,10 @@ def as_permitted(
             f"{owner}: `permitted` must be booleans of shape {shape}; "
             f"got {given.dtype} of shape {given.shape}."
         )
-    return jnp.asarray(given)
+    if not checks.is_concrete(given):
+        return given
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(given)
 
 
 def check_permitted(owner: str, permitted: Any, terminal: Any) -> list[checks.Check]:
@@ -230,7 +246,8 @@ def find_proper(
     if not checks.is_concrete(*structure):
         return None
     ends = np.asarray(terminal)
-    found = proper_policy(kernel, ends, None if permitted is None else np.asarray(permitted))
+    with jax.ensure_compile_time_eval():
+        found = proper_policy(kernel, ends, None if permitted is None else np.asarray(permitted))
     if not found.good.all():
         if known:
             state = int(np.argmin(found.good))
@@ -240,3 +257,21 @@ def find_proper(
             )
         return None
     return jnp.asarray(found.policy)
+
+
+def refuse_earning_cycles(
+    owner: str, name: str, kernel: AbstractKernel, costs: Any, discount: Any, terminal: Any,
+    permitted: Any,
+) -> None:  # fmt: skip
+    """Raise `ValueError` where a deterministic cycle earns without discount, if all is concrete."""
+    if not checks.is_concrete(kernel, costs, discount, terminal, permitted):
+        return
+    if float(discount) < 1 or np.shape(costs) != (kernel.n_states, kernel.n_actions):
+        return
+    allowed = None if permitted is None else np.asarray(permitted)
+    state = earning_state(kernel, np.asarray(costs), np.asarray(terminal), allowed)
+    if state is not None:
+        raise ValueError(
+            f"{owner}: at `discount` 1 `{name}` must not add up to less than 0 along a cycle, "
+            f"which would be gone round for ever; got one that is reached from state {state}."
+        )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .kernels.base import AbstractKernel
+from .kernels.deterministic import Deterministic
 
 
 class Proper(NamedTuple):
@@ -63,3 +64,34 @@ def entered(kernel: AbstractKernel, permitted: np.ndarray | None) -> np.ndarray:
     found = np.zeros(kernel.n_states, bool)
     found[after[counts]] = True
     return found
+
+
+# Pairs of state and action up to which cycles are looked for when an object is built.
+_MOST_PAIRS = 50_000
+
+
+def earning_state(
+    kernel: AbstractKernel, costs: np.ndarray, terminal: np.ndarray, permitted: np.ndarray | None
+) -> int | None:
+    """A state with a cycle ahead whose costs add up to less than nothing, `None` if there is none.
+
+    By Bellman and Ford, on as many sweeps as there are states. For deterministic kernels, where a
+    cycle can be gone round for ever; with noise only a solve can tell.
+
+    **Arguments:** `costs`, shape (states, actions).
+    """
+    if not isinstance(kernel, Deterministic) or costs.size > _MOST_PAIRS:
+        return None
+    usable = np.broadcast_to(~terminal[:, None], costs.shape)
+    usable = usable if permitted is None else usable & permitted
+    if not np.any(costs[usable] < 0):
+        return None
+    after, costs = np.asarray(kernel.next), np.where(usable, costs, np.inf).astype(float)
+    least = np.zeros(kernel.n_states)
+    slack = 1e-6 * np.max(np.abs(costs[usable]))
+    for _ in range(kernel.n_states):
+        new = np.minimum(least, np.min(costs + least[after], axis=1))
+        if np.all(new >= least - slack):
+            return None
+        moved, least = int(np.argmin(new - least)), new
+    return moved

@@ -6,10 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
-from .._core.codes import Code, SolveError, is_failing
+from .._core.codes import Code, SolveError, as_code, is_failing
 from .._core.types import Scalar
 from ..solvers.base import AbstractSolver
 from ..solvers.implicit import LinearSolve, attach
@@ -82,11 +82,50 @@ def solve_values(
         still, start, at, method,
         rtol=jnp.asarray(rtol, dtype), max_steps=jnp.asarray(method.max_steps, jnp.int32),
     )  # fmt: skip
+    code = jax.lax.stop_gradient(_with_limit(still, found, at, method))
+    found = eqx.tree_at(lambda stage: stage.code, found, code)
     values = attach(
         jax.lax.stop_gradient(found.params), model, beta, is_failing(found.code),
         options=LinearSolve(), on_failure=on_failure,
     )  # fmt: skip
     return values, found
+
+
+def _with_limit(
+    model: SoftBellman, found: StageResult, beta: Scalar, method: AbstractSolver
+) -> Int[Array, ""]:
+    """The code of the stage; UNBOUNDED where values are those of a policy that never ends.
+
+    Without discount, counted entropy or negative costs may be collected for ever. V = T V is the
+    least of all values if and only if its own policy ends: if it does, V <= T_pi V for every other
+    policy pi bounds what that one costs.
+    """
+    counts = model.log_prior is None and not model.hard
+    collects = jnp.asarray(counts)
+    if not counts:
+        costs = model.costs
+        if model.log_prior is not None:
+            costs = jnp.where(jnp.isneginf(model.log_prior), 0.0, costs)
+        if model.ends is not None:
+            costs = jnp.where(model.ends[:, None], 0.0, costs)
+        collects = jnp.any(costs < 0)
+
+    def ends() -> Bool[Array, ""]:
+        # An h > 0 with h - P h > 0 proves that the spectral radius is below one.
+        kept = model.hard and isinstance(method, PolicyIteration)
+        policy = found.state if kept else model.backup(found.params, beta)[1]
+        chain = model.under(policy, beta)
+        one = jnp.ones_like(found.params)
+        counted = eqx.tree_at(lambda c: c.cost, chain, one)
+        time = counted.values(one)
+        falls = time - chain.discount * chain.transitions.mv(time)
+        told = 32 * float(jnp.finfo(time.dtype).eps) * jnp.max(jnp.abs(time)) < 0.5
+        return jnp.all(jnp.isfinite(time) & (time > 0) & (falls > 0.5)) & told
+
+    suspect = collects & (model.discount == 1)
+    fine = jax.lax.cond(suspect, ends, lambda: jnp.asarray(True))
+    broken = suspect & (~fine | (found.code == int(Code.NON_FINITE)))
+    return jnp.where(broken, as_code(Code.UNBOUNDED), found.code)
 
 
 def solve(
@@ -109,7 +148,8 @@ def solve(
     - `beta`: > 0; inf, the default, is the problem without entropy.
     - `entropy`: `"prior"`, -E sum discount^t KL(policy | prior); `"policy"`, that of the policy
         counted; `"paths"`, of the transitions too. The latter two reward staying alive: without
-        discount they are infinite below a critical beta.
+        discount they are infinite below a critical beta, as sums of negative costs may be: the
+        code is then `UNBOUNDED`.
     - `prior`: probabilities (states, actions) that sum to one; default uniform over what is
         permitted.
     - `method`: `PolicyIteration` (default up to 2,000 states), `ModifiedPolicyIteration` (default

@@ -263,3 +263,59 @@ def test_bad_input_is_told():
     assert int(found.code) == mj.Code.INVALID_INPUT
     with pytest.raises(ValueError, match="`beta` must be > 0; got -1"):
         found.raise_if_failed()
+
+
+# States 0 and 1 go on or back to 0; 2 ends.
+BACK = mdp.Deterministic([[1, 0], [2, 0], [2, 2]])
+METHODS = [
+    mdp.PolicyIteration(),
+    mdp.ValueIteration(max_steps=2_000),
+    mdp.ModifiedPolicyIteration(max_steps=300),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_counted_entropy_below_its_critical_beta_is_unbounded(method):
+    """The oracle is the spectral radius of exp(-beta c), which is one at the critical beta."""
+    costs = np.array([[1.0, 0.5], [1.0, 0.5], [0.0, 0.0]])
+
+    def radius(beta):
+        tilted = np.exp(-beta * costs[:2])
+        return np.abs(np.linalg.eigvals([tilted[0, ::-1], [tilted[1, 1], 0.0]])).max()
+
+    low, high = 0.1, 3.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if radius(middle) > 1 else (low, middle)
+    model = mdp.MDP(BACK, jnp.asarray(costs, jnp.float32), discount=1.0, terminal=[2])
+    solve = jax.jit(lambda beta: mdp.solve(model, beta, entropy="policy", method=method))
+    for factor in (0.01, 0.3, 0.9, 0.98):
+        assert int(solve(factor * low).code) == mj.Code.UNBOUNDED
+    beta = 1.05 * low
+    found, tilted = solve(beta), np.exp(-beta * costs)
+    z = np.linalg.solve(
+        np.eye(2) - [[tilted[0, 1], tilted[0, 0]], [tilted[1, 1], 0.0]], [0.0, tilted[1, 0]]
+    )
+    assert int(found.code) == mj.Code.OK
+    np.testing.assert_allclose(found.values[:2], -np.log(z) / beta, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_cycles_that_earn_without_discount_are_refused(method):
+    costs = jnp.array([[1.0, 1.0], [1.0, -2.0], [0.0, 0.0]])
+    with pytest.raises(ValueError, match="less than 0 along a cycle.*reached from state [01]"):
+        mdp.MDP(BACK, costs, discount=1.0, terminal=[2])
+    # With noise, or traced, only the solve can tell.
+    noisy = mdp.Dense(0.95 * jax.nn.one_hot(BACK.next, 3) + 0.05 * jnp.array([0.0, 0.0, 1.0]))
+    model = mdp.MDP(noisy, 10 * costs, discount=1.0, terminal=[2])
+    assert int(mdp.solve(model, method=method).code) == mj.Code.OK  # It ends all the same.
+
+    @jax.jit
+    def code(back, beta):
+        model = mdp.MDP(BACK, costs.at[1, 1].set(back), discount=1.0, terminal=[2])
+        return mdp.solve(model, beta, method=method).code
+
+    assert int(code(-2.0, 10.0)) == mj.Code.UNBOUNDED
+    assert int(code(-0.5, 10.0)) == mj.Code.OK  # Costs .5 to go round.
+    # The tilted radius at beta .1 is below one: relative to a prior it is finite there.
+    assert int(code(-2.0, 0.1)) == mj.Code.OK

@@ -170,6 +170,42 @@ def test_free_waiting_does_not_trap_the_hard_plan():
         assert (routes[:6].max(axis=1) == 9).all()
 
 
+# Users 0 and 1 reach the base, 4, by cells 2 and 3, which may also hand on to each other.
+HANDING_ON = mdp.Deterministic([[2, 3], [2, 3], [3, 4], [2, 4], [4, 4]])
+
+
+@pytest.mark.parametrize("entropy", ["prior", "policy"])
+def test_handing_on_for_ever_is_unbounded(entropy):
+    """At one place, once round costs twice the price of a hop; nothing else matters."""
+    places = jnp.array([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0], [0.0, 0.0], [4.0, 1.0]])
+
+    @jax.jit
+    def solved(price, beta):
+        problem = mj.ParametricMDP(
+            HANDING_ON, state_params=places, unknown_states=[2, 3], terminal=[4],
+            extra_costs=price * jnp.ones((5, 2)), entropy=entropy,
+        )  # fmt: skip
+        together = jnp.array([[2.0, 1.0], [2.0, 1.0]])
+        code = problem.constraint_code(together, beta)
+        return problem.free_energy(together, beta), code
+
+    # Once on costs exp(-beta price), and half of that relative to the prior.
+    share = 0.5 if entropy == "prior" else 1.0
+    for price, beta in ((-0.2, 4.0), (-0.2, 8.0), (0.1, 1.0), (0.1, 20.0)):
+        radius = share * np.exp(-beta * price)
+        energy, code = solved(price, beta)
+        if radius > 1:
+            assert int(code) == mj.Code.UNBOUNDED
+            continue
+        # z of a cell is radius z + share exp(-beta (length + price)).
+        onward = share * np.exp(-beta * (4.0 + price))
+        z = onward / (1 - radius)
+        lengths = np.array([5.0, 2.0])
+        users = lengths + price - np.log(2 * share * z) / beta
+        assert int(code) == mj.Code.OK
+        np.testing.assert_allclose(energy, users.mean(), rtol=1e-5)
+
+
 def test_bad_input_is_told():
     kernel = mdp.Deterministic([[1], [2], [2]])
     good = {"state_params": jnp.zeros((3, 2)), "unknown_states": [1], "terminal": [2]}
@@ -209,3 +245,8 @@ def test_bad_input_is_told():
         build(unknown_actions=[0])
     with pytest.raises(ValueError, match="places must have shape"):
         build().at(jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match="`extra_costs` must not add up to less than 0"):
+        mj.ParametricMDP(two, **good, extra_costs=-jnp.ones((3, 2)))
+    # Once from state 0 to itself, which stands still.
+    free = jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    mj.ParametricMDP(two, **good, extra_costs=free)

@@ -131,7 +131,11 @@ def as_indices(name: str, value: Any, ndim: int) -> Int[Array, "..."]:
         raise TypeError(f"`{name}` must be integers; got dtype {value.dtype}.")
     if value.ndim != ndim or 0 in value.shape:
         raise ValueError(f"`{name}` must have {ndim} axes, not empty; got shape {value.shape}.")
-    return jnp.asarray(value, jnp.int32)
+    if not checks.is_concrete(value):
+        return jnp.asarray(value, jnp.int32)
+    # Constants stay concrete where traced, so that their graph can be read there too.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value, jnp.int32)
 
 
 def check_indices(owner: str, name: str, value: Any, n: int) -> checks.Check:

@@ -27,7 +27,7 @@ from .motion import Motion
 from .places import Unknowns, as_unknowns, middle
 from .sensitivities import PlanSensitivities, find_plan_sensitivities
 from .step_costs import Step, as_step
-from .structure import Structure, find_structure
+from .structure import Structure, find_structure, refuse_earning_extra
 
 _OWNER = "ParametricMDP"
 
@@ -141,6 +141,7 @@ class ParametricMDP(Constrained):
         self.structure = find_structure(
             kernel, self.terminal, self.permitted, self.discount, self.prior
         )
+        refuse_earning_extra(self)
 
     def _table(self, name: str, value: Any) -> Float[Array, "s a"] | None:
         if value is None:

@@ -3,13 +3,16 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
 from ..._core import checks
 from ...mdp.kernels.base import AbstractKernel, Part
+from ...mdp.kernels.deterministic import Deterministic
 from ...mdp.kernels.functional import Functional
+from ...mdp.model import refuse_earning_cycles
 from ...mdp.reach import entered, proper_policy
 
 _OWNER = "ParametricMDP"
@@ -41,6 +44,14 @@ def find_structure(
     n = kernel.n_states
     if isinstance(kernel, Functional) or not checks.is_concrete(kernel, terminal, permitted):
         return Structure(jnp.arange(n, dtype=jnp.int32), None, None, None)
+    with jax.ensure_compile_time_eval():
+        return _find(kernel, terminal, permitted, discount, prior)
+
+
+def _find(
+    kernel: AbstractKernel, terminal: Any, permitted: Any, discount: Any, prior: Any
+) -> Structure:
+    n = kernel.n_states
     ends = np.asarray(terminal)
     allowed = None if permitted is None else np.asarray(permitted)
     inner = np.flatnonzero(entered(kernel, allowed) & ~ends)
@@ -66,3 +77,29 @@ def find_structure(
                 f"{int(np.argmin(by_prior.good))} it never reaches a terminal state."
             )
     return Structure(found.inner, *parts, jnp.asarray(way.policy))
+
+
+def refuse_earning_extra(problem: Any) -> None:
+    """Raise `ValueError` where extra costs make a cycle earn without discount.
+
+    For squared distance and a deterministic kernel, if all is concrete. Steps from and to unknown
+    places may cost nothing.
+    """
+    kernel, extra, step = problem.kernel, problem.extra_costs, problem.step
+    if extra is None or not step.squared or not isinstance(kernel, Deterministic):
+        return
+    states, index = problem.unknowns.states, problem.unknowns.state_index
+    if not checks.is_concrete(kernel, extra, states, index, problem.discount):
+        return
+    with jax.ensure_compile_time_eval():
+        if not step.towards_action:
+            known = np.ones(kernel.n_states, bool)
+            if index is not None:
+                known[np.asarray(index)] = False
+            after, places = np.asarray(kernel.next), np.asarray(states)
+            length = np.sum((places[:, None] - places[after]) ** 2, axis=-1)
+            extra = np.asarray(extra) + np.where(known[:, None] & known[after], length, 0.0)
+        refuse_earning_cycles(
+            _OWNER, "extra_costs", kernel, extra, problem.discount, problem.terminal,
+            problem.permitted,
+        )  # fmt: skip
