@@ -149,8 +149,8 @@ class Hybrid(AbstractClusterMethod):
     Source: clustered control of transition-independent MDPs, Algorithm 2.
 
     **Arguments:** `stop`; `atol`, or `rtol` (see `AbstractClusterMethod`); `cluster_atol`, where
-    rounds of cluster steps end (`None`: a tenth of what the certificate needs); `max_steps`,
-    cluster steps and full backups together.
+    rounds of cluster steps end (`None`: a tenth of what the certificate needs, or rounding);
+    `max_steps`, cluster steps and full backups together.
 
     **Raises:** `ValueError` for another `stop`.
 
@@ -187,8 +187,9 @@ class Hybrid(AbstractClusterMethod):
     ) -> tuple[Any, Any, StepInfo]:
         """A full backup after a quiet round, else the backup of one cluster."""
         left = 1 - problem.discount
+        # Rounding alone moves values by so much, and no round would ever be quiet.
         tolerance = (
-            problem.tolerance * left / 10
+            jnp.maximum(problem.tolerance * left / 10, problem.slack / 2)
             if self.cluster_atol is None
             else jnp.asarray(self.cluster_atol, params.dtype)
         )
