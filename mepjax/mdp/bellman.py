@@ -107,16 +107,26 @@ def certify(
     )
 
 
+def rounding(values: Float[Array, " states"], discount: Float[Array, ""]) -> Float[Array, ""]:
+    """How far rounding may move bounds: that of a backup, over 1 - discount; zero without one."""
+    left = jnp.where(discount < 1, 1 - discount, jnp.inf)
+    one_backup = 4 * float(jnp.finfo(values.dtype).eps) * jnp.max(jnp.abs(values))
+    return (one_backup / left).astype(values.dtype)
+
+
 def bounds(
     model: AbstractBellman, values: Float[Array, " states"], beta: Scalar
 ) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
     """Certified lower and upper bounds of the fixed point, from one backup of any values.
 
+    They leave room for rounding, which 1 / (1 - discount) blows up as it does every other error.
     Without discount they are values themselves where one backup shows that these are a lower
     (T V >= V) or an upper (T V <= V) solution, and infinite where it does not.
     """
     updated, _ = model.backup(values, beta)
     low, high, _ = certify(model, values, updated)
+    wider = rounding(updated, model.discount)
+    low, high = low - wider, high + wider
     change = updated - values
     discounted = model.discount < 1
     from_below = jnp.where(jnp.all(change >= 0), updated, -jnp.inf)

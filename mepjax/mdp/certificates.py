@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .bellman import rounding
 from .clustered import ClusteredMDP
 from .steered import Policy
 
@@ -105,10 +106,12 @@ def gap_bounds(
     """(lower, upper) of the optimal values, from sweeps that bound T values from both sides.
 
     With U >= T V: V* <= U + d / (1 - d) max(U - V); with L <= T V the other way round (MacQueen).
+    Both leave room for rounding.
     """
+    wider = rounding(values, discount)
     ahead = discount / (1 - discount)
-    lower = lower_sweep + ahead * jnp.min(lower_sweep - values)
-    upper = upper_sweep + ahead * jnp.max(upper_sweep - values)
+    lower = lower_sweep + ahead * jnp.min(lower_sweep - values) - wider
+    upper = upper_sweep + ahead * jnp.max(upper_sweep - values) + wider
     return lower, upper
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._core import checks
 from ..solvers.base import AbstractSolver, Convergence, StepInfo
-from .bellman import AbstractBellman, certify
+from .bellman import AbstractBellman, certify, rounding
 
 
 def _middle(
@@ -35,7 +35,9 @@ class _Certified(AbstractSolver):
     ) -> Bool[Array, ""]:  # fmt: skip
         """With a discount the move is a bound of the error; without, that is estimated."""
         estimated = (convergence.error <= convergence.rtol) | convergence.rounding
-        certified = (convergence.move <= convergence.rtol) | convergence.rounding
+        # What rounding does to bounds: no sweep comes nearer.
+        known = jnp.max(info.move) <= rounding(params, problem.discount)
+        certified = (convergence.move <= convergence.rtol) | convergence.rounding | known
         return jnp.where(problem.discount < 1, certified, estimated)
 
 

@@ -19,6 +19,7 @@ from ..solvers.implicit import LinearSolve, attach
 from ..solvers.loop import solve_stage
 from . import certificates
 from .arrangement import arrange, check_labels, label_checks
+from .bellman import rounding
 from .cluster_methods import AbstractClusterMethod, Hybrid, RoundRobin
 from .clustered import ClusteredMDP
 from .factored import FactoredMDP
@@ -239,8 +240,9 @@ def _solve(
     if certain:
         # Its last full backup has proved bounds already; before that values only rise.
         residual = state.residual
-        lower = jnp.where(state.done, values + state.lower, values)
-        upper = values + state.upper
+        wider = rounding(values, discount)
+        lower = jnp.where(state.done, values + state.lower, values) - wider
+        upper = values + state.upper + wider
     else:
         residual, lower, upper = certificates.bounds(running, values, policy, certificate)
         sweeps = sweeps + (1 if certificate == "exact" else 0)

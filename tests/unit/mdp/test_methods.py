@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mepjax import mdp
 from mepjax.mdp.bellman import AbstractBellman, AbstractChain, bounds
 from mepjax.mdp.methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from mepjax.solvers.loop import solve_stage
@@ -105,3 +106,23 @@ def test_bounds_hold_at_any_values(seed):
 def test_sweeps_must_be_a_count():
     with pytest.raises(ValueError, match="`sweeps` must be at least 0; got -1"):
         ModifiedPolicyIteration(sweeps=-1)
+
+
+@pytest.mark.parametrize(
+    "method", [PolicyIteration(), ValueIteration(), ModifiedPolicyIteration()],
+    ids=lambda m: type(m).__name__,
+)  # fmt: skip
+def test_bounds_hold_in_float32_near_discount_one(method):
+    """Against values solved in float64 of the same numbers; rounding is a thousand times blown."""
+    rng, n, discount = np.random.default_rng(0), 40, np.float32(0.999)
+    p = rng.dirichlet(np.ones(n), (n, 3)).astype(np.float32)
+    costs = rng.uniform(size=(n, 3)).astype(np.float32)
+    found = mdp.solve(mdp.MDP(mdp.Dense(p), costs, discount=discount), method=method)
+    assert int(found.code) == 0
+    exact, actions, rows = np.zeros(n), np.zeros(n, int), np.arange(n)
+    for _ in range(20):
+        chain = np.eye(n) - float(discount) * p.astype(float)[rows, actions]
+        exact = np.linalg.solve(chain, costs.astype(float)[rows, actions])
+        actions = (costs + float(discount) * p.astype(float) @ exact).argmin(axis=1)
+    assert np.all(found.lower <= exact) and np.all(exact <= found.upper)
+    assert np.max(found.upper - found.lower) < 2e-3 * exact.max()
