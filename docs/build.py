@@ -15,6 +15,9 @@ MODULES = (
     "mepjax.datasets",
     "mepjax.plot",
     "mepjax.estimators",
+    "mepjax.learn",
+    "mepjax.mdp",
+    "mepjax.select",
 )
 _PAGES = {
     "mepjax.autonomy": "mepjax.problems.autonomy",

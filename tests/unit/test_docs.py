@@ -20,7 +20,10 @@ def load_build():
 
 def test_every_public_name_is_documented():
     pytest.importorskip("sklearn")
-    assert load_build().undocumented() == []
+    build = load_build()
+    assert build.undocumented() == []
+    rooms = [name for name in mj.__all__ if hasattr(getattr(mj, name), "__all__")]
+    assert {f"mepjax.{name}" for name in rooms} <= set(build.MODULES)
 
 
 def test_an_undocumented_name_is_found(monkeypatch):
