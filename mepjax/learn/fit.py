@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import checks
@@ -154,7 +155,7 @@ def fitted_from(
     if state is not None:
         state = learner.reserve(state, problem, len(log))
     state, parameters, uncertainty, test, code = _fitted(
-        problem, log, learner, state, key, bootstrap
+        problem, log, learner, state, key, bootstrap, _told_apart(interactions.times)
     )
     coverage = None
     if checks.is_concrete(problem, interactions):
@@ -177,6 +178,16 @@ def fitted_from(
     )
 
 
+def _told_apart(times: Any) -> np.ndarray | None:
+    """Rows of a log in which each counts once; `None` where they do, or counts are no integers."""
+    if times is None or not checks.is_concrete(times):
+        return None
+    times = np.asarray(times)
+    if np.all(times <= 1) or np.any(times != np.round(times)):
+        return None
+    return np.repeat(np.arange(len(times), dtype=np.int32), times.astype(int))
+
+
 @program
 def _fitted(
     problem: Clustering,
@@ -185,6 +196,7 @@ def _fitted(
     state: Any,
     key: Any,
     bootstrap: int,
+    once: Any,
 ) -> tuple[Any, Array, Uncertainty, TestOfFit, Int[Array, ""]]:
     init_key, update_key, test_key = jax.random.split(key, 3)
     if state is None:
@@ -192,6 +204,10 @@ def _fitted(
     state, _ = learner.update(state, problem, log, update_key)
     parameters = learner.parameters(state)
     evidence: Evidence = learner.evidence(problem, log)
+    if once is not None:
+        # Other logs are drawn row by row: one that counts ten times is ten draws.
+        evidence = jax.tree.map(lambda leaf: leaf[once], evidence)
+        evidence = eqx.tree_at(lambda e: e.times, evidence, jnp.ones_like(evidence.times))
     rounds = 1 if log.centres is None else log.centres.shape[0]
     test = examined(learner, parameters, evidence, problem.x.shape[0], rounds, test_key, bootstrap)
     finite = jnp.all(jnp.isfinite(parameters))

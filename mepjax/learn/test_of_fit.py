@@ -18,7 +18,8 @@ class TestOfFit(eqx.Module):
     """Two numbers that say whether interactions look like the fitted autonomy, with p-values.
 
     Both are compared with `bootstrap` logs drawn from the fitted autonomy for the same entities
-    and prescriptions, to which it is fitted again.
+    and prescriptions, to which it is fitted again. A row that counts several times is as many
+    draws; where `times` are traced, or no integers, it is one.
 
     **Fields:**
 

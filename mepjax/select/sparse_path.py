@@ -67,7 +67,7 @@ def sparse_path(design: Any, response: Any, max_size: int) -> SparsePath:
     **Returns:** a `SparsePath`. Legal under `jit`, `vmap` (batches of designs) and `grad`.
 
     **Raises:** `ValueError` for shapes that do not fit, data that are not finite, or a column of
-    zeros. Warns for `max_size` > R / 3.
+    zeros; where values are traced, NaN and no sizes instead. Warns for `max_size` > R / 3.
 
     Source: parameterized sequential decision making, chapter 7, solved directly; swaps as in
     Fraenti (2018) and the splicing of abess.
@@ -277,9 +277,12 @@ def _path(design: Array, response: Array, m: int) -> SparsePath:
     best = jax.vmap(lambda s: _ordered(s, n))(jax.tree.map(choose, down, up))
     duplicates = _duplicates(data)
     coefficients, sums = jax.vmap(lambda s: _refit(design, response, s))(best)
+    # Traced values cannot raise, and columns that are none would be passed over without a word.
+    usable = jnp.all(jnp.isfinite(data.squares) & (data.squares > 0)) & jnp.all(jnp.isfinite(y))
+    coefficients, sums = (jnp.where(usable, leaf, jnp.nan) for leaf in (coefficients, sums))
     # As many independent columns as the size asks for.
     independent = jax.vmap(lambda s: _is_independent(data, s))(best)
-    n_sizes = jnp.sum(jnp.cumprod(independent.astype(jnp.int32)))
+    n_sizes = jnp.where(usable, jnp.sum(jnp.cumprod(independent.astype(jnp.int32))), 0)
     row = jnp.minimum(jnp.arange(m), jnp.maximum(n_sizes - 1, 0))
     supports = jnp.where(best.held, best.members, -1)
     return SparsePath(
@@ -287,7 +290,7 @@ def _path(design: Array, response: Array, m: int) -> SparsePath:
         coefficients=coefficients[row],
         residual_sums=sums[row],
         n_sizes=n_sizes.astype(jnp.int32),
-        total=response @ response,
+        total=jnp.where(usable, response @ response, jnp.nan),
         duplicates=duplicates,
     )
 

@@ -160,3 +160,15 @@ def test_solutions_that_are_none_are_refused(solutions):
     design, response, _ = instance(0)
     with pytest.raises(ValueError, match="1, 2, 3|different columns"):
         sparse_marginal_return(design, response, solutions)
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan])
+def test_columns_that_are_none_give_no_numbers_where_they_are_traced(wrong):
+    design, response, _ = instance(0)
+    # A column that no support names.
+    bad = jnp.asarray(design).at[:, 11].multiply(wrong)
+    run = jax.jit(lambda design: sparse_path(design, response, 3))
+    path = run(bad)
+    assert int(path.n_sizes) == 0 and np.isnan(path.total)
+    assert np.all(np.isnan(path.coefficients)) and np.all(np.isnan(path.residual_sums))
+    assert int(run(jnp.asarray(design)).n_sizes) == 3

@@ -410,3 +410,14 @@ def test_traced_mistakes_become_codes():
     assert int(result.code) == Code.INVALID_INPUT
     with pytest.raises(ValueError, match=r"`realised` must be a cluster, in 0 .. 2; got 3"):
         result.raise_if_failed()
+
+
+def test_a_row_that_counts_several_times_is_as_many_draws():
+    few = log().take(np.arange(60))
+    times = np.arange(60) % 4.0
+    short = dataclasses.replace(few, times=times)
+    whole = few.take(np.repeat(np.arange(60), times.astype(int)))
+    one, other = (learn.fit(problem(), found, learn.Counts(), **FIT) for found in (short, whole))
+    np.testing.assert_allclose(numbers(one), numbers(other), rtol=1e-12)
+    for name in ("pearson", "pearson_p", "spread", "spread_p", "repeated"):
+        np.testing.assert_allclose(getattr(one.test, name), getattr(other.test, name), rtol=1e-9)
