@@ -16,7 +16,7 @@ from ..solvers.implicit import LinearSolve, attach
 from ..solvers.loop import StageResult, solve_stage
 from .bellman import bounds
 from .methods import ModifiedPolicyIteration, PolicyIteration
-from .model import MDP
+from .model import MDP, find_proper
 from .soft import ENTROPIES, SoftBellman, stopped, upper_start
 
 _OWNER = "mdp.solve"
@@ -124,7 +124,11 @@ def _with_limit(
 
     suspect = collects & (model.discount == 1)
     fine = jax.lax.cond(suspect, ends, lambda: jnp.asarray(True))
-    broken = suspect & (~fine | (found.code == int(Code.NON_FINITE)))
+    # Newton's method from a policy that ends fails only where there is nothing to find.
+    lost = found.code == int(Code.NON_FINITE)
+    if isinstance(method, PolicyIteration):
+        lost = lost | is_failing(found.code)
+    broken = suspect & (~fine | lost)
     return jnp.where(broken, as_code(Code.UNBOUNDED), found.code)
 
 
@@ -151,7 +155,7 @@ def solve(
         discount they are infinite below a critical beta, as sums of negative costs may be: the
         code is then `UNBOUNDED`.
     - `prior`: probabilities (states, actions) that sum to one; default uniform over what is
-        permitted.
+        permitted. What it gives no probability is not done, at beta = inf either.
     - `method`: `PolicyIteration` (default up to 2,000 states), `ModifiedPolicyIteration` (default
         above) or `ValueIteration`.
     - `init`: values to start from, shape (states,). Without discount they should be those of a
@@ -195,6 +199,8 @@ def solve(
             checks.check_rows_sum_to_one(_OWNER, "prior", prior),
         ]
         log_prior = jnp.where(prior > 0, jnp.log(jnp.where(prior > 0, prior, 1.0)), -jnp.inf)
+        model, some = _within(model, prior)
+        found.append(some)
     if init is not None:
         init = arrays.as_data_like("init", init, dtype)
         if init.shape != (model.n_states,):
@@ -203,10 +209,42 @@ def solve(
             )
         init = jnp.where(model.terminal, 0.0, init)
     checks.enforce(found)
+    if prior is not None:
+        model = _with_end(model, prior)
     if method is None:
         few = model.n_states <= _FEW_STATES
         method = PolicyIteration() if few else ModifiedPolicyIteration()
     return _solve(model, beta, log_prior, init, checks.report(found), entropy, hard, method)
+
+
+def _within(model: MDP, prior: Any) -> tuple[MDP, checks.Check]:
+    """The model without actions that have no prior probability, at any beta; some must be left."""
+    xp: Any = np if checks.is_concrete(prior, model.permitted, model.terminal) else jnp
+    support = xp.asarray(prior) > 0
+    if model.permitted is not None:
+        support = support & xp.asarray(model.permitted)
+    some = xp.any(support, axis=1) | xp.asarray(model.terminal)
+    sentence = (
+        f"{_OWNER}: `prior` must give some permitted action of every state a probability; "
+        "state {got} has none."
+    )
+    model = eqx.tree_at(
+        lambda m: m.permitted, model, jnp.asarray(support), is_leaf=lambda leaf: leaf is None
+    )
+    return model, checks.Check(xp.all(some), xp.argmin(some), sentence)
+
+
+def _with_end(model: MDP, prior: Any) -> MDP:
+    """The model with a policy that ends by actions of the `prior`, where all is concrete."""
+    if not checks.is_concrete(prior, model.permitted, model.discount):
+        return model
+    try:
+        proper = find_proper(_OWNER, model.kernel, model.discount, model.terminal, model.permitted)
+    except ValueError as error:
+        raise ValueError(str(error).replace("some policy", "some policy of the `prior`")) from None
+    if proper is None:
+        return model
+    return eqx.tree_at(lambda m: m.proper, model, proper, is_leaf=lambda leaf: leaf is None)
 
 
 @eqx.filter_jit

@@ -319,3 +319,30 @@ def test_cycles_that_earn_without_discount_are_refused(method):
     assert int(code(-0.5, 10.0)) == mj.Code.OK  # Costs .5 to go round.
     # The tilted radius at beta .1 is below one: relative to a prior it is finite there.
     assert int(code(-2.0, 0.1)) == mj.Code.OK
+
+
+def test_what_a_prior_excludes_is_not_done_at_any_beta():
+    """From state 1 the prior only goes back: a cost of 1 for ever, discounted 10 in all."""
+    model = mdp.MDP(BACK, jnp.ones((3, 2)), discount=0.9, terminal=[2])
+    back = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    for beta in (1.0, 1e6, jnp.inf):
+        found = mdp.solve(model, beta, prior=back)
+        np.testing.assert_allclose(found.values, [10.0, 10.0, 0.0], rtol=1e-5)
+        assert found.actions[:2].tolist() == [0, 1]
+    free = mdp.MDP(BACK, jnp.ones((3, 2)), discount=1.0, terminal=[2])
+    with pytest.raises(ValueError, match="some policy of the `prior` must end.*state 0 cannot"):
+        mdp.solve(free, 1.0, prior=back)
+    # It may wait in state 0, and must go on from 1: 2 in all, and log 2 at beta 1 for the choice.
+    ahead = jnp.array([[0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
+    np.testing.assert_allclose(mdp.solve(free, jnp.inf, prior=ahead).values, [2.0, 1.0, 0.0])
+    once = np.exp(-1.0) / 2
+    np.testing.assert_allclose(
+        mdp.solve(free, 1.0, prior=ahead).values[0], -np.log(once * np.exp(-1) / (1 - once)),
+        rtol=1e-5,
+    )  # fmt: skip
+    shut = mdp.MDP(
+        BACK, jnp.ones((3, 2)), discount=0.9, terminal=[2],
+        permitted=np.array([[True, True], [True, False], [True, True]]),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="`prior` must give some permitted action.*state 1 has"):
+        mdp.solve(shut, 1.0, prior=back)
