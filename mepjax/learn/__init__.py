@@ -9,16 +9,18 @@ from .checkpoint import load, save
 from .counts import Counts
 from .coverage import Coverage
 from .environments import AbstractEnvironment, Observation, Simulated
+from .evidence import Evidence, ModelLearner, Uncertainty
 from .fit import CentreErrors, Fitted, centre_errors, fit
 from .gymnasium import as_gymnasium
 from .interactions import Interactions
-from .learned import Learned, LearningTrace
+from .learned import Learned, LearningTrace, Starts
 from .learner import AbstractLearner, Needs
-from .loop import LearningProgress, LearningState, advance, begin, finish, interact
+from .loop import advance, begin, finish, interact
 from .online import update, with_points
 from .policy_value import PolicyValue
 from .rounds import Explore
 from .scattered import collect
+from .state import LearningProgress, LearningState
 from .structured import Structured
 from .tabular import Tabular
 from .test_of_fit import TestOfFit
@@ -29,6 +31,7 @@ __all__ = [
     "CentreErrors",
     "Counts",
     "Coverage",
+    "Evidence",
     "Explore",
     "Fitted",
     "FromCallback",
@@ -38,14 +41,17 @@ __all__ = [
     "LearningProgress",
     "LearningState",
     "LearningTrace",
+    "ModelLearner",
     "Needs",
     "Observation",
     "PolicyValue",
     "Replay",
     "Simulated",
+    "Starts",
     "Structured",
     "Tabular",
     "TestOfFit",
+    "Uncertainty",
     "advance",
     "as_gymnasium",
     "begin",

@@ -20,7 +20,7 @@ from .._core.fingerprint import describe
 from ..problems.clustering import Clustering
 from .learned import Learned, LearningTrace, Starts
 from .learner import AbstractLearner
-from .loop import LearningState
+from .state import LearningState
 
 _FORMAT = 1
 _KEPT = 2

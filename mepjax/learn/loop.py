@@ -1,13 +1,13 @@
 """Learning while annealing: one scan over the schedule, in pieces or whole."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from .._core import checks, gibbs, trees
 from .._core.codes import Code, as_code
@@ -15,7 +15,7 @@ from .._core.keys import check_key
 from .._core.programs import program
 from ..engine.detector import critical_beta
 from ..engine.monitor import report_progress
-from ..engine.schedules import AbstractSchedule, Geometric, Stage
+from ..engine.schedules import AbstractSchedule, Geometric
 from ..engine.state import check_kind
 from ..problems.clustering import Clustering
 from .environments import AbstractEnvironment
@@ -23,74 +23,12 @@ from .learned import Learned, LearningTrace, concluded
 from .learner import AbstractLearner, check_learner, check_unaware, with_autonomy
 from .rounds import Explore, over_starts, played
 from .scattered import check_environment
+from .state import Carry, LearningProgress, LearningState
 
 # Size of the noise around the first centres, relative to the data's.
 _SPREAD = 1e-2
 # Growth of beta of the default schedule, which the noise of learning would not let be finer.
 _FACTOR = 1.1
-
-
-class LearningProgress(NamedTuple):
-    """What a monitor is told after each level of beta; numbers are those of the first start."""
-
-    stage: int
-    max_stages: int
-    beta: float
-    beta_max: float
-    free_energy: float
-    loss: float
-    explored: float
-    n_interactions: int
-
-
-class Carry(eqx.Module):
-    """What one level hands to the next."""
-
-    states: Any
-    centres: Float[Array, "starts k d"]
-    # Mean centres of the last levels, and how many levels there were.
-    levels: Float[Array, "levels starts k d"]
-    stage: Stage
-    code: Int[Array, ""]
-    n_stages: Int[Array, ""]
-    n_interactions: Int[Array, ""]
-    done: Bool[Array, ""]
-
-
-class LearningState(eqx.Module):
-    """Learning that is under way: plain data, without problem and environment.
-
-    Made by `learn.begin`, taken further by `learn.advance`, turned into a `Learned` by
-    `learn.finish`, kept on disk by `learn.save` and `learn.load`.
-    """
-
-    learner: AbstractLearner
-    schedule: AbstractSchedule
-    explore: Explore
-    key: Any
-    scale: Float[Array, ""]
-    carry: Carry
-    rows: LearningTrace
-    input_report: checks.InputReport
-    rounds: int = eqx.field(static=True)
-    each: int = eqx.field(static=True)
-    fresh: int = eqx.field(static=True)
-    monitor: Callable[[LearningProgress], None] | None = eqx.field(static=True)
-
-    @property
-    def centres(self) -> Float[Array, "starts k d"]:
-        """Where each start is."""
-        return self.carry.centres
-
-    @property
-    def n_stages(self) -> Int[Array, ""]:
-        """Levels of beta behind it."""
-        return self.carry.n_stages
-
-    @property
-    def done(self) -> Bool[Array, ""]:
-        """Whether no level is left."""
-        return self.carry.done | (self.carry.n_stages >= self.rows.beta.shape[0])
 
 
 def begin(
