@@ -346,3 +346,14 @@ def test_what_a_prior_excludes_is_not_done_at_any_beta():
     )  # fmt: skip
     with pytest.raises(ValueError, match="`prior` must give some permitted action.*state 1 has"):
         mdp.solve(shut, 1.0, prior=back)
+
+
+def test_sparse_samples_keep_their_chances_among_many_edges_in_float32():
+    """A sum over 300,000 edges has steps of 1/64 in float32."""
+    n, chances = 100_000, np.array([0.98, 0.01, 0.01])
+    state = np.repeat(np.arange(n), 3)
+    after = (state + np.tile(np.arange(3), n)) % n
+    kernel = mdp.Sparse(state, 0 * state, after, jnp.tile(jnp.float32(chances), n))
+    uniform = (jnp.arange(1000) + 0.5) / 1000
+    drawn = jax.vmap(lambda u: kernel.sample(u, n - 5, 0))(uniform)
+    np.testing.assert_allclose(np.bincount(drawn - (n - 5), minlength=3) / 1000, chances, atol=1e-3)

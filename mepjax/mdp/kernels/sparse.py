@@ -119,15 +119,21 @@ class Sparse(AbstractKernel):
         return Edges(found.state, self.next, self.p * chosen, self.rows, self.columns)
 
     def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
-        """By bisection in the cumulated probabilities of all edges."""
+        """By going along the edges of the pair, whose own sums keep every digit."""
         pair = state * self.actions + action
         first = jnp.searchsorted(self.pair, pair, side="left")
         last = jnp.searchsorted(self.pair, pair, side="right") - 1
-        cumulated = jnp.cumsum(self.p)
-        before = jnp.where(first > 0, cumulated[first - 1], 0.0)
-        target = before + uniform * (cumulated[last] - before)
-        place = jnp.searchsorted(cumulated, target, side="right")
-        return self.next[jnp.clip(place, first, last)]
+
+        def beyond(carry: Any) -> Any:
+            place, left = carry
+            return (place < last) & (left >= self.p[place])
+
+        def onward(carry: Any) -> Any:
+            place, left = carry
+            return place + 1, left - self.p[place]
+
+        start = (first, jnp.asarray(uniform, self.p.dtype))
+        return self.next[jax.lax.while_loop(beyond, onward, start)[0]]
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
         """Edges that are kept, and their new numbers."""
