@@ -140,6 +140,8 @@ class ModelOrder(eqx.Module):
 
     def in_words(self) -> str:
         """The answer in one sentence."""
+        if np.any(np.isnan(np.asarray(self.critical))):
+            return "undefined, as some T is NaN: were data finite that were traced?"
         if self.resolved:
             return f"{int(self.best)}: from there on no group can be told from a single point."
         if self.clear:

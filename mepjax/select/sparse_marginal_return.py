@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._core import checks
 from .model_order import ModelOrder, check_sizes, model_order
 from .sparse_path import SparsePath, checked_regression, sparse_path
 
@@ -34,7 +35,8 @@ def sparse_marginal_return(
     **Returns:** a `ModelOrder`, whose `culprit` is the column that would condense (literal: the
     member that would split). There are no null references, so it is never `clear`.
 
-    **Raises:** `ValueError` for sizes with gaps or supports of the wrong size.
+    **Raises:** `TypeError` inside `jit` or `vmap`; `ValueError` for sizes with gaps or supports of
+    the wrong size.
 
     Source: parameterized sequential decision making, chapter 7, (7.15), as corrected.
 
@@ -51,6 +53,11 @@ def sparse_marginal_return(
     ```
     """
     owner = "sparse_marginal_return"
+    if not checks.is_concrete(design, response, solutions):
+        raise TypeError(
+            f"{owner} looks at supports, so it must be called outside `jit` and `vmap`; "
+            "`sparse_path` and `ebic` are legal there."
+        )
     design, response = checked_regression(owner, design, response, 1)
     if solutions is None:
         solutions = sparse_path(design, response, sizes_of_return(*design.shape))

@@ -172,3 +172,9 @@ def test_columns_that_are_none_give_no_numbers_where_they_are_traced(wrong):
     assert int(path.n_sizes) == 0 and np.isnan(path.total)
     assert np.all(np.isnan(path.coefficients)) and np.all(np.isnan(path.residual_sums))
     assert int(run(jnp.asarray(design)).n_sizes) == 3
+
+
+def test_the_return_of_traced_data_is_refused_by_name():
+    design, response, _ = instance(0)
+    with pytest.raises(TypeError, match="sparse_marginal_return looks at supports"):
+        jax.vmap(lambda y: sparse_marginal_return(design, y).best)(jnp.stack([response] * 2))

@@ -125,3 +125,8 @@ def test_given_partitions_under_jit_are_those_without_and_the_host_is_named():
 def test_more_superstates_than_states_are_refused_by_name():
     with pytest.raises(ValueError, match="`max_size` must be .* at most the number of states, 3"):
         marginal_return(np.full((3, 3), 1 / 3), max_size=4)
+
+
+def test_undefined_temperatures_are_no_answer():
+    report = model_order("scatter", range(1, 4), jnp.asarray([4.0, jnp.nan, 1.0]))
+    assert "undefined, as some T is NaN" in str(report)
