@@ -111,7 +111,8 @@ class Learned(eqx.Module):
         if failed and asked_badly and np.max(np.asarray(self.code)) == Code.INVALID_INPUT:
             raise SolveError(
                 "The environment answered what cannot be: a cluster outside 0 .. K - 1, or a cost "
-                "that is NaN, Inf, or negative where it cannot be. What was learnt before is kept."
+                "that is NaN, Inf, or negative where it cannot be; or nothing at all. What was "
+                "learnt before is kept."
             )
         raise_failed(self.code, self.input_report)
         return self
@@ -215,6 +216,9 @@ def concluded(problem: Clustering, environment: AbstractEnvironment, state: Any)
     code = jnp.maximum(code, codes[best])
     broken = impossible if seen.failed is None else impossible | jnp.any(seen.failed)
     code = jnp.where(broken, as_code(Code.INVALID_INPUT), code)
+    # A log that has seen nothing of what was asked: nothing was learnt.
+    silent = carry.n_interactions + jnp.sum(count) == 0
+    code = jnp.where(silent, jnp.maximum(code, as_code(Code.INVALID_INPUT)), code)
     kept = carry.states
     if not learner.shares_starts:
         kept = jax.tree.map(lambda leaf: leaf[best], kept)

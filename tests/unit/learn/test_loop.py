@@ -173,6 +173,14 @@ def test_a_system_that_breaks_down_leaves_what_was_learnt_before(learner, n_leve
         assert np.all(np.diag(np.asarray(learned.autonomy.p)) > 0.9)
 
 
+def test_an_environment_that_knows_nothing_ends_in_a_code():
+    nothing = learn.Replay(learn.Interactions([0], [0], [0], times=[0.0]))
+    learned = learn.interact(square(), nothing, learn.Counts(), schedule(), each=50, **FEW)
+    assert int(learned.code) == Code.INVALID_INPUT and int(learned.n_interactions) == 0
+    with pytest.raises(SolveError, match="or nothing at all"):
+        learned.raise_if_failed()
+
+
 def test_impossible_answers_end_in_a_code():
     base = square()
     wild = learn.FromFunction(lambda key, i, x, j, y: (j + 1, None))
