@@ -16,9 +16,9 @@ BOUNDS = {
     "value": (12, 300),
     "gradient": (13, 95),
     "start given": (3, 5),
-    "estimator": (20, 430),
+    "estimator": (20, 470),
     "another size of that order": (0, 0),
-    "softmax": (21, 1620),
+    "softmax": (21, 1700),
 }
 
 _CODE = """
