@@ -207,6 +207,7 @@ def solve(
             raise ValueError(
                 f"{_OWNER}: `init` must have shape ({model.n_states},); got {init.shape}."
             )
+        found.append(checks.check_finite(_OWNER, "init", init))
         init = jnp.where(model.terminal, 0.0, init)
     checks.enforce(found)
     if prior is not None:
