@@ -260,7 +260,7 @@ def test_bad_input_is_told():
     with pytest.raises(ValueError, match="`entropy` must be one of"):
         mdp.solve(model, 1.0, entropy="none")
     with pytest.raises(ValueError, match="`init` must be finite; got 5 NaN"):
-        mdp.solve(model, 1.0, init=jnp.full(N, jnp.nan))
+        mdp.solve(model, 1.0, init=jnp.full(N, jnp.nan, jnp.float32))
     found = jax.jit(lambda b: mdp.solve(model, b))(-1.0)
     assert int(found.code) == mj.Code.INVALID_INPUT
     with pytest.raises(ValueError, match="`beta` must be > 0; got -1"):
