@@ -129,7 +129,11 @@ def _is_constant(x: np.ndarray, mean: np.ndarray, weights: np.ndarray | None) ->
     The bound is that of scikit-learn's `StandardScaler`.
     """
     eps, n = np.finfo(np.float64).eps, len(x)
+    # In units of the largest, whose squares every number holds.
+    largest = np.max(np.abs(x), axis=0)
+    largest = np.where(largest > 0, largest, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
+        x, mean = x / largest, mean / largest
         variance = np.average((x - mean) ** 2, axis=0, weights=weights)
         return variance <= n * eps * variance + (n * eps * mean) ** 2
 
