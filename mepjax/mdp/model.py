@@ -201,7 +201,7 @@ def as_permitted(
             f"{owner}: `permitted` must be booleans of shape {shape}; "
             f"got {given.dtype} of shape {given.shape}."
         )
-    if not checks.is_concrete(given):
+    if isinstance(given, jax.Array) and not checks.is_concrete(given):
         return given
     with jax.ensure_compile_time_eval():
         return jnp.asarray(given)

@@ -89,6 +89,7 @@ def earning_state(
     after, costs = np.asarray(kernel.next), np.where(usable, costs, np.inf).astype(float)
     least = np.zeros(kernel.n_states)
     slack = 1e-6 * np.max(np.abs(costs[usable]))
+    moved = None
     for _ in range(kernel.n_states):
         new = np.minimum(least, np.min(costs + least[after], axis=1))
         if np.all(new >= least - slack):

@@ -94,7 +94,7 @@ class Reproduction:
     draw: Callable[[dict[str, Any], Setting], dict[str, Callable[[Any], None]]] = (
         lambda rows, setting: {}
     )
-    extras: Callable[[dict[str, Any], Setting], dict[str, Callable[[Path], None]]] = (
+    extras: Callable[[dict[str, Any], Setting], dict[str, Callable[[Path], Any]]] = (
         lambda rows, setting: {}
     )
     minutes: dict[str, float | None] = field(default_factory=dict)

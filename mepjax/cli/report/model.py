@@ -130,7 +130,7 @@ class Extra:
     """A file of another kind, such as a film: its `name`, and what writes it to a path."""
 
     name: str
-    write: Callable[[Path], None]
+    write: Callable[[Path], Any]
 
 
 Block = str | Text | Table | Figure | Extra
