@@ -31,6 +31,7 @@ def soft_values(p, costs, beta, discount, entropy, prior=None, terminal=None, sw
     q = np.full((n, a), 1 / a) if prior is None else prior
     weight = q if entropy == "prior" else (q > 0).astype(float)
     c, v = step_costs(p, costs, beta, entropy), np.zeros(n)
+    total = c
     for _ in range(sweeps):
         total = c + discount * p @ v
         if np.isinf(beta):

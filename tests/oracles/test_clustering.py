@@ -68,7 +68,7 @@ def test_values_equal_the_oracle(name, offset):
     pi = np.exp(oracle.log_policy(dbar, beta))
     told = np.arange(N) % K
     np.testing.assert_allclose(
-        problem.override_probabilities(y, told), p[np.arange(N), told], atol=1e-9
+        problem.override_probabilities(y, jnp.asarray(told)), p[np.arange(N), told], atol=1e-9
     )
     weights = oracle.effective_weights(p, pi, RHO)
     np.testing.assert_allclose(problem.association_weights(y, beta), weights, **close)

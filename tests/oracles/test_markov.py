@@ -322,13 +322,15 @@ def test_bad_rows_that_are_traced_become_a_code():
 def test_traced_chains_of_several_closed_classes_become_a_code():
     weights = jax.jit(lambda p: mj.MarkovAggregation(p, 2).weights)
     solve = jax.jit(lambda p: mj.anneal(mj.MarkovAggregation(p, 2), mj.Explicit([1.0]), key=KEY))
-    for seed in range(3):
-        parts = np.kron(np.diag([1.0, 0.0]), chain(4, seed)) + np.kron(
-            np.diag([0.0, 1.0]), chain(4, seed + 9)
-        )
-        assert np.all(np.isnan(weights(parts)))
+    parts = [
+        np.kron(np.diag([1.0, 0.0]), chain(4, seed))
+        + np.kron(np.diag([0.0, 1.0]), chain(4, seed + 9))
+        for seed in range(3)
+    ]
+    for p in parts:
+        assert np.all(np.isnan(weights(p)))
     with pytest.raises(ValueError, match="must have one closed class"):
-        solve(parts).raise_if_failed()
+        solve(parts[-1]).raise_if_failed()
     # A cycle takes the longest way round; a chain that ends in one class has but this one.
     cycle = np.roll(np.eye(8), 1, axis=1)
     np.testing.assert_allclose(weights(cycle), np.full(8, 1 / 8), rtol=1e-9)

@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,7 @@ def test_other_precisions_are_cast_with_one_warning(kind, x64):
         assert problem.x.dtype == expected
         np.testing.assert_array_equal(problem.x, LINE)
         scalar = mj.Clustering(LINE.astype(expected), 2, autonomy=mj.autonomy.Uniform(kind(0.5)))
+        assert isinstance(scalar.autonomy, mj.autonomy.Uniform)
         np.testing.assert_array_equal(scalar.autonomy.kappa, 0.5)
         assert (
             jax.jit(lambda x: mj.Clustering(x, 2).x)(jnp.asarray(LINE, expected)).dtype == expected
@@ -90,6 +92,7 @@ def test_single_precision_tables_of_probabilities_are_taken(x64):
         problem = mj.Clustering(
             np.arange(8.0, dtype=np.float32)[:, None], 5, autonomy=mj.autonomy.Matrix(table)
         )
+        assert isinstance(problem.autonomy, mj.autonomy.Matrix)
         np.testing.assert_allclose(problem.autonomy.p, 0.2, rtol=1e-7)
         with pytest.raises(ValueError, match="sum to"):
             mj.autonomy.Matrix(np.full((5, 5), 0.21, np.float32))
@@ -145,7 +148,8 @@ def test_what_ends_somewhere_was_told_to_or_strayed(autonomy, ending):
     """`share_ending` was .5 and .5 beside `share_told` 1 and 0, nobody straying."""
     problem = mj.Clustering(LINE, 3, autonomy=autonomy)
     together = jnp.full((3, 1), 5.5)
-    view = cluster_view(problem, None, params=together, beta=10.0)
+    unread: Any = None
+    view = cluster_view(problem, unread, params=together, beta=10.0)
     np.testing.assert_allclose(view.told, [1, 0, 0])
     np.testing.assert_allclose(view.ending, ending, rtol=1e-6)
     np.testing.assert_allclose(view.policy, 1 / 3, rtol=1e-6)
@@ -394,14 +398,14 @@ def test_fused_roundings_make_no_exponent_positive(kind, d):
     """In float32 under jit the least cost came out below the minimum: NaN at large beta."""
     with jax.enable_x64(False):
         x = np.array([[0, 1, 10, 11, 1e4]] * d, np.float32).T
-        problem = mj.Clustering(x, 2, weights=np.float32([1, 1, 1, 1, 0]), **COSTS[kind])
+        problem = mj.Clustering(x, 2, weights=np.array([1, 1, 1, 1, 0], np.float32), **COSTS[kind])
         start = jnp.asarray([[0.5] * d, [10.5] * d], jnp.float32)
 
         @jax.jit
         def say(params, beta):
             return problem.update(params, beta), problem.policy(params, beta)
 
-        for beta in np.float32([1, 200, 1e5, 1e9, 1e12]):
+        for beta in np.array([1, 200, 1e5, 1e9, 1e12], np.float32):
             new, log_policy = say(start, beta)
             assert np.isfinite(new).all()
             assert np.max(log_policy) <= 1e-6

@@ -37,9 +37,11 @@ def results(tmp_path_factory):
         writer.writerows([[HOSTILE, "lat", "lon", "$w$"], *rows])
     out = folder / "out"
     compiled = []
-    monitoring.register_event_duration_secs_listener(
-        lambda event, _, **__: compiled.append(event.endswith("backend_compile_duration"))
-    )
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        compiled.append(event.endswith("backend_compile_duration"))
+
+    monitoring.register_event_duration_secs_listener(listen)
     code = run(
         ["cluster", str(source), "-k", "6", "--kappa", "0.2", "--lonlat", "--ids", "0", "--weights",
          "$w$", "--animate", *COARSE, "--out", str(out)]

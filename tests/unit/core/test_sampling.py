@@ -18,6 +18,7 @@ def test_different_draws_depend_on_where_the_weight_is():
         rows = sampling.different(key, repeated[order], jnp.ones(6), 3)
         np.testing.assert_array_equal(repeated[order][rows], weighted)
     # More than there are places.
+    key = jax.random.key(20)
     assert set(along[sampling.different(key, along, weights, 5)].tolist()) == {-1.0, 0.3, 2.0}
 
 

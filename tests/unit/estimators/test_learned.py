@@ -27,16 +27,22 @@ def test_it_clusters_under_what_the_log_tells():
     learned = LearnedAutonomyClustering(4, **QUICK).fit(X, interactions=log)
     with jax.enable_x64(True):
         fitted = mj.learn.fit(mj.Clustering(X, 4), log)
+    assert isinstance(fitted.autonomy, mj.autonomy.Softmax)
+    assert isinstance(learned.autonomy_, mj.autonomy.Softmax)
     np.testing.assert_allclose(learned.autonomy_.kappa, fitted.autonomy.kappa, atol=1e-9)
     told = AutonomyAwareClustering(4, autonomy=fitted.autonomy, scale="none", **QUICK).fit(X)
     np.testing.assert_allclose(learned.cluster_centers_, told.cluster_centers_, atol=1e-6)
-    assert learned.cost_of_ignoring_autonomy_ > 1 and not learned.learned_.test.rejects
+    cost = learned.cost_of_ignoring_autonomy_
+    assert cost is not None and cost > 1
+    assert learned.learned_ is not None and not learned.learned_.test.rejects
     plain = LearnedAutonomyClustering(4, **QUICK).fit(X)
     assert plain.autonomy_ is None and plain.cost_of_ignoring_autonomy_ is None
     with sklearn.config_context(enable_metadata_routing=True):
         routed = LearnedAutonomyClustering(4, **QUICK).set_fit_request(interactions=True)
         pipeline = make_pipeline(FunctionTransformer(), routed).fit(X, interactions=log)
-    np.testing.assert_array_equal(pipeline[-1].labels_, learned.labels_)
+    last = pipeline[-1]
+    assert isinstance(last, LearnedAutonomyClustering)
+    np.testing.assert_array_equal(last.labels_, learned.labels_)
 
 
 def test_mistakes_are_named():

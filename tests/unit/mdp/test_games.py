@@ -9,6 +9,18 @@ from mepjax.datasets.channels import BANDWIDTHS, COSTS
 from tests.oracles.steering_numpy import BruteForce
 
 
+def followed(behaviour):
+    """Next states (states, signals) of a player without noise."""
+    assert isinstance(behaviour, mdp.NextState)
+    return behaviour.table
+
+
+def likely(behaviour):
+    """Probabilities (states, signals, own) of a player's next states."""
+    assert isinstance(behaviour, mdp.Table)
+    return behaviour.p
+
+
 def channel_utility(beta, player):
     """u_n for having chosen x[player], from the formula of the paper."""
 
@@ -35,7 +47,7 @@ def test_channel_game_is_that_of_the_paper(scenario):
                     for own in range(3)
                 ]
                 table[x, signal, int(np.argmax(options))] = 1
-        np.testing.assert_array_equal(model.behaviours[player].table, table.argmax(-1))
+        np.testing.assert_array_equal(followed(model.behaviours[player]), table.argmax(-1))
         tables.append(table)
 
     def earned(x, heard):
@@ -71,9 +83,9 @@ def test_best_responses_break_ties_as_asked():
             response=mdp.BestResponse(ties=ties),
         ).behaviours
 
-    assert rows("first")[1].table[:, 0].tolist() == [0, 0, 0, 0]
-    assert rows("stay")[1].table[:, 0].tolist() == [0, 1, 0, 1]
-    np.testing.assert_allclose(rows("uniform")[1].p[:, 0], 0.5)
+    assert followed(rows("first")[1])[:, 0].tolist() == [0, 0, 0, 0]
+    assert followed(rows("stay")[1])[:, 0].tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(likely(rows("uniform")[1])[:, 0], 0.5)
 
 
 def test_logit_responses_and_inertia():
@@ -81,7 +93,7 @@ def test_logit_responses_and_inertia():
     agree = np.exp(2) / (np.exp(2) + 1)
     # Player 0 in state (0, 1) under signal 0: agreeing is action 1; it keeps 0 with .3.
     np.testing.assert_allclose(
-        model.behaviours[0].p[1, 0], [0.3 + 0.7 * (1 - agree), 0.7 * agree], atol=1e-12
+        likely(model.behaviours[0])[1, 0], [0.3 + 0.7 * (1 - agree), 0.7 * agree], atol=1e-12
     )
 
 
@@ -90,10 +102,10 @@ def test_round_robin_moves_one_player_at_a_time():
     assert model.sizes == (2, 2, 2) and model.steered == (0, 1)
     # Who disagrees and is told to agree: with turn 0 player 0 moves, with turn 1 player 1.
     at = model.state(0, 1, 0), model.state(0, 1, 1)
-    first, second, turn = model.behaviours
-    assert [int(first.table[x, 0]) for x in at] == [1, 0]
-    assert [int(second.table[x, 0]) for x in at] == [1, 0]
-    assert [int(turn.table[x, 0]) for x in at] == [1, 0]
+    first, second, turn = map(followed, model.behaviours)
+    assert [int(first[x, 0]) for x in at] == [1, 0]
+    assert [int(second[x, 0]) for x in at] == [1, 0]
+    assert [int(turn[x, 0]) for x in at] == [1, 0]
     found = mdp.steer(model, [0, 1])
     np.testing.assert_allclose(found.values[jnp.asarray(at)], 9.0, atol=1e-7)
 

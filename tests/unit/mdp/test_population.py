@@ -20,6 +20,12 @@ def system():
     return model, policy, force.kernels[force.under(policy), np.arange(12)], reward
 
 
+def likely(behaviour, kind):
+    """Probabilities of an agent's next states, in a table of this kind."""
+    assert isinstance(behaviour, kind)
+    return behaviour.p
+
+
 def test_expected_rewards_and_the_long_run_are_those_of_the_chain():
     model, policy, kernel, reward = system()
     along = mdp.expected_rewards(model, LABELS, policy, 4)
@@ -41,7 +47,7 @@ def test_paths_follow_the_rows_and_the_policy():
     keys = jax.random.split(jax.random.key(1), 4000)
     run = jax.vmap(lambda key: mdp.simulate(model, LABELS, policy, key, 2, start=[1, 2, 0]))
     states, signals, rewards = run(keys)
-    x = np.ravel_multi_index(tuple(np.moveaxis(np.asarray(states), -1, 0)), SIZES)
+    x = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(np.asarray(states), -1, 0)), SIZES))
     start = model.state(1, 2, 0)
     assert np.all(x[:, 0] == start) and np.allclose(rewards, reward[x[:, :2]])
     np.testing.assert_array_equal(signals[:, 1], policy[x[:, 1]][:, list(LABELS)])
@@ -56,25 +62,28 @@ def test_behaviours_come_back_from_a_long_log():
     before = np.stack([rng.integers(0, size, rows) for size in SIZES], -1)
     heard = rng.integers(0, 2, (rows, 3))
     index = np.ravel_multi_index(tuple(before.T), SIZES)
+    tables = [likely(behaviour, mdp.Table) for behaviour in model.behaviours]
     after = np.stack(
         [
-            (rng.uniform(size=rows)[:, None] > np.cumsum(b.p[index, heard[:, n]], -1)).sum(-1)
-            for n, b in enumerate(model.behaviours)
+            (rng.uniform(size=rows)[:, None] > np.cumsum(p[index, heard[:, n]], -1)).sum(-1)
+            for n, p in enumerate(tables)
         ],
         -1,
     )
     found = mdp.estimate((before, heard, after), sizes=SIZES, signals=2, kind="table")
-    for estimated, true in zip(found.behaviours, model.behaviours, strict=True):
-        np.testing.assert_allclose(estimated.p, true.p, atol=0.05)
+    for estimated, p in zip(found.behaviours, tables, strict=True):
+        np.testing.assert_allclose(likely(estimated, mdp.Table), p, atol=0.05)
     assert found.unseen == (0, 0, 0)
     scoped = mdp.estimate((before, heard, after), sizes=SIZES, signals=2, kind=[[0], [2, 0], [1]])
-    assert [b.p.shape for b in scoped.behaviours] == [(2, 2, 2), (4, 2, 3), (3, 2, 2)]
+    kinds, shapes = (mdp.Local, mdp.Scoped, mdp.Scoped), [(2, 2, 2), (4, 2, 3), (3, 2, 2)]
+    assert [likely(*pair).shape for pair in zip(scoped.behaviours, kinds, strict=True)] == shapes
 
 
 def test_what_was_never_seen_is_told():
     log = (np.array([[0, 0]]), np.array([[1, 0]]), np.array([[1, 1]]))
     found = mdp.estimate(log, sizes=[2, 2], signals=2, smoothing=0.5)
-    np.testing.assert_allclose(found.behaviours[0].p[0], [[0.5, 0.5], [0.25, 0.75]])
+    first = likely(found.behaviours[0], mdp.Local)[0]
+    np.testing.assert_allclose(first, [[0.5, 0.5], [0.25, 0.75]])
     assert found.unseen == (3, 3)
     assert found.words().startswith("agent 0: 3 of 4 pairs of state and signal were never seen")
 

@@ -10,6 +10,7 @@ from mepjax import Code, SolveError, mdp
 from mepjax.mdp.arrangement import arrange, check_labels
 from mepjax.mdp.certificates import relaxed_backup
 from mepjax.mdp.clustered import ClusteredMDP
+from mepjax.mdp.rewards import StateReward
 from tests.oracles.steering_numpy import (
     BruteForce,
     as_joint,
@@ -43,14 +44,18 @@ def draw(seed, local=False, separable=False, discount=DISCOUNT):
         earned = [rng.uniform(size=(size, SIGNALS)) for size in SIZES]
         reward = mdp.Separable(earned)
 
-        def brute(x, heard):
+        def by_agent(x, heard):
             return sum(r[s, a] for r, s, a in zip(earned, x, heard, strict=True))
+
+        brute = by_agent
     else:
         reward = rng.uniform(size=STATES)
         grid = reward.reshape(SIZES)
 
-        def brute(x, heard):
+        def by_state(x, heard):
             return grid[x]
+
+        brute = by_state
 
     model = mdp.FactoredMDP(behaviours, reward, sizes=SIZES, signals=SIGNALS, discount=discount)
 
@@ -58,6 +63,12 @@ def draw(seed, local=False, separable=False, discount=DISCOUNT):
         return BruteForce(tables, brute, SIZES, labels, [SIGNALS] * (max(labels) + 1), discount)
 
     return model, force
+
+
+def earned_in_states(model):
+    """Rewards (states,) of a model that earns by its state alone."""
+    assert isinstance(model.reward, StateReward)
+    return model.reward.table
 
 
 def stack(models):
@@ -132,7 +143,9 @@ def test_deterministic_computed_and_composed_behaviours_equal_their_tables():
     )
     op = operator(made, LABELS)
     np.testing.assert_allclose(op.backup(values)[0], force.backup(values)[0], atol=1e-12)
-    np.testing.assert_allclose(op.apply(values, held), force.apply(values, held), atol=1e-12)
+    np.testing.assert_allclose(
+        op.apply(values, jnp.asarray(held)), force.apply(values, held), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("labels", [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 0, 1)])
@@ -257,8 +270,9 @@ def test_clustered_iteration_is_exact_on_every_clustering_of_local_separable_sys
 def test_values_of_clustered_iteration_rise_from_their_start_and_stay_below_the_optimum():
     model, force = draw(8)
     op, best = operator(model, LABELS), force(LABELS).solve()[0]
-    low = float(np.min(np.asarray(model.reward.table))) / (1 - DISCOUNT)
-    values = jnp.full(STATES, low) + 0 * model.reward.table
+    earned = earned_in_states(model)
+    low = float(np.min(np.asarray(earned))) / (1 - DISCOUNT)
+    values = jnp.full(STATES, low) + 0 * earned
     policy = jnp.zeros((STATES, 2), jnp.int32)
     step = eqx.filter_jit(op.cluster_backup)
     for turn in range(60):
@@ -292,7 +306,7 @@ def test_order_and_first_policy_are_followed_and_reordered_clusters_change_nothi
 @pytest.mark.parametrize("method", [mdp.Hybrid(), mdp.CVI()], ids=lambda m: type(m).__name__)
 def test_a_constant_reward_more_moves_values_only(method):
     model, _ = draw(10)
-    more = eqx.tree_at(lambda m: m.reward.table, model, model.reward.table - 3)
+    more = eqx.tree_at(earned_in_states, model, earned_in_states(model) - 3)
     here, there = (mdp.steer(m, LABELS, method=method) for m in (model, more))
     np.testing.assert_allclose(there.values, here.values - 30, atol=1e-7)
     np.testing.assert_array_equal(there.policy, here.policy)

@@ -491,7 +491,9 @@ def test_tables_in_single_precision_serve_data_of_either(model):
     assert np.abs(rows.astype(np.float64).sum(axis=1) - 1).max() > 1e-8
     for dtype in (np.float32, np.float64):
         problem = mj.Clustering(X[:1].astype(dtype), 3, autonomy=model(rows))
-        assert problem.autonomy.p.dtype == dtype
-        np.testing.assert_allclose(problem.autonomy.p.reshape(3, 3), rows, atol=1e-7)
+        autonomy = problem.autonomy
+        assert isinstance(autonomy, mj.autonomy.Matrix | mj.autonomy.Dense)
+        assert autonomy.p.dtype == dtype
+        np.testing.assert_allclose(autonomy.p.reshape(3, 3), rows, atol=1e-7)
     with pytest.raises(ValueError, match="rows of `p` must sum to one"):
         model(np.float32(0.9) * rows)
