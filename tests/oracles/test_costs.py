@@ -307,7 +307,8 @@ def test_squared_distance_as_a_function_solves_alike():
     general = mj.Clustering(X, K, weights=WEIGHTS, cost=lambda x, y: jnp.sum((x - y) ** 2))
     y = jnp.asarray(Y)
     np.testing.assert_allclose(general.update(y, 1.7), plain.update(y, 1.7), rtol=1e-10)
-    a, b = (mj.anneal(q, schedule, key=jax.random.key(1)) for q in (plain, general))
+    watch = {"key": jax.random.key(1), "detector": mj.Detector()}
+    a, b = (mj.anneal(q, schedule, **watch) for q in (plain, general))
     np.testing.assert_allclose(a.params, b.params, atol=1e-8)
     np.testing.assert_allclose(a.transitions, b.transitions, rtol=1e-8)
 
