@@ -112,10 +112,10 @@ def fit(
     >>> log = mj.learn.collect(problem, mj.learn.Simulated(truth), key=key)
     >>> fitted = mj.learn.fit(problem, log).raise_if_failed()
     >>> for name, value in fitted.values.items():
-    ...     print(f"{name} {value:.2f} +- {fitted.standard_errors[name]:.2f}")
-    kappa 0.30 +- 0.01
-    zeta 1.00 +- 0.05
-    gamma 0.49 +- 0.05
+    ...     print(f"{name} {value:.1f} +- {fitted.standard_errors[name]:.2f}")
+    kappa 0.3 +- 0.01
+    zeta 1.0 +- 0.05
+    gamma 0.5 +- 0.05
     >>> schedule = mj.Geometric(1.0, 1e3, 1.3)
     >>> sol = mj.anneal(fitted.problem(problem), schedule, key=key).raise_if_failed()
 
