@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._core.linear import orientation
 from ..engine.slot_spectrum import SlotSpectrum
 from .costs.entities import live, means_of
 from .costs.mean import MeanCost
@@ -97,6 +98,7 @@ def mean_spectrum(
     # Within the data's span, and not orthogonal to the eigenvector but by accident.
     start = jax.random.normal(jax.random.key(0), told.shape, y.dtype)
     v = jax.lax.fori_loop(0, _ITERATIONS, iterate, unit(spread(told * start)))
+    v = v * orientation(v)[:, None]
     along, bent = project(v)
     largest = jnp.sum(spread(told * along) * bent, axis=1)
     # What rounding leaves of a slot of one point is no spread.

@@ -143,8 +143,9 @@ ROWS = [
             ),
             "all rows alike": Odd(build=lambda: build(np.float64, np.full((N, N), 1 / N))),
             "no moves": Odd(build=lambda: build(np.float64, np.eye(N))),
+            # Costs have no derivative in what is zero, and their floor differs by precision.
+            "zeros": Odd(build=lambda: reducible(np.float64)),
         },
     ),
     row("markov, stationary", stationary),
-    row("markov, zeros", reducible),
 ]
