@@ -13,7 +13,8 @@ from ..engine.slot_spectrum import SlotSpectrum
 from .costs.entities import live, means_of
 from .costs.mean import MeanCost
 
-_ITERATIONS = 12
+# Enough for a transition in many features, and for all digits of one in few.
+_ITERATIONS, _MORE_ITERATIONS, _FEW_FEATURES = 12, 60, 32
 _PASSES = 2
 
 
@@ -97,7 +98,8 @@ def mean_spectrum(
 
     # Within the data's span, and not orthogonal to the eigenvector but by accident.
     start = jax.random.normal(jax.random.key(0), told.shape, y.dtype)
-    v = jax.lax.fori_loop(0, _ITERATIONS, iterate, unit(spread(told * start)))
+    iterations = _MORE_ITERATIONS if y.shape[1] <= _FEW_FEATURES else _ITERATIONS
+    v = jax.lax.fori_loop(0, iterations, iterate, unit(spread(told * start)))
     v = v * orientation(v)[:, None]
     along, bent = project(v)
     largest = jnp.sum(spread(told * along) * bent, axis=1)

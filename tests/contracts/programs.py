@@ -136,11 +136,18 @@ def solved(row: Row) -> Solved:
         return Solved(state, solution, traces_of(row).new())
 
 
-def solve(row: Row, problem: Any, schedule: mj.Geometric | None = None, seed: Any = SEED) -> Any:
+def solve(
+    row: Row,
+    problem: Any,
+    schedule: mj.Geometric | None = None,
+    seed: Any = SEED,
+    detector: Any = None,
+) -> Any:
     """An eager anneal, which compiles nothing where the shapes are those of the row."""
     solved(row)  # counts traces, so it has to come first
     own_key = key(seed) if isinstance(seed, int) else seed
-    return mj.anneal(like(row, problem), schedule or geometric(row), key=own_key)
+    schedule = schedule or geometric(row)
+    return mj.anneal(like(row, problem), schedule, key=own_key, detector=detector)
 
 
 def readout(problem: Any, solution: Any) -> Any:

@@ -184,6 +184,7 @@ ROWS = [
         {name: get for name, get in SOFTMAX_ARRAYS.items()},
         monotone=False,
         damping=0.5,
+        growth_is_exact=False,
         codes=UNRESOLVED,
     ),
     points_row(

@@ -124,6 +124,8 @@ class Row:
     convex_at_zero: bool = True
     # Before its first transition, which it has, the start is stationary at every beta.
     rests: bool = True
+    # Growth splits where F does: its critical betas are no estimates.
+    growth_is_exact: bool = True
     # `update` provably never raises F; else one step of the default solver does not.
     monotone: bool = True
     # At fixed weights F is a quadratic of curvature `metric`, whose minimiser is the update.

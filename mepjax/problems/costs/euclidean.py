@@ -59,7 +59,7 @@ class SmoothedDistance(AbstractCost):
         """sqrt(squares + smoothing^2), with derivative zero at the kink of no smoothing."""
         if self.smoothing is not None:
             squares = squares + self.smoothing**2
-        positive = squares > 0
+        positive = ~(squares <= 0)  # NaN counts, to be seen
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
 
     def _sharpened(
