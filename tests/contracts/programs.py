@@ -183,6 +183,7 @@ def lane(tree: Any, index: int) -> Any:
 @functools.cache
 def lanes_of(row: Row) -> Lanes:
     """A good problem, a shifted one, one that ends unfinished, and one for each bad value."""
+    solved(row)  # counts traces, which a staged anneal would leave it none of
     with jax.enable_x64(True):
         good = problem_of(row)
         problems = [good, row.shifted(good, SHIFT), good, *(bad(good) for bad in row.bad)]
