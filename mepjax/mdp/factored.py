@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._core.arrays import as_float_array, cast_floats, default_float
-from .._core.checks import Check, enforce, is_concrete, is_count
+from .._core.checks import Check, enforce, is_count, on_host
 from .behaviours import AbstractBehaviour, Group, Scoped, Table, check_scope, name_agents
 from .rewards import AbstractReward, as_reward
 
@@ -146,11 +146,9 @@ class FactoredMDP(eqx.Module):
     def checks(self) -> list[Check]:
         """Conditions on all its numbers, for the host or for a result code."""
         owner = "FactoredMDP"
-        discount = self.discount
+        _, discount = on_host(self.discount)
         inside = (discount > 0) & (discount < 1)
         checks = [Check(inside, discount, f"{owner}: `discount` must be in (0, 1); got {{got}}.")]
-        if is_concrete(discount):
-            checks = [Check(np.asarray(inside), np.asarray(discount), checks[0].sentence)]
         for behaviour, agents in zip(self.behaviours, self.factors, strict=True):
             checks += behaviour.checks(owner, self.sizes, agents, self.signals[agents[0]])
         return checks + self.reward.checks(owner, self.sizes, self.signals)

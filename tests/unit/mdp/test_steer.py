@@ -10,93 +10,22 @@ from mepjax import Code, SolveError, mdp
 from mepjax.mdp.arrangement import arrange, check_labels
 from mepjax.mdp.certificates import relaxed_backup
 from mepjax.mdp.clustered import ClusteredMDP
-from mepjax.mdp.rewards import StateReward
-from tests.oracles.steering_numpy import (
-    BruteForce,
-    as_joint,
-    partitions,
-    random_local,
-    random_tables,
+from tests.oracles.steering_numpy import BruteForce, partitions
+
+from .steering import (
+    DISCOUNT,
+    LABELS,
+    SIGNALS,
+    SIZES,
+    STATES,
+    draw,
+    earned_in_states,
+    mixed_model,
+    operator,
+    stack,
 )
-
-SIZES, SIGNALS, DISCOUNT = (2, 3, 2), 2, 0.9
-STATES = 12
-LABELS = (0, 1, 1)
-DRAWS = 5
-EXACT = (
-    mdp.Hybrid(),
-    mdp.ValueIteration(),
-    mdp.ModifiedPolicyIteration(sweeps=5),
-    mdp.PolicyIteration(),
-)
-ONE_CLUSTER = (mdp.CVI(), mdp.ClusteredPolicyIteration(), mdp.ApproximatePolicyIteration())
-
-
-def draw(seed, local=False, separable=False, discount=DISCOUNT):
-    """(model, brute force of a clustering) of a random system."""
-    rng = np.random.default_rng(seed)
-    if local:
-        own = random_local(rng, SIZES, SIGNALS)
-        tables, behaviours = as_joint(own, SIZES), [mdp.Local(p) for p in own]
-    else:
-        tables = behaviours = random_tables(rng, SIZES, SIGNALS)
-    if separable:
-        earned = [rng.uniform(size=(size, SIGNALS)) for size in SIZES]
-        reward = mdp.Separable(earned)
-
-        def by_agent(x, heard):
-            return sum(r[s, a] for r, s, a in zip(earned, x, heard, strict=True))
-
-        brute = by_agent
-    else:
-        reward = rng.uniform(size=STATES)
-        grid = reward.reshape(SIZES)
-
-        def by_state(x, heard):
-            return grid[x]
-
-        brute = by_state
-
-    model = mdp.FactoredMDP(behaviours, reward, sizes=SIZES, signals=SIGNALS, discount=discount)
-
-    def force(labels):
-        return BruteForce(tables, brute, SIZES, labels, [SIGNALS] * (max(labels) + 1), discount)
-
-    return model, force
-
-
-def earned_in_states(model):
-    """Rewards (states,) of a model that earns by its state alone."""
-    assert isinstance(model.reward, StateReward)
-    return model.reward.table
-
-
-def stack(models):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-
-
-def operator(model, labels):
-    full, count = check_labels(model, np.asarray(labels), None)
-    return ClusteredMDP(model, arrange(model, full, count))
-
 
 # --- Backups. -----------------------------------------------------------------------------------
-
-
-def mixed_model(rng):
-    """Every kind of behaviour once, a group among them, and the tables that brute force needs."""
-    sizes = (2, 3, 2, 2)
-    digits = np.stack(np.unravel_index(np.arange(24), sizes), -1)
-    local = random_local(rng, (2,), 2)[0]
-    scoped = rng.dirichlet(np.ones(3), size=(4, 2))  # of agent 1, parents 3 and 0
-    joint = rng.dirichlet(np.ones(4), size=(24, 2))  # of the group of agents 2 and 3
-    behaviours = [
-        mdp.Local(local),
-        mdp.Group([2, 3], joint),
-        mdp.Scoped(scoped, [3, 0]),
-    ]
-    tables = [local[digits[:, 0]], scoped[digits[:, 3] * 2 + digits[:, 0]]]
-    return sizes, behaviours, tables, joint
 
 
 def test_backups_of_a_mixed_model_with_a_group_equal_sums_over_all_next_states():
@@ -195,43 +124,6 @@ def test_traced_labels_share_all_signals_and_give_the_same_backup():
 # --- Methods. -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", EXACT, ids=lambda m: type(m).__name__)
-def test_exact_methods_find_the_optimum_with_bounds_around_it(method):
-    drawn = [draw(seed) for seed in range(DRAWS)]
-    solve = jax.jit(jax.vmap(lambda m: mdp.steer(m, LABELS, method=method)))
-    found = solve(stack([model for model, _ in drawn]))
-    for lane, (_, force) in enumerate(drawn):
-        brute = force(LABELS)
-        best, _ = brute.solve()
-        assert found.code[lane] == Code.OK and found.certified[lane]
-        np.testing.assert_allclose(found.values[lane], best, atol=2e-8)
-        np.testing.assert_allclose(brute.evaluate(np.asarray(found.policy[lane])), best, atol=1e-8)
-        assert np.all(found.lower[lane] <= best + 1e-10)
-        assert np.all(found.upper[lane] >= best - 1e-10)
-
-
-@pytest.mark.parametrize("method", ONE_CLUSTER, ids=lambda m: type(m).__name__)
-def test_clustered_methods_end_where_no_cluster_alone_does_better(method):
-    drawn = [draw(seed) for seed in range(DRAWS)]
-    solve = jax.jit(jax.vmap(lambda m: mdp.steer(m, LABELS, method=method)))
-    found = solve(stack([model for model, _ in drawn]))
-    assert np.all(found.code == Code.OK)
-    for lane, (_, force) in enumerate(drawn):
-        brute, (best, _) = force(LABELS), force(LABELS).solve()
-        values, policy = np.asarray(found.values[lane]), np.asarray(found.policy[lane])
-        np.testing.assert_allclose(brute.evaluate(policy), values, atol=1e-7)
-        for cluster in range(2):
-            improved, _ = brute.cluster_backup(values, policy, cluster)
-            np.testing.assert_allclose(improved, values, atol=1e-7)
-        # Theorem 3, both sides, with one full sweep from values that are not optimal.
-        full = np.max(np.abs(brute.backup(values)[0] - values))
-        gap = np.max(np.abs(best - values))
-        assert full / (1 + DISCOUNT) - 1e-10 <= gap <= full / (1 - DISCOUNT) + 1e-10
-        np.testing.assert_allclose(found.residual[lane], full, atol=1e-10)
-        assert np.all(found.lower[lane] <= best + 1e-10)
-        assert np.all(found.upper[lane] >= best - 1e-10)
-
-
 def test_values_of_one_cluster_and_of_single_agents_enclose_those_of_all_clusterings():
     model, force = draw(6)
     values = {
@@ -301,15 +193,6 @@ def test_order_and_first_policy_are_followed_and_reordered_clusters_change_nothi
     again = mdp.steer(model, LABELS, method=mdp.CVI(), init=there, ties="stay")
     assert again.cluster_steps <= 4
     np.testing.assert_array_equal(again.policy, there.policy)
-
-
-@pytest.mark.parametrize("method", [mdp.Hybrid(), mdp.CVI()], ids=lambda m: type(m).__name__)
-def test_a_constant_reward_more_moves_values_only(method):
-    model, _ = draw(10)
-    more = eqx.tree_at(earned_in_states, model, earned_in_states(model) - 3)
-    here, there = (mdp.steer(m, LABELS, method=method) for m in (model, more))
-    np.testing.assert_allclose(there.values, here.values - 30, atol=1e-7)
-    np.testing.assert_array_equal(there.policy, here.policy)
 
 
 def test_hybrid_says_where_its_cluster_tolerance_is_too_loose():
@@ -440,101 +323,6 @@ def test_single_precision_agrees_with_double():
     found, double = mdp.steer(single, LABELS), mdp.steer(model, LABELS)
     assert found.values.dtype == jnp.float32 and found.code == Code.OK and found.certified
     np.testing.assert_allclose(found.values, double.values, rtol=2e-5)
-
-
-# --- Bad input. -----------------------------------------------------------------------------------
-
-
-def build(**changed):
-    rng = np.random.default_rng(0)
-    arguments = {
-        "behaviours": random_tables(rng, SIZES, SIGNALS),
-        "reward": np.zeros(12),
-        "sizes": SIZES,
-        "signals": SIGNALS,
-        "discount": 0.9,
-    } | changed
-    return mdp.FactoredMDP(arguments.pop("behaviours"), arguments.pop("reward"), **arguments)
-
-
-def bad_rows():
-    tables = random_tables(np.random.default_rng(0), SIZES, SIGNALS)
-    tables[1][7, 1] *= 0.5
-    return tables
-
-
-@pytest.mark.parametrize(
-    "changed, message",
-    [
-        ({"discount": 1.0}, r"`discount` must be in \(0, 1\); got 1"),
-        ({"discount": -0.5}, r"`discount` must be in \(0, 1\); got -0.5"),
-        ({"behaviours": bad_rows()}, r"agent 1.* sums to 0.5 \(state 7, signal 1\)"),
-        ({"reward": np.full(12, np.inf)}, r"`reward` must be finite; got 12"),
-        ({"reward": np.zeros(11)}, r"`reward` must have shape \(12,\).*got \(11,\)"),
-        ({"sizes": (2, 3, 3)}, r"agent 0 must have shape \(18, 2, 2\).*got \(12, 2, 2\)"),
-        ({"sizes": (2, 0, 2)}, r"`sizes` must be integers of at least 1; got \[0\]"),
-        ({"signals": (2, 2)}, r"`signals` must be one number or one per agent \(3\); got 2"),
-        ({"sizes": (2**16, 2**16, 2)}, r"`sizes` make .* joint states"),
-        ({"behaviours": [np.ones((12, 2, 2)) / 2]}, r"one per agent outside groups, 3; got 1"),
-        (
-            {"behaviours": [mdp.NextState(np.full((12, 2), 2)), *bad_rows()[1:]]},
-            r"next states of agent 0 must be in 0..1; got 2",
-        ),
-        ({"reward": mdp.Separable([np.zeros((2, 2))])}, r"one table \(and scope\) per agent, 3"),
-        (
-            {"behaviours": [mdp.Group([0, 3], np.ones((12, 2, 4)) / 4), *bad_rows()[:1]]},
-            r"agents of groups must be distinct agents in 0..2; got \(0, 3\)",
-        ),
-    ],
-)
-def test_models_say_what_is_wrong(changed, message):
-    with pytest.raises(ValueError, match=message):
-        build(**changed)
-
-
-@pytest.mark.parametrize(
-    "labels, changed, message",
-    [
-        ([0, 1], {}, r"`labels` must be 3 integers"),
-        ([0, 2, 2], {}, r"`labels` must be 0..C-1, every one used; got \[0, 2\]"),
-        ([0, 1, 1], {"clusters": 4}, r"`clusters` must be an integer in 1..3.*got 4"),
-        ([0, 1, 1], {"order": [0, 0]}, r"`order` must be a permutation of 0..1; got \[0 0\]"),
-        ([0, 1, 1], {"ties": "last"}, r"`ties` must be one of .*got 'last'"),
-        ([0, 1, 1], {"certificate": "sure"}, r"`certificate` must be one of .*got 'sure'"),
-        ([0, 1, 1], {"init": np.full((12, 2), 5)}, r"got 5 in state 0 for cluster 0, which has 2"),
-        ([0, 1, 1], {"init": np.full(12, 9.0)}, r"must not lie above one step.*violation of 0.9"),
-    ],
-)
-def test_steer_says_what_is_wrong(labels, changed, message):
-    with pytest.raises(ValueError, match=message):
-        mdp.steer(build(), labels, **changed)
-
-
-def test_labels_must_not_cut_groups_nor_join_agents_with_other_signals():
-    sizes, behaviours, _, _ = mixed_model(np.random.default_rng(0))
-    model = mdp.FactoredMDP(behaviours, np.zeros(24), sizes=sizes, signals=2, discount=0.9)
-    with pytest.raises(ValueError, match=r"not cut the group of agents 2, 3; got \[0, 1\]"):
-        mdp.steer(model, [0, 0, 0, 1])
-    rng = np.random.default_rng(0)
-    tables = [rng.dirichlet([1, 1], (4, 2)), rng.dirichlet([1, 1], (4, 3))]
-    model = mdp.FactoredMDP(tables, np.zeros(4), sizes=(2, 2), signals=(2, 3), discount=0.9)
-    with pytest.raises(ValueError, match=r"cluster 0 \(agents 0, 1\) has \[2, 3\]"):
-        mdp.steer(model, [0, 0])
-    assert mdp.steer(model, [0, 1]).certified
-
-
-def test_a_sweep_beyond_memory_is_refused_before_it_starts():
-    agents = 24
-    local = np.full((2, 9, 2), 0.5)
-    model = mdp.FactoredMDP(
-        [mdp.Local(local)] * agents,
-        mdp.Separable([np.zeros((2, 9))] * agents),
-        sizes=[2] * agents,
-        signals=9,
-        discount=0.9,
-    )
-    with pytest.raises(ValueError, match=r"joint signals holds .* numbers for one state .*CVI"):
-        mdp.steer(model, np.arange(agents))
 
 
 def test_hybrid_ends_in_float32():
