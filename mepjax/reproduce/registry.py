@@ -6,8 +6,11 @@ from .reproduction import Reproduction
 
 # Name: module of this package, whose `REPRODUCTION` it is.
 REPRODUCTIONS = {
+    "table1": "table1",
     "figure1": "figure1",
+    "figure2": "figure2",
     "figure4": "figure4",
+    "figure6": "figure6",
     "cvi": "cvi",
 }
 

@@ -1,0 +1,101 @@
+"""What centres found in different ways cost under the autonomy that holds."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+import mepjax as mj
+
+from .. import learn
+from .references import reference, schedule_of
+from .scenarios import Scenario, aware
+
+# Interactions of a log; its rounds are of centres all over the data.
+LOG, ROUNDS = 5_000, 10
+
+
+class Cell:
+    """One scenario on one data set: costs and gaps of the ways to find centres.
+
+    A gap is 100 (D / D' - 1), with D the hard cost at the best prescriptions under the autonomy
+    that holds at the centres found, and D' that of the reference.
+    """
+
+    def __init__(self, table: str, base: mj.Clustering, scenario: Scenario, seed: int) -> None:
+        self.base, self.truth = base, aware(base, scenario)
+        self.scenario, self.environment = scenario, learn.Simulated(scenario.autonomy)
+        self.schedule, self.key = schedule_of(base), jax.random.key(seed)
+        self.reference = reference(table, scenario)
+        self.costs: dict[str, float] = {}
+        self.told: dict[str, Any] = {}
+
+    def add(self, name: str, solve: Callable[[], tuple[Any, int]]) -> Any:
+        """Centres by `solve()`, which also tells how many interactions it took."""
+        began = time.perf_counter()
+        centres, interactions = solve()
+        self.costs[name] = float(self.truth.harden(centres).cost)
+        self.told[f"{name}_seconds"] = round(time.perf_counter() - began, 2)
+        if interactions:
+            self.told[f"{name}_interactions"] = interactions
+        return centres
+
+    def values(self) -> dict[str, Any]:
+        """Of a row: gaps to the best known, which these may lower, and to the paper's reference."""
+        known = [self.reference] if self.reference is not None else []
+        best = min([*known, *self.costs.values()])
+        found = {name: _percent(cost, best) for name, cost in self.costs.items()}
+        if "frozen" in self.costs:
+            paper = self.costs["frozen"]
+            others = [name for name in self.costs if name != "frozen"]
+            found |= {f"{name}_frozen": _percent(self.costs[name], paper) for name in others}
+        return {
+            **found,
+            **self.told,
+            "best": best,
+            "reference": "none kept: lowest of this row" if self.reference is None else
+            "lowered by this row" if best < self.reference else "kept",
+        }  # fmt: skip
+
+    # The ways, each giving centres and the number of interactions that it took.
+
+    def anneal(self, problem: mj.Clustering) -> tuple[Any, int]:
+        """One anneal."""
+        found = mj.anneal(problem, self.schedule, key=self.key, adjoint=mj.NoGrad())
+        return found.raise_if_failed().params, 0
+
+    def ignored(self) -> tuple[Any, int]:
+        """As if there were no autonomy."""
+        return self.anneal(self.base)
+
+    def frozen(self) -> tuple[Any, int]:
+        """Algorithm 1 as printed, which holds p fixed in each update: the paper's reference."""
+        return self.anneal(self.truth.replace(stationarity="frozen"))
+
+    def known(self) -> tuple[Any, int]:
+        """With the autonomy known, in every way there is."""
+        return self._solved(self.truth), 0
+
+    def structured(self) -> tuple[Any, int]:
+        """The softmax family, fitted to a log."""
+        log = learn.collect(
+            self.base, self.environment, key=self.key, rounds=ROUNDS, each=LOG // ROUNDS
+        )
+        fitted = learn.fit(self.base, log, bootstrap=20).raise_if_failed()
+        return self._solved(fitted.problem(self.base)), len(log)
+
+    def counts(self) -> tuple[Any, int]:
+        """A table p(k | j), learnt while beta rises: right where centres hardly matter."""
+        found = learn.interact(
+            self.base, self.environment, learn.Counts(), self.schedule, key=self.key, each=500
+        ).raise_if_failed()
+        return found.params, int(found.n_interactions)
+
+    def _solved(self, problem: mj.Clustering) -> Any:
+        found = mj.solve(problem, self.schedule, key=self.key, starts=1, adjoint=mj.NoGrad())
+        return found.solution.raise_if_failed().params
+
+
+def _percent(cost: float, than: float) -> float:
+    return 100 * (cost / than - 1)
