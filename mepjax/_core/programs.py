@@ -86,8 +86,11 @@ class compile_options:  # noqa: N801 (reads like a function, as `jax.enable_x64`
         compile_options._now = self._before
 
     @staticmethod
-    def of_call(arguments: Any) -> tuple[tuple[str, Any], ...]:
-        """XLA's options for a call with these arguments, none for its defaults."""
+    def of_call(arguments: Any, is_long: bool = False) -> tuple[tuple[str, Any], ...]:
+        """XLA's options for a call with these arguments, none for its defaults.
+
+        `is_long` says that it takes far longer than the size of its arguments shows.
+        """
         now = compile_options._now
         leaves = [
             leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array | np.ndarray)
@@ -96,7 +99,8 @@ class compile_options:  # noqa: N801 (reads like a function, as `jax.enable_x64`
             return ()
         if not isinstance(now, str):
             return now
-        if now == "auto" and sum(leaf.size for leaf in leaves) > _QUICK_LIMIT:
+        large = is_long or sum(leaf.size for leaf in leaves) > _QUICK_LIMIT
+        if now == "auto" and large:
             return ()
         placed = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
         devices = {device.platform for leaf in placed for device in leaf.devices()}
@@ -104,10 +108,14 @@ class compile_options:  # noqa: N801 (reads like a function, as `jax.enable_x64`
         return _quick() if on_cpu else ()
 
 
-def program(function: Callable[..., Any]) -> Callable[..., Any]:
+def program(
+    function: Callable[..., Any], *, is_long: Callable[..., bool] | None = None
+) -> Callable[..., Any]:
     """`eqx.filter_jit` with the compiler options that `compile_options` chooses for each call.
 
     For what the library compiles itself. Use it on functions that live as long as the process.
+    `is_long`, a function of the same arguments, says which calls take far longer than the size of
+    these shows, by what is static in them.
 
     **Example:**
 
@@ -124,7 +132,8 @@ def program(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        options = compile_options.of_call((args, kwargs))
+        long = is_long is not None and is_long(*args, **kwargs)
+        options = compile_options.of_call((args, kwargs), long)
         if options not in variants:
             extra: dict[str, Any] = {"compiler_options": dict(options)} if options else {}
             variants[options] = eqx.filter_jit(function, **extra)

@@ -12,14 +12,17 @@ from .rounds import checked
 from .scattered import check_environment
 
 
-def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centres: Any) -> Any:
+def as_gymnasium(
+    problem: Clustering, environment: AbstractEnvironment, *, centres: Any = None
+) -> Any:
     """The unit-horizon decision process of a clustering, for libraries that speak Gymnasium.
 
     An episode is one step: an entity is drawn by its weight and observed by its features, the
     action is the cluster it is told to join, the reward minus what it then pays. `info` has the
     row of the `entity` and, where it is not hidden, the cluster it `realised`.
 
-    **Arguments:** `problem`; `environment`, what answers; `centres` (K, d), in force throughout.
+    **Arguments:** `problem`; `environment`, what answers; `centres` (K, d), in force throughout;
+    default K of the entities' own places, drawn by a fixed key.
 
     **Returns:** a `gymnasium.Env`.
 
@@ -50,6 +53,8 @@ def as_gymnasium(problem: Clustering, environment: AbstractEnvironment, *, centr
             '`as_gymnasium` needs gymnasium, which is not installed; run: pip install "mepjax[mdp]"'
         ) from error
     check_environment("as_gymnasium", environment)
+    if centres is None:
+        centres = problem.centres(problem.scatter(jax.random.key(0)))
     places = jnp.asarray(centres, problem.x.dtype)
     if places.shape != (problem.k, problem.x.shape[1]):
         raise ValueError(

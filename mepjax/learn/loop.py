@@ -18,8 +18,9 @@ from ..engine.monitor import report_progress
 from ..engine.schedules import AbstractSchedule, Geometric
 from ..engine.state import check_kind
 from ..problems.clustering import Clustering
+from .ending import concluded, solved
 from .environments import AbstractEnvironment
-from .learned import Learned, LearningTrace, concluded
+from .learned import Learned, LearningTrace
 from .learner import AbstractLearner, check_learner, check_unaware, with_autonomy
 from .rounds import Explore, over_starts, played
 from .scattered import check_environment
@@ -27,6 +28,8 @@ from .state import Carry, LearningProgress, LearningState
 
 # Size of the noise around the first centres, relative to the data's.
 _SPREAD = 1e-2
+# Interactions above which running costs more than compiling; see `mepjax.compile_options`.
+_LONG = 3_000_000
 # Growth of beta of the default schedule, which the noise of learning would not let be finer.
 _FACTOR = 1.1
 
@@ -91,7 +94,7 @@ def advance(
 def finish(problem: Clustering, environment: AbstractEnvironment, state: LearningState) -> Learned:
     """The levels that are left, then the centres, and fresh interactions to choose among starts."""
     state = advance(problem, environment, state, state.rows.beta.shape[0])
-    learned = _finish(problem, environment, state)
+    learned = _finish(problem, environment, state, solved(problem, state))
     failure = environment.failure if checks.is_concrete(learned) else None
     if failure is not None and int(learned.code) != int(Code.OK):
         return learned.told(failure)
@@ -131,8 +134,12 @@ def interact(
     - `rounds`, `each`: rounds at each level, and interactions of every start in each of them;
         default as suits the learner (`learner.pace`).
     - `starts`: several sets of centres that learn side by side.
-    - `fresh`: interactions in the end by which the cheapest of them is chosen, for each.
+    - `fresh`: interactions in the end by which the cheapest of them is chosen, for each; among
+        those that they do not tell apart, a model that holds anywhere chooses.
     - `monitor`: a function called on the host after each level, with a `LearningProgress`.
+
+    With a model the centres come from an anneal of it: for each start from where it has led, and
+    where the model holds at any centres from `mepjax.solve` besides, with as many starts.
 
     **Returns:** a `Learned`, without derivatives: noise has none. It never raises for what happens
     on the way: see its `code`.
@@ -239,8 +246,13 @@ def _begin(
     return scale, betas, carry, rows
 
 
-@program
-def _advance(
+def _is_long(problem: Any, environment: Any, state: LearningState, stages: Any) -> bool:
+    del problem, environment, stages
+    levels, starts = state.rows.loss.shape
+    return levels * starts * state.rounds * state.each > _LONG
+
+
+def _advanced(
     problem: Clustering,
     environment: AbstractEnvironment,
     state: LearningState,
@@ -263,6 +275,9 @@ def _advance(
         )
 
     return jax.lax.scan(body, state.carry, (jnp.arange(count), state.rows))
+
+
+_advance = program(_advanced, is_long=_is_long)
 
 
 def _level(
@@ -360,5 +375,7 @@ def _level(
 
 
 @program
-def _finish(problem: Clustering, environment: AbstractEnvironment, state: LearningState) -> Learned:
-    return concluded(*trees.stop_gradient((problem, environment, state)))
+def _finish(
+    problem: Clustering, environment: AbstractEnvironment, state: LearningState, best: Any
+) -> Learned:
+    return concluded(*trees.stop_gradient((problem, environment, state, best)))

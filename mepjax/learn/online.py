@@ -12,10 +12,11 @@ from .._core import arrays, checks, trees
 from .._core.keys import check_key
 from .._core.programs import program
 from ..problems.clustering import Clustering
+from .ending import placed
 from .evidence import ModelLearner
 from .fit import Fitted, fitted_from
 from .interactions import Interactions
-from .learned import Learned, placed
+from .learned import Learned
 from .learner import AbstractLearner, check_needs, check_unaware, updated
 from .loop import default_schedule
 
@@ -63,12 +64,14 @@ def with_points(problem: Clustering, points: Any, weights: Any = None) -> Cluste
 def update(
     learned: Any,
     problem: Clustering,
-    interactions: Interactions,
+    interactions: Interactions | None = None,
     *,
+    points: Any = None,
+    weights: Any = None,
     key: Any = None,
     learner: AbstractLearner | None = None,
 ) -> Any:
-    """Go on learning from more interactions, and place the centres again.
+    """Go on learning from more interactions, or with more entities, and place the centres again.
 
     Of counts and of the softmax family the result is that of all interactions at once; older ones
     count less where the learner's `forget` is below 1. With a model the centres come from anneals:
@@ -79,14 +82,17 @@ def update(
     **Arguments:**
 
     - `learned`: what `fit`, `interact` or `update` returned.
-    - `problem`: the problem, which may have more entities than before: see `learn.with_points`.
-    - `interactions`: the new ones alone.
+    - `problem`: the problem, which may have more entities than before.
+    - `interactions`: the new ones alone; `None` where there are `points` only.
+    - `points`, `weights`: entities that join the problem, after those it has, shapes (m, d) and
+        (m,): what is returned is of `learn.with_points(problem, points, weights)`, and
+        `interactions` may be theirs too.
     - `key`: a JAX random key; default a fixed one.
     - `learner`: the same kind of learner with other settings, such as groups for new entities, or
         another `forget`; default that of `learned`.
 
-    **Returns:** a `Fitted` for a `Fitted`, whose test of fit is that of the new interactions, and
-    a `Learned` for a `Learned`.
+    **Returns:** a `Fitted` for a `Fitted`, whose test of fit and coverage are those of the new
+    interactions, and a `Learned` for a `Learned`.
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was expected;
     `learned` is then as it was.
@@ -111,23 +117,33 @@ def update(
             f"{owner}: `learned` must be what `fit`, `interact` or `update` returned; "
             f"got {type(learned).__name__}."
         )
-    if not isinstance(interactions, Interactions):
+    if interactions is None and points is None:
+        raise ValueError(
+            f"{owner}: at least one of `interactions` and `points` must be given; got neither."
+        )
+    if not isinstance(interactions, Interactions | None):
         raise TypeError(
             f"{owner}: `interactions` must be mepjax.learn.Interactions; "
             f"got {type(interactions).__name__}."
         )
+    if points is not None:
+        problem = with_points(problem, points, weights)
+    elif weights is not None:
+        raise ValueError(f"{owner}: `weights` are those of `points`; got no `points`.")
     learner = learned.learner if learner is None else learner
     if type(learner) is not type(learned.learner):
         raise TypeError(
             f"{owner}: `learner` must be a {type(learned.learner).__name__}, as before; "
             f"got {type(learner).__name__}."
         )
-    check_needs(owner, learner, interactions)
     key = jax.random.key(0) if key is None else check_key(key)
-    log = interactions.for_problem(problem)
     state = learner.resize(learned.state, problem)
+    if interactions is not None:
+        check_needs(owner, learner, interactions)
     if isinstance(learned, Fitted):
         assert isinstance(learner, ModelLearner)
+        if interactions is None:
+            return _resized(learned, learner, state)
         return fitted_from(problem, interactions, learner, state, key, 200)
     learn, place = jax.random.split(key)
     if learned.params.shape != (problem.k, problem.x.shape[1]):
@@ -135,20 +151,42 @@ def update(
             f"{owner}: `problem` must have the clusters and features of what was learnt, "
             f"{learned.params.shape}; got {(problem.k, problem.x.shape[1])}."
         )
-    state, _ = updated(learner, state, problem, log, learn)
+    log, conditions = None, problem.checks()
+    if interactions is not None:
+        log = interactions.for_problem(problem)
+        conditions = (*conditions, *interactions.checks(problem))
+        state, _ = updated(learner, state, problem, log, learn)
     centres, code = _placed(problem, learner, state, learned.params, learned.beta, log, place)
-    report = checks.report((*problem.checks(), *interactions.checks(problem)))
+    report = checks.report(conditions)
     bad = report.code
+    count = 0 if interactions is None else len(interactions)
     return dataclasses.replace(
         learned,
         params=centres,
         autonomy=learner.autonomy(state),
         state=state,
         code=jnp.where(bad != 0, bad, jnp.maximum(code, learner.verdict(state))),
-        n_interactions=learned.n_interactions + np.int32(len(interactions)),
+        n_interactions=learned.n_interactions + np.int32(count),
         learner=learner,
         input_report=report,
         message=None,
+    )
+
+
+def _resized(fitted: Fitted, learner: ModelLearner, state: Any) -> Fitted:
+    """What is known where entities have joined of whom nothing was seen."""
+    parameters, uncertainty = learner.parameters(state), learner.uncertainty(state)
+    errors = jnp.sqrt(jnp.diagonal(uncertainty.covariance, axis1=-2, axis2=-1))
+    return dataclasses.replace(
+        fitted,
+        autonomy=learner.model(parameters),
+        parameters=parameters,
+        covariance=uncertainty.covariance,
+        standard_errors=learner.named(errors),
+        identified=learner.named(uncertainty.identified),
+        coverage=None,
+        learner=learner,
+        state=state,
     )
 
 
@@ -159,12 +197,14 @@ def _placed(
     state: Any,
     centres: Array,
     beta: Array,
-    log: Interactions,
+    log: Interactions | None,
     key: Any,
 ) -> tuple[Array, Int[Array, ""]]:
     problem, state = trees.stop_gradient((problem, state))
     model = learner.autonomy(state)
     if model is None:
+        if log is None:
+            return centres, jnp.zeros((), jnp.int32)
         explored = jnp.zeros(log.entity.shape, bool)
         moved = learner.move(state, problem, centres, beta, log, explored, key)
         return moved, jnp.zeros((), jnp.int32)

@@ -117,9 +117,10 @@ def played(
     told = jnp.where(explored, anything, sampling.by_inverse(chance[2], policy))
     probability = jnp.take_along_axis(policy, told[..., None], axis=-1)[..., 0]
     propensity = explored_share / k + (1 - explored_share) * probability
-    entity, told, explored, propensity = (
-        jnp.repeat(a, learner.draws, axis=-1) for a in (entity, told, explored, propensity)
-    )
+    if learner.draws > 1:
+        entity, told, explored, propensity = (
+            jnp.repeat(a, learner.draws, axis=-1) for a in (entity, told, explored, propensity)
+        )
     seen = environment.observe(ask, problem, entity, told, asked)
     cost, impossible, known = checked(problem, seen, entity, asked)
     log = as_log(entity, told, seen, cost, asked, propensity, known)

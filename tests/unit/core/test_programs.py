@@ -22,8 +22,8 @@ def options_used(monkeypatch):
     used = []
     rule = compile_options.of_call
 
-    def spy(arguments):
-        used.append(rule(arguments))
+    def spy(arguments, is_long=False):
+        used.append(rule(arguments, is_long))
         return used[-1]
 
     monkeypatch.setattr(compile_options, "of_call", staticmethod(spy))
@@ -38,6 +38,10 @@ def test_small_calls_are_quick_and_large_ones_are_not(options_used):
     call(np.ones((rows + 1, columns)))
     assert options_used == [QUICK, ()]
     assert QUICK  # this jaxlib knows them
+    long = program(lambda x, times: x * times, is_long=lambda x, times: times > 5)
+    long(jnp.ones(2), 5)
+    long(jnp.ones(2), 6)
+    assert options_used[2:] == [QUICK, ()]
 
 
 @pytest.mark.parametrize("transform", ["jit", "grad", "hessian", "vmap", "scan", "closed over"])

@@ -35,6 +35,9 @@ def test_it_passes_the_checks_of_gymnasium_and_pays_the_average_cost():
         expected.append(average[info["entity"], step % K])
     off = np.mean(paid) - np.mean(expected)
     assert abs(off) < 4 * np.std(np.subtract(paid, expected)) / 20
+    anywhere = learn.as_gymnasium(base, learn.Simulated(None))
+    anywhere.reset(seed=0)
+    assert anywhere.step(0)[1] <= 0.0
     with pytest.raises(ValueError, match=r"`centres` must have shape \(3, 2\); got \(2, 2\)"):
         learn.as_gymnasium(base, learn.Simulated(None), centres=X[:2])
 

@@ -144,6 +144,8 @@ def test_learners_of_models_end_in_an_anneal_of_what_they_learnt(learner):
         base, learn.Simulated(model), learner, schedule(), each=150, monitor=told.append, **FEW
     ).raise_if_failed()
     assert gap(base, model, learned.params) < 1.0
+    # A model that holds anywhere is solved from other starts too.
+    assert learned.starts.centres.shape[0] == 2 + learner.shares_starts
     aware = learned.problem(base)
     slope = aware.residual(learned.params, learned.beta)
     assert float(jnp.max(jnp.abs(slope))) < 1e-4

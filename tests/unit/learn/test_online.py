@@ -62,6 +62,15 @@ def test_new_entities_join_with_their_weights():
     joined = learn.update(each, wider, rows)
     assert joined.autonomy.p.shape == (N + 2, K, K)
     assert joined.autonomy.p[N + 1, 0, 1] > 0.95 and joined.autonomy.p[N, 0, 1] < 0.5
+    at_once = learn.update(each, base, rows, points=more, weights=[2.0, 3.0])
+    np.testing.assert_array_equal(at_once.autonomy.p, joined.autonomy.p)
+    unseen = learn.update(each, base, points=more)
+    assert unseen.autonomy.p.shape == (N + 2, K, K) and not np.any(unseen.identified["p"][N:])
+    np.testing.assert_array_equal(unseen.autonomy.p[:N], each.autonomy.p)
+    with pytest.raises(ValueError, match="one of `interactions` and `points` must be given"):
+        learn.update(each, base)
+    with pytest.raises(ValueError, match="`weights` are those of `points`; got no `points`"):
+        learn.update(each, base, rows.take([0]), weights=[1.0])
     grouped = learn.fit(base, log(), learn.Counts(np.arange(N) % 2), **FIT)
     with pytest.raises(ValueError, match=r"`share` must have shape \(42,\) for 42 entities"):
         learn.update(grouped, wider, rows)
@@ -135,6 +144,13 @@ def test_what_was_learnt_is_kept_and_learnt_on(tmp_path):
     # The centres are those of the new model.
     aware = onwards.problem(base)
     assert float(jnp.max(jnp.abs(aware.residual(onwards.params, onwards.beta)))) < 1e-4
+    # Heavy newcomers draw them.
+    wide = learn.with_points(base, [[9.0, 9.0]], [50.0])
+    drawn = learn.update(learned, base, points=[[9.0, 9.0]], weights=[50.0])
+    assert drawn.n_interactions == learned.n_interactions and int(drawn.code) == 0
+    aware = drawn.problem(wide)
+    assert float(jnp.max(jnp.abs(aware.residual(drawn.params, drawn.beta)))) < 1e-3
+    assert float(jnp.max(drawn.params)) > 6.0
 
 
 @pytest.mark.parametrize("harm", ["bit", "header", "truncated", "foreign", "missing"])
