@@ -47,6 +47,7 @@ from .exec.in_memory import InMemory
 from .exec.sharded import Sharded
 from .exec.streaming import Streaming
 from .problems import autonomy, costs, paths
+from .problems.averaged_clustering import AveragedClustering
 from .problems.capacity.limits import Equal
 from .problems.clustering.hard import Evaluation, HardClustering
 from .problems.clustering.problem import Clustering
@@ -105,6 +106,7 @@ __all__ = [
     "Aggregation",
     "AnnealState",
     "Armijo",
+    "AveragedClustering",
     "CheckpointWarning",
     "ClusterThenPlan",
     "Clustering",

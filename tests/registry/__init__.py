@@ -3,7 +3,7 @@
 A kind of problem has a file of its own with its `ROWS`, and its line below.
 """
 
-from . import clustering, markov, parametric_mdp, paths, scalable, sparse
+from . import averaged, clustering, markov, parametric_mdp, paths, scalable, sparse
 from .row import Bad, Odd, Row, Symmetry
 
 ROWS: list[Row] = [
@@ -13,6 +13,7 @@ ROWS: list[Row] = [
     *markov.ROWS,
     *parametric_mdp.ROWS,
     *sparse.ROWS,
+    *averaged.ROWS,
 ]
 
 

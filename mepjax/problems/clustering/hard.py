@@ -8,18 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from ..._core import arrays
 from ..._core.params import primal_of
+from ..hard_clustering import HardClustering
 
-
-class HardClustering(eqx.Module):
-    """Hard decisions: the prescribed cluster of each entity, and the hard cost D.
-
-    **Fields:** `assignments` (N,); `cost`; with a capacity `excess` (K,), the share of the weight
-    told to join each cluster beyond its bound, or less what `Equal` asks for, else `None`.
-    """
-
-    assignments: Int[Array, " n"]
-    cost: Float[Array, ""]
-    excess: Float[Array, " k"] | None = None
+__all__ = ["Evaluation", "HardClustering", "evaluate"]
 
 
 class Evaluation(eqx.Module):
