@@ -26,6 +26,7 @@ SYSTEMS = {
     "scalable clustering": "mepjax/problems/scalable_clustering*",
     "learning": "mepjax/learn/__init__.py",
     "tracking": "mepjax/control/__init__.py",
+    "networks": "mepjax/learn/networks/*",
 }
 
 

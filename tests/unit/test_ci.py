@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -66,3 +68,12 @@ def test_compiled_programs_are_kept_by_versions_and_old_ones_go(tmp_path):
     os.utime(old, (before, before))
     assert compilation_cache.forget_old(folder) == 1
     assert not old.exists() and new.exists()
+
+
+def test_small_programs_are_kept_too(tmp_path):
+    """JAX's setting has a name that is easily missed, and an unknown one is silently ignored."""
+    program = "from tests import conftest; import jax; print(jax.jit(lambda x: x + 1)(1))"
+    environment = {**os.environ, "MEPJAX_TESTS_CACHE": str(tmp_path)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+    assert list(compilation_cache.folder(tmp_path).iterdir())
