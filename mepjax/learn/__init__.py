@@ -16,6 +16,7 @@ from .interactions import Interactions
 from .learned import Learned, LearningTrace, Starts
 from .learner import AbstractLearner, Needs
 from .loop import advance, begin, finish, interact
+from .network_values import NetworkValues
 from .online import update, with_points
 from .policy_value import PolicyValue
 from .rounds import Explore
@@ -43,6 +44,7 @@ __all__ = [
     "LearningTrace",
     "ModelLearner",
     "Needs",
+    "NetworkValues",
     "Observation",
     "PolicyValue",
     "Replay",

@@ -6,6 +6,7 @@ from .cluster_methods import CVI, ApproximatePolicyIteration, ClusteredPolicyIte
 from .estimate import Estimate, estimate
 from .exchange import from_gymnasium, from_quantecon, to_quantecon
 from .factored import FactoredMDP
+from .fitted import FittedIteration, FittedSteering, steer_fitted
 from .games import BestResponse, Logit, game
 from .kernels import AbstractKernel, Dense, Deterministic, Functional, Sparse
 from .learners import Environment, Learned, learn, learning_curve
@@ -18,15 +19,18 @@ from .rules import MEP, AbstractRule, DoubleQ, QLearning, SoftQ
 from .solve import MDPSolution, solve, thesis_beta
 from .splitting import Clusterings, best_clustering, split
 from .steer import Steering, steer
+from .values import AbstractAhead, AbstractValues, LinearValues
 
 __all__ = [
     "CVI",
     "MDP",
     "MEP",
+    "AbstractAhead",
     "AbstractBellman",
     "AbstractChain",
     "AbstractKernel",
     "AbstractRule",
+    "AbstractValues",
     "ApproximatePolicyIteration",
     "BestResponse",
     "ClusteredPolicyIteration",
@@ -37,10 +41,13 @@ __all__ = [
     "Environment",
     "Estimate",
     "FactoredMDP",
+    "FittedIteration",
+    "FittedSteering",
     "Functional",
     "Group",
     "Hybrid",
     "Learned",
+    "LinearValues",
     "Local",
     "Logit",
     "MDPSolution",
@@ -73,6 +80,7 @@ __all__ = [
     "split",
     "stationary",
     "steer",
+    "steer_fitted",
     "thesis_beta",
     "to_quantecon",
 ]

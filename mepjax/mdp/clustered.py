@@ -202,6 +202,23 @@ class ClusteredMDP(eqx.Module):
             2 * variants * (self.arrangement.high.size + self.arrangement.low.size)
         )
 
+    def variants(
+        self, policy: Int[Array, "states clusters"], cluster: Int[Array, ""]
+    ) -> Int[Array, "states signals agents"]:
+        """Signals of all agents for every signal of one cluster, all others as in `policy`."""
+        labels = jnp.asarray(self.arrangement.labels)
+        every = jnp.arange(max(self.arrangement.choices))[:, None]
+        return jnp.where(labels == cluster, every, self.heard_under(policy)[:, None, :])
+
+    def expected_under(
+        self,
+        place: Place,
+        signals: Int[Array, "states variants agents"],
+        values: Float[Array, " all_states"],
+    ) -> Float[Array, "states variants"]:
+        """E V one step after some states, under signals of all agents."""
+        return self._expected_under(place, signals, self._matrix(values))
+
     # --- A fixed policy. ----------------------------------------------------------------------
 
     def apply(
