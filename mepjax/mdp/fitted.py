@@ -260,7 +260,7 @@ def steer_fitted(
     number = place.index.shape[0]
     checks = [*model.checks(), *values.checks(_OWNER, operator, number)]
     if weights is None:
-        weights = np.full(number, 1 / number)
+        weights = np.full(number, 1 / number, model.dtype)
     weights = as_data_like("weights", weights, model.dtype)
     if weights.shape != (number,):
         raise ValueError(

@@ -44,3 +44,26 @@ def test_tables_of_gymnasium():
         del table[1][2]
         with pytest.raises(ValueError, match="state 1 has"):
             mdp.from_gymnasium(table, discount=0.9)
+
+
+def test_one_agent_is_a_dense_process_and_quantecon_agrees():
+    quantecon = pytest.importorskip("quantecon")
+    p, costs = oracle.random_mdp(1, 60, 3)
+    rewards = -(p * costs).sum(-1)
+    model = mdp.FactoredMDP([p], mdp.Separable([rewards]), sizes=[60], signals=3, discount=0.95)
+    found = mdp.steer(model, [0], method=mdp.ModifiedPolicyIteration()).raise_if_failed()
+    plain = mdp.solve(mdp.from_quantecon(rewards, p, 0.95))
+    best = quantecon.markov.DiscreteDP(rewards, p, 0.95).solve(method="policy_iteration")
+    np.testing.assert_allclose(found.values, best.v, atol=1e-8)
+    np.testing.assert_allclose(-plain.values, best.v, atol=1e-8)
+    np.testing.assert_array_equal(found.policy[:, 0], best.sigma)
+
+
+def test_one_agent_is_a_dense_process():
+    p, costs = oracle.random_mdp(1, 12, 3)
+    rewards = -(p * costs).sum(-1)
+    model = mdp.FactoredMDP([p], mdp.Separable([rewards]), sizes=[12], signals=3, discount=0.9)
+    found = mdp.steer(model, [0], method=mdp.PolicyIteration()).raise_if_failed()
+    plain = mdp.solve(mdp.from_quantecon(rewards, p, 0.9))
+    np.testing.assert_allclose(found.values, -plain.values, atol=1e-8)
+    np.testing.assert_array_equal(found.policy[:, 0], plain.actions)
