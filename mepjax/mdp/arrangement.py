@@ -69,7 +69,7 @@ class Arrangement(eqx.Module):
         choices = [range(self.choices[cluster]) for cluster in clusters]
         joint = np.array(list(itertools.product(*choices)), np.int32)
         by_cluster = np.zeros((joint.shape[0], self.clusters + 1), np.int32)
-        by_cluster[:, list(clusters)] = joint.reshape(-1, len(clusters))
+        by_cluster[:, list(clusters)] = joint.reshape(len(joint), len(clusters))
         # Label -1 takes the last column, which is 0.
         return (
             by_cluster[:, self.labels]
