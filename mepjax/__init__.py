@@ -15,18 +15,13 @@ from ._core.params import Params
 from ._core.programs import compile_options
 from .citation import citation
 from .engine.anneal import anneal
+from .engine.branching.base import AbstractBranching, StageEnd
+from .engine.branching.growth import Growth
+from .engine.branching.noise import NoDetector
+from .engine.branching.watch import Detector
 from .engine.checkpoint import CheckpointWarning, load, save
 from .engine.critical_jump import CriticalJump
-from .engine.detector import (
-    Detector,
-    NoDetector,
-    critical_beta,
-    curvature,
-    gradients,
-    sensitivity,
-)
 from .engine.distinct import n_distinct
-from .engine.growth import Growth
 from .engine.monitor import Progress, print_progress
 from .engine.pieces import advance, begin, finish
 from .engine.problem import Constrained, Continuation, Growable, Problem, Terms
@@ -43,6 +38,7 @@ from .engine.slot_spectrum import SlotSpectrum
 from .engine.solution import Solution, Trace
 from .engine.state import AnnealState
 from .engine.sweep import LaneDone, Sweep, sweep
+from .engine.transitions import critical_beta, curvature, gradients, sensitivity
 from .exec.in_memory import InMemory
 from .exec.sharded import Sharded
 from .exec.streaming import Streaming
@@ -100,6 +96,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AbstractAdjoint",
+    "AbstractBranching",
     "AbstractSchedule",
     "AbstractSolver",
     "Anderson",
@@ -161,6 +158,7 @@ __all__ = [
     "Solved",
     "SparseRegression",
     "Stage",
+    "StageEnd",
     "StepInfo",
     "Streaming",
     "Sweep",

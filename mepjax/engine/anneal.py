@@ -5,8 +5,7 @@ from typing import Any
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint
 from ..solvers.base import AbstractSolver
-from .detector import Detector, NoDetector
-from .growth import Growth
+from .branching.base import AbstractBranching
 from .monitor import Monitor
 from .pieces import begin
 from .problem import Problem
@@ -24,7 +23,7 @@ def anneal(
     *,
     key: Any,
     solver: AbstractSolver | None = None,
-    detector: Detector | NoDetector | Growth | None = None,
+    detector: AbstractBranching | None = None,
     repair: Repair | None = None,
     adjoint: AbstractAdjoint | None = None,
     record: Record | None = None,

@@ -142,8 +142,7 @@ def _parts(problem: Problem, state: AnnealState) -> dict[str, str]:
         "schedule": options.schedule,
         "key": options.key,
         "solver": options.solver,
-        "detector": options.detector,
-        "growth": options.growth,
+        "detector": options.branching,
         "record": options.record,
         "relaxation": options.relaxation,
     }

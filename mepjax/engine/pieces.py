@@ -14,8 +14,8 @@ from .._core.keys import check_key
 from .._core.types import Tracer
 from ..solvers.adjoints import AbstractAdjoint, Implicit
 from ..solvers.base import AbstractSolver
-from .detector import Detector, NoDetector
-from .growth import Growth, supports_growth
+from .branching.base import AbstractBranching
+from .branching.growth import Growth
 from .monitor import Monitor
 from .problem import Growable, Problem
 from .record import Record
@@ -33,9 +33,6 @@ from .state import (
     shapes_of,
 )
 
-# Perturbation of every stage where F has no curvature: kinks undo smaller ones.
-_ROUGH_NOISE = 0.1
-
 
 def begin(
     problem: Problem,
@@ -43,7 +40,7 @@ def begin(
     *,
     key: Any,
     solver: AbstractSolver | None = None,
-    detector: Detector | NoDetector | Growth | None = None,
+    detector: AbstractBranching | None = None,
     repair: Repair | None = None,
     adjoint: AbstractAdjoint | None = None,
     record: Record | None = None,
@@ -82,32 +79,24 @@ def begin(
     check_problem(problem)
     check_kind("schedule", schedule, AbstractSchedule)
     check_kind("solver", solver, AbstractSolver)
-    check_kind("detector", detector, (Detector, NoDetector, Growth))
+    check_kind("detector", detector, AbstractBranching, "Detector, NoDetector or Growth")
     check_kind("repair", repair, Repair)
     check_kind("adjoint", adjoint, AbstractAdjoint)
     check_kind("record", record, Record)
-    if detector is None:
-        detector = Growth() if supports_growth(problem) else Detector()
-    growth = None
-    if isinstance(detector, Growth):
-        growth = detector if supports_growth(problem) else None
-        detector = detector.detector
+    branching = (detector or Growth()).suited(problem)
     if repair is not None and not (isinstance(problem, Growable) and problem.has_slot_spectrum):
         repair = None
-    asks = growth is None and schedule is not None and schedule.horizon is not None
-    if asks and isinstance(detector, NoDetector):
-        raise ValueError(
-            f"`schedule` {type(schedule).__name__} asks the detector for the next transition; "
-            "leave `detector` unset or use a `Geometric` schedule."
-        )
-    if not problem.smooth:
-        if asks:
+    if schedule is not None and schedule.horizon is not None and not branching.foretells:
+        name = type(schedule).__name__
+        if problem.smooth:
             raise ValueError(
-                f"`schedule` {type(schedule).__name__} asks for the next transition, which a free "
-                "energy without second derivatives does not show; use a `Geometric` schedule."
+                f"`schedule` {name} asks the detector for the next transition; "
+                "leave `detector` unset or use a `Geometric` schedule."
             )
-        if isinstance(detector, Detector):
-            detector = NoDetector(noise=_ROUGH_NOISE)
+        raise ValueError(
+            f"`schedule` {name} asks for the next transition, which a free "
+            "energy without second derivatives does not show; use a `Geometric` schedule."
+        )
     if isinstance(init, Solution):
         init = init.params
     elif callable(init):
@@ -118,8 +107,7 @@ def begin(
         schedule=schedule,
         key=key,
         solver=solver or problem.default_solver(),
-        detector=detector,
-        growth=growth,
+        branching=branching,
         record=record or Record(),
         monitor=monitor,
         relaxation=0 if problem.continuation is None else problem.continuation.stages,

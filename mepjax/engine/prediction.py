@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..solvers import spectrum
-from .detector import Bracket
+from .bracket import Bracket
 from .schedules import Stage
 
 # How exactly transitions are predicted.

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import loops, trees
@@ -12,7 +13,7 @@ from .._core.checks import check_count
 from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
-from .growth import moved
+from .branching.growth import moved
 from .problem import Growable
 from .slot_spectrum import SlotSpectrum, unseen_spectrum
 from .slots import n_slots_of
@@ -104,6 +105,8 @@ def repaired(
     if count < 2:
         return params, none
     idle = problem.init(key)
+    # No swap has this number.
+    draws = jax.random.fold_in(key, np.uint32(2**32 - 1)) if solver.stochastic else key
     dtype = trees.dtype_of(params)
     tolerance = jnp.asarray(_TRIAL_RTOL, dtype)
 
@@ -157,6 +160,7 @@ def repaired(
             solver,
             rtol=tolerance,
             max_steps=jnp.where(search.seen, repair.steps, 0),
+            key=solver.draw(draws, search.moves + search.swaps),
         )
         energy = problem.free_energy(result.params, beta)
         better = energy < search.energy - repair.rtol * jnp.abs(search.energy)

@@ -1,78 +1,27 @@
 """The one annealing loop: scan the schedule, solve each stage, record it."""
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import trees
 from .._core.codes import Code, as_code, is_failing
-from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
-from .detector import Detector, NoDetector
+from .branching.base import AbstractBranching, Ask, StageEnd
+from .branching.growth import SAME_PLACE
+from .carry import Carry, Transitions
 from .distinct import n_distinct
-from .growth import SAME_PLACE, Groups, Growth, first_groups, solve_with_splits
 from .monitor import Monitor, report_progress
-from .prediction import Probe, next_stage
 from .problem import Growable, Problem
 from .record import Record
 from .repair import Repair, repaired
-from .saddles import solve_with_kicks
 from .schedules import AbstractSchedule, Stage
 from .solution import Trace
-
-
-class Transitions(eqx.Module):
-    """Critical betas met: one place per slot, later ones counted only."""
-
-    betas: Float[Array, " slots"]
-    count: Int[Array, ""]
-
-    def add(self, crossed: Bool[Array, " c"], betas: Float[Array, " c"]) -> "Transitions":
-        """With those of `betas` that were crossed."""
-        number = jnp.cumsum(crossed, dtype=jnp.int32)
-        place = jnp.where(crossed, self.count + number - 1, self.betas.shape[0])
-        return Transitions(self.betas.at[place].set(betas, mode="drop"), self.count + number[-1])
-
-
-class Carry(eqx.Module):
-    """What one stage hands to the next."""
-
-    params: Any
-    stage: Stage
-    # Curvature and a direction of that curvature at the stage before (0 before the first).
-    curvature: Float[Array, ""]
-    direction: Float[Array, " primal"]
-    beta: Float[Array, ""]
-    transitions: Transitions
-    # The stage before crossed a transition and did not converge.
-    unsettled: Bool[Array, ""]
-    # The stage before crossed a transition.
-    crossed: Bool[Array, ""]
-    groups: Groups | None
-    code: Int[Array, ""]
-    n_stages: Int[Array, ""]
-    # The next stage, counted with those of the continuation, which `n_stages` leaves out.
-    index: Int[Array, ""]
-    done: Bool[Array, ""]
-
-
-class _StageEnd(eqx.Module):
-    """What solving a stage ends with, whichever way it was solved."""
-
-    params: Any
-    curvature: Float[Array, ""]
-    direction: Float[Array, " primal"]
-    groups: Groups | None
-    code: Int[Array, ""]
-    steps: Int[Array, ""]
-    crossed: Bool[Array, " c"]
-    critical: Float[Array, " c"]
 
 
 class Run(eqx.Module):
@@ -86,8 +35,7 @@ class Run(eqx.Module):
     key: Any
     start: Float[Array, " primal"]
     solver: AbstractSolver
-    detector: Detector | NoDetector
-    growth: Growth | None
+    branching: AbstractBranching
     record: Record
     monitor: Monitor | None = eqx.field(static=True)
     scale: Float[Array, ""]
@@ -137,10 +85,12 @@ class Run(eqx.Module):
             params, more = self._spares_placed(problem, params, carry.beta, repair, key)
             steps = steps + more
         stage = Stage(carry.beta, jnp.asarray(True), carry.stage.state)
-        at_sample = eqx.tree_at(lambda c: c.params, carry, params)
+        branching = self.branching.at_end or self.branching
+        params, memory = branching.begin(problem, params, jnp.asarray(True))
+        start = replace(carry, params=params, memory=memory)
         number = jnp.asarray(self.schedule.max_stages, jnp.int32)
         relaxing = jnp.asarray(False)
-        end = self._by_kicks(problem, at_sample, stage, None, number, relaxing)
+        end = branching.solve(problem, start, stage, None, self._ask(number, relaxing))
         end = eqx.tree_at(lambda e: e.steps, end, end.steps + steps)
         # Not counted: the sample's transitions have been.
         new, row = self._record(problem, carry, stage, end, relaxing)
@@ -167,7 +117,7 @@ class Run(eqx.Module):
 
         def mended() -> tuple[Any, Int[Array, ""]]:
             # Swaps at random have been tried, on the sample.
-            plain = dataclasses.replace(repair or Repair(), swaps=0)
+            plain = replace(repair or Repair(), swaps=0)
             return repaired(problem, params, beta, self.solver, plain, key)
 
         spare = n_distinct(problem, params, rtol=SAME_PLACE) < problem.n_slots
@@ -180,23 +130,19 @@ class Run(eqx.Module):
         through the easier problem either, which would undo them.
         """
         dtype = trees.dtype_of(params)
-        flat_primal, _ = ravel_pytree(primal_of(params))
         # One place for transitions where there are no slots.
         places = problem.n_slots or 1
         stage = self.schedule.init(self.scale)
-        groups = None
-        if self.growth is not None:
-            params, groups = first_groups(problem, params, given, stage.beta.dtype)
+        params, memory = self.branching.begin(problem, params, given)
         carry = Carry(
             params=params,
             stage=stage,
             curvature=jnp.zeros((), dtype),
-            direction=jnp.zeros_like(flat_primal),
             beta=jnp.asarray(jnp.nan, dtype),
+            memory=memory,
             transitions=Transitions(jnp.full((places,), jnp.inf, dtype), jnp.zeros((), jnp.int32)),
             unsettled=jnp.asarray(False),
             crossed=jnp.asarray(False),
-            groups=groups,
             code=as_code(Code.OK),
             n_stages=jnp.zeros((), jnp.int32),
             index=jnp.where(given, self.relaxation, 0).astype(jnp.int32),
@@ -221,25 +167,10 @@ class Run(eqx.Module):
         def following(predicted: Float[Array, ""]) -> Stage:
             return trees.where(waiting, carry.stage, self.schedule.next(carry.stage, predicted))
 
-        if carry.groups is not None:
-            stage = following(carry.groups.next_split)
-            end = self._by_splits(now, carry, stage)
-        elif isinstance(self.detector, NoDetector):
-            stage = following(jnp.full_like(carry.stage.beta, jnp.inf))
-            end = self._by_kicks(now, carry, stage, None, index, relaxing)
-        else:
-            stage, probe = next_stage(
-                now,
-                carry.params,
-                carry.stage.beta,
-                carry.direction,
-                following,
-                horizon=self.schedule.horizon,
-                sought=~waiting,
-                # Past a transition others may be near, as where the curvature is unknown.
-                unforeseen=carry.crossed | jnp.isnan(carry.curvature),
-            )
-            end = self._by_kicks(now, carry, stage, probe, index, relaxing)
+        stage, seen = self.branching.look(
+            now, carry, following, horizon=self.schedule.horizon, waiting=waiting
+        )
+        end = self.branching.solve(now, carry, stage, seen, self._ask(index, relaxing))
         new, row = self._record(problem, carry, stage, end, relaxing)
         if self.monitor is not None:
             beta_end = self.schedule.final_beta()
@@ -255,53 +186,16 @@ class Run(eqx.Module):
             )
         return new, row
 
-    def _by_kicks(
-        self,
-        problem: Problem,
-        carry: Carry,
-        stage: Stage,
-        probe: Probe | None,
-        index: Int[Array, ""],
-        relaxing: Bool[Array, ""],
-    ) -> _StageEnd:
+    def _ask(self, index: Int[Array, ""], relaxing: Bool[Array, ""]) -> Ask:
         key = jax.random.fold_in(self.key, index)
-        result, crossed = solve_with_kicks(
-            problem, carry, stage, probe, key, self.start, self.solver, self.detector, relaxing
-        )
-        return _StageEnd(
-            params=result.params,
-            curvature=result.curvature,
-            direction=result.direction,
-            groups=None,
-            code=result.code,
-            steps=result.steps,
-            crossed=crossed[None],
-            critical=result.bracket.root[None],
-        )
-
-    def _by_splits(self, problem: Problem, carry: Carry, stage: Stage) -> _StageEnd:
-        assert isinstance(problem, Growable)
-        assert self.growth is not None and carry.groups is not None
-        grown = solve_with_splits(
-            problem, carry.params, carry.groups, stage.beta, self.solver, self.growth, self.scale
-        )
-        return _StageEnd(
-            params=grown.params,
-            curvature=grown.groups.curvature(stage.beta),
-            direction=carry.direction,
-            groups=grown.groups,
-            code=grown.code,
-            steps=grown.steps,
-            crossed=grown.crossed,
-            critical=grown.critical,
-        )
+        return Ask(self.solver, key, self.start, self.scale, relaxing)
 
     def _record(
         self,
         problem: Problem,
         carry: Carry,
         stage: Stage,
-        end: _StageEnd,
+        end: StageEnd,
         relaxing: Bool[Array, ""],
     ) -> tuple[Carry, Trace]:
         """The carry and the trace's row after a stage."""
@@ -329,12 +223,11 @@ class Run(eqx.Module):
             params=trees.where(finite, end.params, carry.params),
             stage=stage,
             curvature=jnp.where(relaxing, jnp.zeros_like(end.curvature), end.curvature),
-            direction=end.direction,
             beta=stage.beta,
+            memory=end.memory,
             transitions=carry.transitions.add(end.crossed, end.critical),
             unsettled=jnp.any(end.crossed) & is_failing(code),
             crossed=jnp.any(end.crossed) & ~relaxing,
-            groups=end.groups,
             code=code,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
             index=carry.index + 1,

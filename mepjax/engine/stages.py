@@ -14,10 +14,10 @@ from .._core import checks, trees
 from .._core.codes import Code, as_code, is_failing
 from .._core.programs import program
 from ..solvers.adjoints import AbstractAdjoint, NoGrad
-from .detector import random_start
+from .carry import Carry
+from .curvature import random_start
 from .monitor import Pace, report_rows
 from .problem import Constrained, Growable, Problem, Terms
-from .run import Carry
 from .schedules import AbstractSchedule
 from .solution import Solution, Trace
 from .state import AnnealState, Options
@@ -30,7 +30,7 @@ def completed(problem: Problem, state: AnnealState) -> Solution:
         state = advanced(sample, state, np.asarray(state.rows.beta.shape[-1], np.int32))
     still = trees.stop_gradient(eqx.tree_at(lambda s: s.options, state, _quiet(state)))
     gap = np.zeros((), trees.dtype_of(state.params))
-    if state.options.growth is not None or state.repair is not None:
+    if state.options.branching.at_end is not None or state.repair is not None:
         early = None if sample is problem else trees.stop_gradient(sample)
         carry, trace, gap = _anneal_finish(early, trees.stop_gradient(problem), still)
     else:
@@ -97,8 +97,7 @@ def _sizes(tree: Any) -> list[Any]:
 
 def early_problem(problem: Problem, state: AnnealState) -> Problem:
     """The problem of all stages but the last."""
-    growth, key = state.options.growth, state.options.key
-    size = None if growth is None else growth.sample
+    size, key = state.options.branching.sample_size, state.options.key
     if size is None:
         return problem
     # No program is compiled for a sample of all data.

@@ -1,6 +1,5 @@
 """An anneal under way: what it was asked to do and how far it is."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -11,19 +10,15 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import checks, trees
 from ..solvers.adjoints import AbstractAdjoint
 from ..solvers.base import AbstractSolver
-from .critical_jump import CriticalJump
-from .detector import Detector, NoDetector
-from .growth import Growth
+from .branching.base import AbstractBranching
+from .carry import Carry
 from .monitor import Monitor
 from .problem import Problem
 from .record import Record
 from .repair import Repair
-from .run import Carry, Run
-from .schedules import AbstractSchedule, Geometric
+from .run import Run
+from .schedules import AbstractSchedule
 from .solution import Trace
-
-# Past a transition by this factor a pair separates in few steps.
-_GROWTH_FACTOR = 1.1
 
 
 class Options(eqx.Module):
@@ -32,8 +27,7 @@ class Options(eqx.Module):
     schedule: AbstractSchedule | None
     key: Any
     solver: AbstractSolver
-    detector: Detector | NoDetector
-    growth: Growth | None
+    branching: AbstractBranching
     record: Record
     monitor: Monitor | None = eqx.field(static=True)
     relaxation: int = eqx.field(static=True)
@@ -46,8 +40,7 @@ class Options(eqx.Module):
             key=self.run_key,
             start=start,
             solver=self.solver,
-            detector=self.detector,
-            growth=self.growth,
+            branching=self.branching,
             record=self.record,
             monitor=self.monitor,
             scale=scale,
@@ -61,26 +54,11 @@ class Options(eqx.Module):
 
     def resolved(self, scale: Float[Array, ""]) -> AbstractSchedule:
         """The schedule in the dtype of params, the default one where none was given."""
-        schedule = self.schedule or default_schedule(
-            scale, grows=self.growth is not None, foretold=isinstance(self.detector, Detector)
-        )
+        schedule = self.schedule or self.branching.default_schedule(scale)
         return jax.tree.map(
             lambda leaf: jnp.asarray(leaf, scale.dtype) if eqx.is_inexact_array(leaf) else leaf,
             schedule,
         )
-
-
-def default_schedule(scale: Float[Array, ""], *, grows: bool, foretold: bool) -> AbstractSchedule:
-    """From half the first transition to 10^4 times it, as what is done about transitions asks."""
-    first, last = 0.5 * scale, 1e4 * scale
-    if grows:
-        # Critical betas of groups do not depend on how near they are.
-        factor = _GROWTH_FACTOR
-        return CriticalJump(first, last, overshoot=factor, min_factor=factor, easing=math.inf)
-    if foretold:
-        return CriticalJump(first, last)
-    # The default spans a fixed ratio, so its stage count is known before b is.
-    return Geometric(first, last, 1.02, max_stages=Geometric(0.5, 1e4, 1.02).max_stages)
 
 
 class AnnealState(eqx.Module):
@@ -150,11 +128,12 @@ def check_problem(problem: Any) -> None:
         )
 
 
-def check_kind(name: str, value: Any, kinds: Any) -> None:
+def check_kind(name: str, value: Any, kinds: Any, expected: str | None = None) -> None:
     """Raise `TypeError` unless `value` is `None` or one of `kinds`."""
     if value is not None and not isinstance(value, kinds):
         classes = kinds if isinstance(kinds, tuple) else (kinds,)
-        expected = " or ".join(kind.__name__.removeprefix("Abstract") for kind in classes)
+        names = " or ".join(kind.__name__.removeprefix("Abstract") for kind in classes)
+        expected = expected or names
         raise TypeError(
             f"`{name}` must be a {expected} instance; got {type(value).__name__} {value!r:.60}."
         )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from .._core import checks, trees
 from .._core.codes import Code, as_code, is_failing
 from ..engine.anneal import anneal
-from ..engine.detector import NoDetector
+from ..engine.branching.noise import NoDetector
 from ..engine.schedules import AbstractSchedule, Explicit
 from ..problems.clustering import Clustering
 from ..select.solve import solve

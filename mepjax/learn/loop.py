@@ -13,10 +13,10 @@ from .._core import checks, gibbs, trees
 from .._core.codes import Code, as_code
 from .._core.keys import check_key
 from .._core.programs import program
-from ..engine.detector import critical_beta
 from ..engine.monitor import report_progress
 from ..engine.schedules import AbstractSchedule, Geometric
 from ..engine.state import check_kind
+from ..engine.transitions import critical_beta
 from ..problems.clustering import Clustering
 from .ending import concluded, solved
 from .environments import AbstractEnvironment

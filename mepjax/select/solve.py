@@ -11,14 +11,14 @@ from jaxtyping import Array, Float, Int
 from .._core import checks, trees
 from .._core.codes import Code
 from .._core.keys import check_key
+from ..engine.branching.growth import Growth
 from ..engine.critical_jump import CriticalJump
-from ..engine.growth import supports_growth
 from ..engine.problem import Problem
 from ..engine.record import Record
 from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution, Trace
 from ..engine.stages import with_derivative
-from ..engine.state import check_kind, check_problem, default_schedule
+from ..engine.state import check_kind, check_problem
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint, Implicit
 from .starts import Run, Watch, best_of_starts, beta_scale, cost_of, default_starts
@@ -142,7 +142,7 @@ def _scheduled(problem: Problem, schedule: CriticalJump | None) -> AbstractSched
     """With its last beta known, of which the last stage of other starts has to be."""
     scale = beta_scale(problem)
     if schedule is None:
-        return default_schedule(scale, grows=supports_growth(problem), foretold=problem.smooth)
+        return Growth().suited(problem).default_schedule(scale)
     return eqx.tree_at(
         lambda s: s.beta_max, schedule, 1e4 * scale, is_leaf=lambda leaf: leaf is None
     )

@@ -23,7 +23,7 @@ from .._core.params import dual_of, primal_of
 from .._core.programs import program
 from .._core.types import Tracer
 from ..engine.anneal import anneal
-from ..engine.growth import Growth, supports_growth
+from ..engine.branching.growth import Growth, supports_growth
 from ..engine.monitor import Progress
 from ..engine.problem import Problem
 from ..engine.record import Record

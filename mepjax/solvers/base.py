@@ -63,6 +63,10 @@ class AbstractSolver(eqx.Module):
         """Whether `init` takes a keyword argument `key`, without which it cannot be used."""
         return False
 
+    def draw(self, key: Any, number: Any) -> Any:
+        """The key of solve `number` of several; `None` where the solver draws nothing."""
+        return jax.random.fold_in(key, number) if self.stochastic else None
+
     @abc.abstractmethod
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
         """State carried between steps; its shapes must not change."""

@@ -34,7 +34,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 PROBLEMS = {"Problem", "Growable", "Constrained"}
 # All that a problem may use of the engine: it declares, and never runs, a loop.
-CONTRACT = {"problem", "slot_spectrum", "detector"}
+CONTRACT = {"problem", "slot_spectrum", "curvature"}
 # `mepjax` itself and single modules beside it gather the public names of all rooms.
 FACADE = ""
 FACADE_USERS = {"reproduce", "cli"}

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import arrays, checks, trees
 from ..._core.codes import Code, as_code, is_failing
 from ..._core.types import Scalar
-from ...engine.detector import Detector, find_critical_beta, random_start
+from ...engine.curvature import find_critical_beta, random_start
 from ...engine.problem import Constrained, Terms
 from ...mdp.kernels.base import AbstractKernel
 from ...mdp.kernels.deterministic import Deterministic
@@ -21,6 +21,7 @@ from ...mdp.soft import ENTROPIES
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
+from ...solvers.spectrum import SpectrumOptions
 from .decisions import decide, prior_traffic
 from .hard import HardPlan, routes
 from .motion import Motion
@@ -385,9 +386,8 @@ class ParametricMDP(Constrained):
         params = still.init(jax.random.key(0))
         cost = jnp.abs(still.start @ jnp.mean(still.costs(params), axis=1))
         guess = jnp.where(cost > 0, 1 / jnp.where(cost > 0, cost, 1.0), 1.0)
-        detector = Detector()
         vector = random_start(still, params, jax.random.key(0))
-        found = find_critical_beta(still, params, guess, vector, detector)
+        found = find_critical_beta(still, params, guess, vector, SpectrumOptions())
         return jnp.where(jnp.isfinite(found), found, 1.0)
 
     def default_solver(self) -> AbstractSolver:

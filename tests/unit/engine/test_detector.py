@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mepjax.engine.detector import critical_bracket
+from mepjax.engine.bracket import critical_bracket
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 import mepjax as mj
 from mepjax import Code
-from mepjax.engine.growth import Groups, _deal, _merge, _split
+from mepjax.engine.branching.growth import Groups, _deal, _merge, _split
 
 from ...registry.points import points
 

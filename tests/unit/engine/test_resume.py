@@ -285,8 +285,8 @@ def _changed(what):
         schedule = mj.Explicit([0.1, 4.0])
     elif what == "solver.max_steps":
         options["solver"] = mj.FixedPoint(max_steps=3)
-    elif what == "detector.kick":
-        options["detector"] = mj.Detector(kick=0.5)
+    elif what == "detector.detector.kick":
+        options["detector"] = mj.Growth(detector=mj.Detector(kick=0.5))
     elif what == "record.statistic":
         options["record"] = mj.Record(params=True, statistic=lambda p, y, beta: beta)
     elif what == "key":
@@ -304,7 +304,7 @@ def _changed(what):
         "schedule.max_stages",
         "schedule",
         "solver.max_steps",
-        "detector.kick",
+        "detector.detector.kick",
         "record.statistic",
         "key",
     ],

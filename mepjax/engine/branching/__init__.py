@@ -1,0 +1,1 @@
+"""What happens at a phase transition: one interface, and three ways."""
