@@ -87,7 +87,7 @@ def marginal_return(
         if max_size is not None:
             sizes, labels = sizes[:max_size], labels[:max_size]
     critical, culprit = _critical(problem, jnp.asarray(labels), len(sizes), mass)
-    return model_order("markov", sizes, critical, culprit=culprit)
+    return model_order("markov", sizes, critical, culprit=culprit, checks=problem.checks())
 
 
 def aggregations(

@@ -1,6 +1,7 @@
 """How many: the size of a solution that lasts longest as the temperature falls."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core.checks import is_concrete
+from .._core.checks import Check, InputReport, is_concrete, report
+from .._core.codes import Code
+from .._core.failures import raise_failed
 
 # The smaller excess over the references that makes an answer clear. Fixed on 36 public sets and 3
 # without structure, of which 13 were clear and 12 of these right.
@@ -41,6 +44,7 @@ class ModelOrder(eqx.Module):
     - `excess`: v less its mean over two null references, shape (2, n): draws uniform in the box of
         the principal components, and normal draws of the same covariance; NaN without references.
     - `kind`: which index it is; they are different numbers and may disagree.
+    - `input_report`: which check a traced input failed.
 
     Source: parameterized sequential decision making, chapters 5 to 7 (5.10), (6.12), (7.15).
 
@@ -63,6 +67,24 @@ class ModelOrder(eqx.Module):
     culprit: Int[Array | np.ndarray, "*lanes n"]
     excess: Float[Array | np.ndarray, "*lanes 2 n"]
     kind: str = eqx.field(static=True)
+    input_report: InputReport
+
+    @property
+    def code(self) -> Int[Array | np.ndarray, "*lanes"]:
+        """What a traced input was refused for; `NON_FINITE` where some T is NaN; `OK`."""
+        xp = self._xp
+        lost = xp.any(xp.isnan(xp.asarray(self.critical)), axis=-1)
+        found = xp.where(lost, int(Code.NON_FINITE), int(Code.OK))
+        return xp.maximum(found, xp.asarray(self.input_report.code)).astype(np.int32)
+
+    def raise_if_failed(self) -> "ModelOrder":
+        """Raise for what `code` says, else return the report.
+
+        **Raises:** `ValueError` for bad input, with the sentence that values which are not traced
+        would have met; `SolveError` for temperatures that are not finite; `TypeError` inside `jit`.
+        """
+        raise_failed(self.code, self.input_report)
+        return self
 
     @property
     def _xp(self) -> Any:
@@ -85,17 +107,18 @@ class ModelOrder(eqx.Module):
 
     @property
     def best(self) -> Any:
-        """The size with the largest v; the one that is `resolved` if there is such."""
-        return self._at(self.sizes, self._place)
+        """The size with the largest v, or the one that is `resolved`; 0 where `code` fails."""
+        return self._xp.where(self.code > 0, 0, self._at(self.sizes, self._place))
 
     @property
     def runner_up(self) -> Any:
-        """The size with the second largest v; the best where there is no other."""
+        """The size with the second largest v; the best where there is no other, 0 if it fails."""
         xp, ranked = self._xp, self._ranked
         others = xp.where(xp.arange(ranked.shape[-1]) == self._place[..., None], -xp.inf, ranked)
         second = xp.argmax(others, axis=-1)
         known = xp.max(others, axis=-1) > -xp.inf
-        return self._at(self.sizes, xp.where(known, second, self._place))
+        found = self._at(self.sizes, xp.where(known, second, self._place))
+        return xp.where(self.code > 0, 0, found)
 
     @property
     def margin(self) -> Any:
@@ -127,7 +150,7 @@ class ModelOrder(eqx.Module):
         place = self._place
         agree = xp.all(xp.argmax(ranked, axis=-1) == place[..., None], axis=-1)
         smaller = self._at(xp.min(ranked, axis=-2), place)
-        return agree & (smaller >= CLEAR_EXCESS)
+        return agree & (smaller >= CLEAR_EXCESS) & (self.code == 0)
 
     @property
     def negative(self) -> tuple[int, ...]:
@@ -140,8 +163,8 @@ class ModelOrder(eqx.Module):
 
     def in_words(self) -> str:
         """The answer in one sentence."""
-        if np.any(np.isnan(np.asarray(self.critical))):
-            return "undefined, as some T is NaN: were data finite that were traced?"
+        if int(self.code):
+            return "undefined; `raise_if_failed()` says why."
         if self.resolved:
             return f"{int(self.best)}: from there on no group can be told from a single point."
         if self.clear:
@@ -195,12 +218,19 @@ def returns_of(critical: Float[Array, "*lanes n"]) -> Float[Array, "*lanes n"]:
 
 
 def model_order(
-    kind: str, sizes: Any, critical: Any, *, culprit: Any = None, references: Any = None
+    kind: str,
+    sizes: Any,
+    critical: Any,
+    *,
+    culprit: Any = None,
+    references: Any = None,
+    checks: Sequence[Check] = (),
 ) -> ModelOrder:
     """The report of critical temperatures T_k of successive sizes.
 
     **Arguments:** `kind`, the name of the index; `sizes` (n,); `critical` (n,); `culprit` (n,), the
-    groups that attain it; `references`, mean v over draws of the two null models, shape (2, n).
+    groups that attain it; `references`, mean v over draws of the two null models, shape (2, n);
+    `checks` of the input, for what is traced.
     """
     critical = jnp.asarray(critical)
     returns = returns_of(critical)
@@ -211,7 +241,8 @@ def model_order(
     else:
         excess = returns[..., None, :] - jnp.asarray(references, critical.dtype)
     sizes = jnp.broadcast_to(jnp.asarray(sizes, jnp.int32), critical.shape)
-    return ModelOrder(sizes, critical, returns, jnp.asarray(culprit, jnp.int32), excess, kind)
+    culprit = jnp.asarray(culprit, jnp.int32)
+    return ModelOrder(sizes, critical, returns, culprit, excess, kind, report(checks))
 
 
 def check_sizes(owner: str, sizes: Any) -> tuple[int, ...]:

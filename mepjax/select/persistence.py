@@ -97,6 +97,7 @@ def persistence(
             )
     else:
         sizes, labels = check_partitions(owner, partitions, sizes, n)
+    told = checks.check_weighted_points(owner, x, weights)
     shares = weights / jnp.sum(weights)
     gram = None
     if kernel is not None:
@@ -104,7 +105,8 @@ def persistence(
         if labels is None:
             labels = spectral_partitions(gram, kernel, x, bandwidth, sizes, key)
         critical, culprit = _of_kernel(gram, shares, jnp.asarray(labels), sizes[-1], kind)
-        return model_order("kernel", sizes, critical, culprit=culprit)
+        told = (*told, checks.check_finite(owner, "kernel", gram))
+        return model_order("kernel", sizes, critical, culprit=culprit, checks=told)
     centred = x - shares @ x
     if labels is None:
         labels = _solved(centred, weights, sizes[-1], starts, key)
@@ -112,7 +114,7 @@ def persistence(
     nulls = None
     if references:
         nulls = null_returns(centred, weights, sizes[-1], kind, references, key)
-    return model_order(kind, sizes, critical, culprit=culprit, references=nulls)
+    return model_order(kind, sizes, critical, culprit=culprit, references=nulls, checks=told)
 
 
 def _checked_data(owner: str, x: Any, weights: Any) -> tuple[Array, Array]:
@@ -130,14 +132,7 @@ def _checked_data(owner: str, x: Any, weights: Any) -> tuple[Array, Array]:
         raise ValueError(
             f"{owner}: `weights` must have shape ({n},) for {n} entities; got {weights.shape}."
         )
-    checks.enforce(
-        (
-            checks.check_finite(owner, "x", x),
-            checks.check_finite(owner, "weights", weights),
-            checks.check_range(owner, "weights", weights, low=0.0),
-            checks.check_range(owner, "sum of weights", jnp.sum(weights), low=0.0, open_low=True),
-        )
-    )
+    checks.enforce(checks.check_weighted_points(owner, x, weights))
     return x, weights
 
 

@@ -10,10 +10,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
+from .._core.failures import raise_failed
 from .._core.programs import program
 
 # Sweeps of swaps over the members of a support.
 _SWEEPS = 4
+# Of its squared length a column must have so many eps that the others do not explain; more to be
+# taken than to be kept.
+_OWN, _OWN_TO_ENTER = 1e2, 1e3
 # A swap must lower the residual sum by this share of it, or it is rounding.
 _WORTH = 1e-5
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -28,10 +32,13 @@ class SparsePath(eqx.Module):
     - `coefficients`: least squares on them, 0 where padded, shape (sizes, sizes); differentiable in
         design and response, given the support.
     - `residual_sums`: what is left of |response|^2, shape (sizes,).
-    - `n_sizes`: sizes with as many independent columns; rows after them repeat the last.
+    - `n_sizes`: sizes with as many independent columns; rows after them repeat the last. A column
+        is independent of others that explain all but 1e3 eps of its squared length: in float32
+        all but a hundredth of its length.
     - `total`: |response|^2, what is left with no column.
-    - `duplicates`: whether column i equals, but for its length, another one; shape (n,). Which of
-        them a support names is arbitrary.
+    - `alike`: the first column that column i equals, but for its length; itself if it is the first;
+        shape (n,). Which of them a support names is arbitrary: `union` has all.
+    - `input_report`: which check a traced input failed; then there are no sizes.
     """
 
     supports: Int[Array, "*lanes sizes sizes"]
@@ -39,12 +46,40 @@ class SparsePath(eqx.Module):
     residual_sums: Float[Array, "*lanes sizes"]
     n_sizes: Int[Array, "*lanes"]
     total: Float[Array, "*lanes"]
-    duplicates: Bool[Array, "*lanes n"]
+    alike: Int[Array, "*lanes n"]
+    input_report: checks.InputReport
+
+    @property
+    def code(self) -> Int[Array, "*lanes"]:
+        """What a traced input was refused for; `OK`."""
+        return self.input_report.code
+
+    def raise_if_failed(self) -> "SparsePath":
+        """Raise for what `code` says, else return the path.
+
+        **Raises:** `ValueError`, with the sentence that values which are not traced would have met;
+        `TypeError` inside `jit`.
+        """
+        raise_failed(self.code, self.input_report)
+        return self
+
+    @property
+    def duplicates(self) -> Bool[Array, "*lanes n"]:
+        """Whether column i equals, but for its length, another one."""
+        n = self.alike.shape[-1]
+        count = jnp.sum(jax.nn.one_hot(self.alike, n, dtype=jnp.int32), axis=-2)
+        return jnp.take_along_axis(count, self.alike, axis=-1) > 1
+
+    def union(self, size: Any) -> Bool[Array, " n"]:
+        """The columns that the support of a size stands for: its members and what is like them."""
+        support = self.supports[size - 1]
+        member = jnp.where(support < 0, -1, self.alike[support])
+        return jnp.any(self.alike[:, None] == member, axis=1)
 
     def dense(self, size: Any) -> Float[Array, " n"]:
         """The coefficients of all columns at one size, zero outside the support."""
         support, found = self.supports[size - 1], self.coefficients[size - 1]
-        zeros = jnp.zeros((self.duplicates.shape[-1] + 1,), found.dtype)
+        zeros = jnp.zeros((self.alike.shape[-1] + 1,), found.dtype)
         # Padding goes to a place of its own.
         place = jnp.where(support < 0, zeros.size - 1, support)
         return zeros.at[place].add(found)[:-1]
@@ -84,8 +119,10 @@ def sparse_path(design: Any, response: Any, max_size: int) -> SparsePath:
 
     ```
     """
-    design, response = checked_regression("sparse_path", design, response, max_size)
-    return _path(design, response, int(max_size))
+    owner = "sparse_path"
+    design, response = checked_regression(owner, design, response, max_size)
+    told = checks.report(_data_checks(owner, design, response))
+    return _path(design, response, int(max_size), told)
 
 
 def checked_regression(
@@ -114,23 +151,25 @@ def checked_regression(
             "the largest sizes shrink by chance.",
             stacklevel=3,
         )
+    checks.enforce(_data_checks(owner, design, response))
+    return design, response
+
+
+def _data_checks(owner: str, design: Array, response: Array) -> tuple[checks.Check, ...]:
     xp, host = checks.on_host(design)
     squares = xp.sum(host * host, axis=0)
     least = xp.argmin(squares)
     place = f"column {int(least)}" if xp is np else "a column"
-    checks.enforce(
-        (
-            checks.check_finite(owner, "design", design),
-            checks.check_finite(owner, "response", response),
-            checks.Check(
-                squares[least] > 0,
-                squares[least],
-                f"{owner}: columns of `design` must not be zero; {place} has the sum of squares "
-                "{got}.",
-            ),
-        )
+    return (
+        checks.check_finite(owner, "design", design),
+        checks.check_finite(owner, "response", response),
+        checks.Check(
+            squares[least] > 0,
+            squares[least],
+            f"{owner}: columns of `design` must not be zero; {place} has the sum of squares "
+            "{got}.",
+        ),
     )
-    return design, response
 
 
 class _Support(eqx.Module):
@@ -154,9 +193,8 @@ class _Data(eqx.Module):
         """Least squares: coefficients of unit columns, residual, and the inverse Gram matrix."""
         a = self.columns(support)
         gram = a.T @ a
-        m = gram.shape[0]
-        # A ridge far below rounding of the fit keeps dependent columns finite.
-        ridge = jnp.where(support.held, 10 * m * jnp.finfo(gram.dtype).eps, 1.0)
+        # A ridge far below what an independent column has of its own keeps others finite.
+        ridge = jnp.where(support.held, 10 * jnp.finfo(gram.dtype).eps, 1.0)
         inverse = jnp.linalg.inv(gram + jnp.diag(ridge.astype(gram.dtype)))
         x = inverse @ (a.T @ self.response)
         left = self.response - a @ x
@@ -177,7 +215,7 @@ def _scores(data: _Data, a: Array, inverse: Array, left: Array) -> Float[Array, 
     through = a.T @ data.design
     own = data.squares - jnp.sum(through * (inverse @ through), axis=0)
     # What lies in the span of the members has nothing of its own.
-    alive = own > 1e3 * jnp.finfo(own.dtype).eps * data.squares
+    alive = own > _OWN_TO_ENTER * jnp.finfo(own.dtype).eps * data.squares
     return jnp.where(alive, inner**2 / jnp.where(alive, own, 1.0), 0.0)
 
 
@@ -210,7 +248,7 @@ def _swapped(data: _Data, support: _Support) -> _Support:
         explained = jnp.sum(through * (inverse @ through), axis=0)
         back = jnp.matmul(data.design.T, apart, precision=_HIGHEST) ** 2 / own
         norms = data.squares[:, None] - explained[:, None] + back
-        alive = norms > 1e3 * jnp.finfo(norms.dtype).eps * data.squares[:, None]
+        alive = norms > _OWN_TO_ENTER * jnp.finfo(norms.dtype).eps * data.squares[:, None]
         score = jnp.where(alive, inner**2 / jnp.where(alive, norms, 1.0), 0.0)
         score = jnp.where(data.taken(support)[:, None], -1.0, score)
         best = jnp.argmax(score, axis=0).astype(jnp.int32)
@@ -246,7 +284,7 @@ def _ordered(support: _Support, n: int) -> _Support:
 
 
 @program
-def _path(design: Array, response: Array, m: int) -> SparsePath:
+def _path(design: Array, response: Array, m: int, told: checks.InputReport) -> SparsePath:
     still, y = jax.lax.stop_gradient((design, response))
     data = _Data(still, jnp.sum(still**2, axis=0), y)
     n = still.shape[1]
@@ -275,7 +313,6 @@ def _path(design: Array, response: Array, m: int) -> SparsePath:
         return jnp.concatenate([first, old[-1:]])
 
     best = jax.vmap(lambda s: _ordered(s, n))(jax.tree.map(choose, down, up))
-    duplicates = _duplicates(data)
     coefficients, sums = jax.vmap(lambda s: _refit(design, response, s))(best)
     # Traced values cannot raise, and columns that are none would be passed over without a word.
     usable = jnp.all(jnp.isfinite(data.squares) & (data.squares > 0)) & jnp.all(jnp.isfinite(y))
@@ -291,7 +328,8 @@ def _path(design: Array, response: Array, m: int) -> SparsePath:
         residual_sums=sums[row],
         n_sizes=n_sizes.astype(jnp.int32),
         total=jnp.where(usable, response @ response, jnp.nan),
-        duplicates=duplicates,
+        alike=_alike(data),
+        input_report=told,
     )
 
 
@@ -304,14 +342,13 @@ def _refit(design: Array, response: Array, support: _Support) -> tuple[Array, Ar
 
 
 def _is_independent(data: _Data, support: _Support) -> Bool[Array, ""]:
-    a = data.columns(support)
-    padding = jnp.where(support.held, 0.0, 1.0).astype(a.dtype)
-    least = jnp.linalg.eigvalsh(a.T @ a + jnp.diag(padding))[0]
-    return least > 1e2 * support.members.size * jnp.finfo(a.dtype).eps
+    """Whether each member has something of its own, whatever the largest size asked for."""
+    own = 1 / jnp.diag(data.fit(support)[2])
+    return jnp.all(jnp.where(support.held, own > _OWN * jnp.finfo(own.dtype).eps, True))
 
 
-def _duplicates(data: _Data) -> Bool[Array, " n"]:
-    """Columns along the line of another, told by two projections: no n x n matrix is formed."""
+def _alike(data: _Data) -> Int[Array, " n"]:
+    """The first column along the line of each, by two projections: no n x n matrix is formed."""
     unit = data.design / jnp.sqrt(data.squares)
     # Columns that point opposite ways are alike too.
     lead = jnp.take_along_axis(unit, jnp.argmax(jnp.abs(unit), axis=0)[None], axis=0)
@@ -323,5 +360,7 @@ def _duplicates(data: _Data) -> Bool[Array, " n"]:
     # Neighbours that only look alike are told apart by their product.
     first, second = order[:-1], order[1:]
     same = near & (jnp.sum((unit[:, first] - unit[:, second]) ** 2, axis=0) < 1e-8)
-    found = jnp.zeros((unit.shape[1],), bool)
-    return found.at[first].max(same).at[second].max(same)
+    n = unit.shape[1]
+    group = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.cumsum(~same).astype(jnp.int32)])
+    leader = jax.ops.segment_min(order.astype(jnp.int32), group, n)
+    return jnp.zeros((n,), jnp.int32).at[order].set(leader[group])

@@ -268,6 +268,47 @@ def test_gradient_through_the_stationary_distribution():
     np.testing.assert_allclose(exact, fine, rtol=1e-6)
 
 
+def coupled(eps, dtype=np.float32):
+    """Two parts of two states, left at eps and 3 eps: the first weighs 3/4."""
+    inside = np.kron(np.eye(2), [[0.5, 0.5], [0.2, 0.8]])
+    across = np.kron([[-1, 1], [3, -3]], np.full((2, 2), 0.5))
+    return (inside + eps * across).astype(dtype)
+
+
+def test_stationary_weights_have_all_digits_however_weak_the_coupling():
+    weights = jax.jit(lambda p: mj.MarkovAggregation(p, 2).weights)
+    slope = jax.jit(jax.grad(lambda q, p: mj.MarkovAggregation(p * q, 2).weights[:2].sum()))
+    out = np.where(np.kron([[0, 1], [0, 0]], np.ones((2, 2))) > 0, 1.0, 0.0)
+    for eps in (1e-2, 1e-7, 1e-12):
+        p = coupled(eps)
+        for found in (weights(p), mj.MarkovAggregation(p, 2).weights):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(np.asarray(found, float).reshape(2, 2).sum(1), [0.75, 0.25],
+                                       rtol=1e-6)  # fmt: skip
+        # a / (a + b) by the rate b at which the first part is left: the derivative by log b.
+        d = slope(jnp.ones((4, 4), np.float32), p)
+        np.testing.assert_allclose(np.sum(out * d), -0.75 * 0.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [7, 140])
+def test_stationary_weights_of_many_states(n):
+    p = chain(n, concentration=0.2)
+    rho = mj.MarkovAggregation(p, 2).weights
+    np.testing.assert_allclose(rho @ p, rho, rtol=1e-12)
+    np.testing.assert_allclose(rho, stationary(p), rtol=1e-9)
+
+
+def test_second_derivatives_of_stationary_weights():
+    change, reward = chain(6, 3) - chain(6), np.arange(6.0)
+
+    def mean(step):
+        return mj.MarkovAggregation(chain(6) + step * change, 2).weights @ reward
+
+    run, h = jax.jit(mean), 1e-4
+    fine = (run(h) - 2 * run(0.0) + run(-h)) / h**2
+    np.testing.assert_allclose(jax.jit(jax.grad(jax.grad(mean)))(0.0), fine, rtol=1e-5)
+
+
 def test_nearly_decomposable_chains():
     for seed, eps in itertools.product(range(2), (0.1, 0.5)):
         rng = np.random.default_rng(seed)

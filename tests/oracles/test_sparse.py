@@ -115,9 +115,32 @@ def test_duplicates_are_named_and_dependent_columns_end_the_path():
     design[:, 4] = -2 * design[:, 1]
     path = sparse_path(design, response, 6)
     np.testing.assert_array_equal(path.duplicates, [False, True, False, False, True, False])
+    np.testing.assert_array_equal(path.alike, [0, 1, 2, 3, 1, 5])
+    for size in range(1, 6):
+        named = set(np.array(path.supports[size - 1, :size]).tolist())
+        expected = named | ({1, 4} if named & {1, 4} else set())
+        assert set(np.flatnonzero(path.union(size))) == expected
     assert path.n_sizes == 5
     assert np.all(np.isinf(ebic(path, 20, 6)[6:]))
     assert np.all(np.isfinite(path.coefficients))
+
+
+@pytest.mark.parametrize("apart", [0.3, 0.1, 0.03])
+def test_columns_that_are_nearly_alike_in_float32(apart):
+    """Sizes, supports and coefficients are those of float64, whatever the largest size."""
+    design, _, _ = instance(0, r=60, n=12)
+    design[:, 1] = design[:, 0] + apart * design[:, 1]
+    design[:, 2] = design[:, 3] - apart * design[:, 2]
+    response = 3 * design[:, 0] - 3 * design[:, 1] + 2 * design[:, 2] - design[:, 3]
+    response = response + design[:, 5] + 0.1 * design[:, 6]
+    for most in (6, 12):
+        wide = sparse_path(design, response, most)
+        narrow = sparse_path(design.astype(np.float32), response.astype(np.float32), most)
+        assert narrow.n_sizes == wide.n_sizes == most
+        np.testing.assert_array_equal(narrow.supports[5], wide.supports[5])
+        np.testing.assert_allclose(
+            narrow.coefficients[5], wide.coefficients[5], rtol=1e-5 / apart, atol=1e-5
+        )
 
 
 def test_the_spare_atom_by_the_categorical_hessian():
@@ -162,8 +185,10 @@ def test_solutions_that_are_none_are_refused(solutions):
         sparse_marginal_return(design, response, solutions)
 
 
-@pytest.mark.parametrize("wrong", [0.0, np.nan])
-def test_columns_that_are_none_give_no_numbers_where_they_are_traced(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"), [(0.0, "a column has the sum of squares 0"), (np.nan, "must be finite")]
+)
+def test_columns_that_are_none_give_no_numbers_where_they_are_traced(wrong, sentence):
     design, response, _ = instance(0)
     # A column that no support names.
     bad = jnp.asarray(design).at[:, 11].multiply(wrong)
@@ -171,7 +196,10 @@ def test_columns_that_are_none_give_no_numbers_where_they_are_traced(wrong):
     path = run(bad)
     assert int(path.n_sizes) == 0 and np.isnan(path.total)
     assert np.all(np.isnan(path.coefficients)) and np.all(np.isnan(path.residual_sums))
-    assert int(run(jnp.asarray(design)).n_sizes) == 3
+    with pytest.raises(ValueError, match=sentence):
+        path.raise_if_failed()
+    good = run(jnp.asarray(design)).raise_if_failed()
+    assert int(good.n_sizes) == 3 and int(good.code) == 0
 
 
 def test_the_return_of_traced_data_is_refused_by_name():

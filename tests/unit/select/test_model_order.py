@@ -129,4 +129,24 @@ def test_more_superstates_than_states_are_refused_by_name():
 
 def test_undefined_temperatures_are_no_answer():
     report = model_order("scatter", range(1, 4), jnp.asarray([4.0, jnp.nan, 1.0]))
-    assert "undefined, as some T is NaN" in str(report)
+    assert "undefined" in str(report)
+    assert (report.best, report.runner_up, bool(report.clear)) == (0, 0, False)
+    with pytest.raises(mj.SolveError, match="NON_FINITE"):
+        report.raise_if_failed()
+
+
+def test_bad_data_that_are_traced_become_a_code_with_the_same_sentence():
+    labels = {1: [0] * 4, 2: [0, 0, 1, 1], 3: [0, 0, 1, 2]}
+    run = jax.jit(jax.vmap(lambda x, w: persistence(x, labels, weights=w, references=0, key=KEY)))
+    x, weights = jnp.stack([X, X, X]).astype(float), jnp.ones((3, 4))
+    found = run(x.at[1, 2, 0].set(jnp.nan), weights.at[2, 1].set(-1.0))
+    codes = [mj.Code.OK, mj.Code.NON_FINITE_INPUT, mj.Code.INVALID_INPUT]
+    np.testing.assert_array_equal(found.code, codes)
+    np.testing.assert_array_equal(found.best, [2, 0, 0])
+    for lane, sentence in ((1, "`x` must be finite"), (2, "`weights` must be >= 0")):
+        with pytest.raises(ValueError, match=sentence):
+            jax.tree.map(lambda leaf, lane=lane: leaf[lane], found).raise_if_failed()
+    chain = jnp.full((4, 4), 0.25).at[0, 0].set(0.5)
+    rows = jax.jit(lambda p: marginal_return(p, labels, weights=jnp.ones(4)))(chain)
+    with pytest.raises(ValueError, match="rows of `transitions` must sum to one"):
+        rows.raise_if_failed()
