@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from .measure import environment, save, table
+from .measure import environment, kept, save, table
 
 NAMES = (
     "compile",
@@ -22,6 +22,7 @@ NAMES = (
     "p_median",
     "scale_routes",
     "steering",
+    "learning",
     "markov",
     "sparse",
     "gpu",
@@ -29,16 +30,19 @@ NAMES = (
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, all of them by default."""
-    unknown = [name for name in names if name not in NAMES]
+    """Run the named benchmarks, all of them by default; `name:part,part` runs parts of one."""
+    unknown = [name for name in names if name.split(":")[0] not in NAMES]
     if unknown:
         print(f"benchmarks: unknown {', '.join(unknown)}; known are {', '.join(NAMES)}")
         return 2
     print(environment())
-    for name in names or NAMES:
-        rows = []
+    for asked in names or NAMES:
+        name, _, parts = asked.partition(":")
+        benchmark = importlib.import_module(f".{name}", __package__)
+        chosen = parts.split(",") if parts else []
+        rows = kept(name, chosen)
         # Kept as they come: some benchmarks take an hour.
-        for row in importlib.import_module(f".{name}", __package__).run():
+        for row in benchmark.run(chosen) if chosen else benchmark.run():
             rows.append(row)
             print(row, flush=True)
             save(name, rows)

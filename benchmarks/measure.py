@@ -94,6 +94,15 @@ def save(name: str, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def kept(name: str, parts: list[str]) -> list[dict[str, Any]]:
+    """Rows of a benchmark's other parts, where only some are run again."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    if not parts or not path.exists():
+        return []
+    rows = json.loads(path.read_text())["rows"]
+    return [row for row in rows if row.get("part") not in parts]
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as an aligned text table."""
     names = list(dict.fromkeys(name for row in rows for name in row))
