@@ -13,6 +13,8 @@ import mepjax as mj
 
 from . import em_step, sweep
 from .k_means import cost, grown
+from .learning.asked import asked_schedule
+from .learning.setting import square, uniform
 from .measure import clocked
 
 
@@ -37,10 +39,34 @@ def _growth() -> Iterator[dict[str, Any]]:
         }
 
 
+def _learning() -> Iterator[dict[str, Any]]:
+    """Simulated interactions a second of `Tabular`, on the wall."""
+    base = square(400)
+    schedule, asked = asked_schedule(base), mj.learn.Simulated(uniform(0.3))
+    for starts in (8, 512):
+        call = lambda: mj.learn.interact(  # noqa: E731
+            base,
+            asked,
+            mj.learn.Tabular(),
+            schedule,
+            key=jax.random.key(0),
+            starts=starts,  # noqa: B023
+        )
+        _, first = clocked(call)
+        found, seconds = clocked(call)
+        yield {
+            "what": f"tabular learning, {starts} starts",
+            "interactions a second": int(found.n_interactions) / seconds,
+            "best_s": seconds,
+            "first call": first,
+        }
+
+
 PARTS: dict[str, Callable[[], Iterator[dict[str, Any]] | list[dict[str, Any]]]] = {
     "sweep": sweep.run,
     "em_step": _em_step,
     "growth": _growth,
+    "learning": _learning,
 }
 
 

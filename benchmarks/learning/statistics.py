@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ _COMBINATIONS = [Scenario(k, g, 1, t) for k, g, t in
 def _fits(environment: Any, base: mj.Clustering, logs: int, each: int, bootstrap: int) -> Any:
     """What is fitted to many logs of ten rounds: numbers, errors and p-values."""
 
-    @jax.jit
+    @eqx.filter_jit
     def all_of(environment: Any, keys: Any) -> Any:
         def one(key: Any) -> Any:
             ask, fit = jax.random.split(key)

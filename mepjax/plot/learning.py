@@ -81,10 +81,15 @@ def log_coverage(coverage: Any, *, ax: Any = None) -> Any:
         raise ValueError("log_coverage: `coverage` must know where entities went; got costs alone.")
     ax = style.new_figure((6.5, 4.5)) if ax is None else ax
     went = coverage.went.sum(axis=0) if coverage.went.ndim == 3 else coverage.went
-    image = ax.imshow(np.log10(np.maximum(went, 0.5)), cmap="viridis")
+    shades = np.log10(np.maximum(went, 0.5))
+    image = ax.imshow(shades, cmap="viridis")
+    bright = shades > (shades.min() + shades.max()) / 2
     for j, row in enumerate(went):
         for k, count in enumerate(row):
-            ax.text(k, j, f"{count:g}", ha="center", va="center", color="white", fontsize=8)
+            color = "black" if bright[j, k] else "white"
+            ax.text(k, j, f"{count:g}", ha="center", va="center", color=color, fontsize=8)
+    ax.set_xticks(range(len(went)))
+    ax.set_yticks(range(len(went)))
     ax.figure.colorbar(image, ax=ax, label="log10 of interactions")
     ax.set_xlabel("went to")
     ax.set_ylabel("told")
