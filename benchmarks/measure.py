@@ -49,7 +49,7 @@ def cores() -> int:
 def temporary_bytes(function: Callable[..., Any], *args: Any) -> int:
     """Memory of the compiled program beside its inputs and outputs."""
     analysis = jax.jit(function).lower(*args).compile().memory_analysis()
-    return int(analysis.temp_size_in_bytes)
+    return int(analysis.temp_size_in_bytes)  # type: ignore
 
 
 def peak_megabytes() -> float:
@@ -73,7 +73,7 @@ def environment() -> dict[str, Any]:
     return {
         "mepjax": mepjax.__version__,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.__version__,  # type: ignore
         "numpy": numpy.__version__,
         "python": platform.python_version(),
         "cores": cores(),

@@ -18,7 +18,7 @@ from mepjax.reproduce.scenarios import movielens as users
 from .setting import KEY, SQUARE, Reference, Scenario, cpu, solved, square, summary
 
 # Logs drawn for a test of fit that is not looked at.
-_QUICK = {"bootstrap": 1}
+_QUICK: dict[str, Any] = {"bootstrap": 1}
 
 
 def learnt(base: mj.Clustering, model: Any, each: int, learner: Any = None) -> Any:
