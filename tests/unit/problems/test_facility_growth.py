@@ -10,6 +10,8 @@ import scipy.linalg
 import mepjax as mj
 from mepjax import Code
 
+from ...jitted import jitted
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(4)
 NODES, WEIGHTS = RNG.normal(size=(14, 2)) * [1.0, 0.6], RNG.uniform(0.5, 2.0, size=14)
@@ -21,7 +23,7 @@ def problem_of(m, **options):
     return mj.FacilityPath(NODES, END, m, weights=WEIGHTS, **{"n_stages": 3, **options})
 
 
-spectrum_of = eqx.filter_jit(lambda problem, y, beta: problem.slot_spectrum(y, beta))
+spectrum_of = jitted.slot_spectrum
 
 
 @eqx.filter_jit
@@ -32,7 +34,8 @@ def dense(problem, y, beta):
 
 def apart(hessian, one, other):
     """The block of a symmetric form for two slots that move apart."""
-    return np.asarray(hessian[one, :, one] - hessian[one, :, other])
+    hessian = np.asarray(hessian)
+    return hessian[one, :, one] - hessian[one, :, other]
 
 
 def lowest_apart(problem, y, beta, one, other):
@@ -56,14 +59,14 @@ each_kind = pytest.mark.parametrize("options", OPTIONS, ids=["plain", "one", "lo
 def test_critical_betas_of_groups_are_those_of_the_dense_hessian(options):
     # Groups of three, of two, and one alone, off any solution.
     problem, y, beta = problem_of(6, **options), Y[np.array([0, 0, 1, 1, 0, 2])], 1.3
-    spectrum = spectrum_of(problem, y, beta)
+    spectrum = jax.device_get(spectrum_of(problem, y, beta))
     expected = [lowest_apart(problem, y, beta, *pair)[0] for pair in ((0, 1), (2, 3))]
-    np.testing.assert_allclose(spectrum.critical_beta[jnp.array([0, 1, 4])], expected[0], rtol=1e-9)
+    np.testing.assert_allclose(spectrum.critical_beta[[0, 1, 4]], expected[0], rtol=1e-9)
     np.testing.assert_allclose(spectrum.critical_beta[2:4], expected[1], rtol=1e-9)
     more = problem_of(7, **options)
     alone, _ = lowest_apart(more, np.concatenate([y, y[5:]]), beta, 5, 6)
     np.testing.assert_allclose(spectrum.critical_beta[5], alone, rtol=1e-9)
-    np.testing.assert_allclose(spectrum.mass, problem.usage(jnp.asarray(y), beta)[:6], rtol=1e-12)
+    np.testing.assert_allclose(spectrum.mass, jitted.usage(problem, y, beta)[:6], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("m", "options"), [(4, {}), (3, {"n_stages": 4, "self_loops": True})])
@@ -80,27 +83,31 @@ def test_one_stage_with_a_free_exit_splits_as_clustering_does():
     clusters = mj.Clustering(NODES, 4, weights=WEIGHTS)
     # In pairs: what is alone is judged in F with a facility more, there with the policy held.
     y, beta = jnp.asarray(Y[:2].repeat(2, axis=0)), 1.7
-    ours, theirs = spectrum_of(problem, y, beta), clusters.slot_spectrum(y, beta)
+    ours, theirs = spectrum_of(problem, y, beta), jitted.slot_spectrum(clusters, y, beta)
     np.testing.assert_allclose(ours.critical_beta, theirs.critical_beta, rtol=1e-9)
     np.testing.assert_allclose(ours.mass, theirs.mass, rtol=1e-10)
     # With a clear choice the two mean the same.
     y, beta = jnp.asarray(Y), 1e3
-    ours, theirs = spectrum_of(problem, y, beta), clusters.slot_spectrum(y, beta)
+    ours, theirs = spectrum_of(problem, y, beta), jitted.slot_spectrum(clusters, y, beta)
     np.testing.assert_allclose(ours.removal, theirs.removal, rtol=1e-9)
     np.testing.assert_allclose(ours.critical_beta, theirs.critical_beta, rtol=1e-2)
 
 
 def test_a_pair_gains_what_the_free_energy_of_one_facility_more_falls_by():
     problem, more, beta = problem_of(4), problem_of(5), 20.0
-    spectrum = spectrum_of(problem, Y, beta)
+    spectrum = jax.device_get(spectrum_of(problem, Y, beta))
     for slot in range(4):
         others = np.delete(Y, slot, axis=0)
-        tied = more.free_energy(np.concatenate([others, Y[slot][None], Y[slot][None]]), beta)
-        places = jnp.stack([spectrum.first[slot], spectrum.second[slot]])
-        split = jnp.concatenate([others, places])
-        np.testing.assert_allclose(spectrum.gain[slot], tied - more.free_energy(split, beta))
-        use = more.usage(split, beta)[3:]
-        np.testing.assert_allclose(spectrum.share[slot], use[0] / jnp.sum(use))
+        tied = jitted.free_energy(
+            more, np.concatenate([others, Y[slot][None], Y[slot][None]]), beta
+        )
+        places = np.stack([spectrum.first[slot], spectrum.second[slot]])
+        split = np.concatenate([others, places])
+        np.testing.assert_allclose(
+            spectrum.gain[slot], tied - jitted.free_energy(more, split, beta)
+        )
+        use = jitted.usage(more, split, beta)[3:]
+        np.testing.assert_allclose(spectrum.share[slot], use[0] / np.sum(use))
     # Nowhere would nothing be gained: a chain of two halves a leg.
     assert np.all(np.asarray(spectrum.gain) > 0)
 
@@ -108,9 +115,9 @@ def test_a_pair_gains_what_the_free_energy_of_one_facility_more_falls_by():
 def test_removal_is_what_the_hard_cost_rises_by():
     problem, fewer = problem_of(4), problem_of(3)
     removal = spectrum_of(problem, Y, 1e4).removal
-    hard = problem.harden(Y).cost
+    hard = jitted.harden(problem, Y).cost
     for slot in range(4):
-        without = fewer.harden(np.delete(Y, slot, axis=0)).cost
+        without = jitted.harden(fewer, np.delete(Y, slot, axis=0)).cost
         np.testing.assert_allclose(removal[slot], without - hard, rtol=1e-9, atol=1e-12)
     twins = np.concatenate([Y[:3], Y[:1]])
     np.testing.assert_allclose(spectrum_of(problem, twins, 1e4).removal[0], 0.0, atol=1e-12)

@@ -13,6 +13,7 @@ import pytest
 import mepjax as mj
 from mepjax._core.paths import without_cycles
 
+from ...jitted import jitted
 from ...oracles import paths_numpy as oracle
 
 TOY_NODES = np.array([[0.0, 0.0], [2.0, 0.0]])
@@ -35,16 +36,18 @@ TOY_PLACES: Any = np.array([[0.5, 0.5], [1.5, 1.0]])
 )
 def test_toy_free_energies(options, energy):
     problem = mj.FacilityPath(TOY_NODES, TOY_END, 2, **options)
-    np.testing.assert_allclose(problem.free_energy(TOY_PLACES, 1.0), energy, atol=1e-11)
+    np.testing.assert_allclose(jitted.free_energy(problem, TOY_PLACES, 1.0), energy, atol=1e-11)
 
 
 def test_toy_gradient_and_rise_to_the_hard_cost():
     problem = mj.FacilityPath(TOY_NODES, TOY_END, 2)
     expected = [[-0.63051932, -0.66007931], [1.02046481, -0.14494795]]
-    np.testing.assert_allclose(problem.residual(TOY_PLACES, 1.0), expected, atol=1e-8)
-    energies = [float(problem.free_energy(TOY_PLACES, b)) for b in (1.0, 10.0, 100.0, 1000.0)]
+    np.testing.assert_allclose(jitted.residual(problem, TOY_PLACES, 1.0), expected, atol=1e-8)
+    energies = [
+        float(jitted.free_energy(problem, TOY_PLACES, b)) for b in (1.0, 10.0, 100.0, 1000.0)
+    ]
     np.testing.assert_allclose(energies, [2.236368, 2.715343, 2.746534, 2.749653], atol=1e-6)
-    np.testing.assert_allclose(problem.harden(TOY_PLACES).cost, 2.75, rtol=1e-14)
+    np.testing.assert_allclose(jitted.harden(problem, TOY_PLACES).cost, 2.75, rtol=1e-14)
 
 
 # Brute force. (nodes, placed, fixed, destinations, stages, self loops, direct, masks, hop limits)
@@ -153,6 +156,11 @@ def _evaluate(problem, params, beta):
     }
 
 
+@eqx.filter_jit
+def _metric(problem, params, beta, vector):
+    return problem.metric(params, beta).mv(vector)
+
+
 @every_case
 @pytest.mark.parametrize("beta", [pytest.param(0.2, marks=pytest.mark.slow), 3.0])
 def test_everything_equals_the_sum_over_all_walks(case, beta):
@@ -173,9 +181,9 @@ def test_everything_equals_the_sum_over_all_walks(case, beta):
     close(np.exp(found["policies"].first), first if case.direct else first[:, : len(y)])
     # grad F = metric (y - y+), as far as there is traffic.
     live = np.asarray(found["usage"])[: case.placed] > 0
-    moved = problem.metric(params, beta).mv(jnp.asarray(params - step[: case.placed]))
+    moved = _metric(problem, params, jnp.asarray(beta), params - step[: case.placed])
     close(np.asarray(moved)[live], np.asarray(found["gradient"])[live])
-    solved = np.asarray(problem.metric(params, beta).mv(found["solved"]))
+    solved = np.asarray(_metric(problem, params, jnp.asarray(beta), found["solved"]))
     close(solved, params)
 
 
@@ -248,7 +256,7 @@ def test_first_transition_where_the_start_drifts(ends, direct):
     def lowest(beta):
         # The alternation keeps coincident facilities together, past the transition too.
         start = problem.init(jax.random.key(0))
-        rest = jax.lax.fori_loop(0, 400, lambda _, y: problem.update(y, beta), start)
+        rest = jax.lax.fori_loop(0, 400, lambda _, y: jitted.update(problem, y, beta), start)
         return mj.curvature(problem, jnp.broadcast_to(rest.mean(axis=0), rest.shape), beta)
 
     below, at, above = (float(lowest(jnp.asarray(f * expected))) for f in (0.9, 1.0, 1.1))
@@ -288,9 +296,11 @@ def test_a_facility_without_traffic_stays_and_disturbs_nothing():
     three = mj.FacilityPath(TOY_NODES, TOY_END, 3, n_stages=2)
     two = mj.FacilityPath(TOY_NODES, TOY_END, 2)
     beta = 50.0
-    np.testing.assert_array_equal(three.update(far, beta)[2], far[2])
-    np.testing.assert_allclose(three.update(far, beta)[:2], two.update(far[:2], beta), rtol=1e-12)
-    np.testing.assert_array_equal(three.residual(far, beta)[2], [0.0, 0.0])
+    np.testing.assert_array_equal(jitted.update(three, far, beta)[2], far[2])
+    np.testing.assert_allclose(
+        jitted.update(three, far, beta)[:2], jitted.update(two, far[:2], beta), rtol=1e-12
+    )
+    np.testing.assert_array_equal(jitted.residual(three, far, beta)[2], [0.0, 0.0])
 
 
 class Toll(eqx.Module):
@@ -317,11 +327,11 @@ def test_any_function_of_two_points_is_a_cost():
     costs = oracle.walk_costs(walks, oracle.Costs(*table))
     rho = weights / weights.sum()
     expected = oracle.free_energy(costs, rho, 1.5)
-    np.testing.assert_allclose(problem.free_energy(y, 1.5), expected, rtol=1e-12)
+    np.testing.assert_allclose(jitted.free_energy(problem, y, 1.5), expected, rtol=1e-12)
     solution = mj.anneal(problem, mj.Geometric(0.3, 30.0, 1.4), key=jax.random.key(0))
     solution.raise_if_failed()
-    assert np.abs(problem.residual(solution.params, solution.beta)).max() < 1e-7
-    assert problem.harden(solution.params).cost < problem.harden(y).cost
+    assert np.abs(jitted.residual(problem, solution.params, solution.beta)).max() < 1e-7
+    assert jitted.harden(problem, solution.params).cost < jitted.harden(problem, y).cost
 
 
 @pytest.mark.slow
@@ -352,12 +362,18 @@ def test_one_stage_with_a_free_exit_is_clustering():
     y: Any = np.random.default_rng(2).normal(size=(3, 2))
     beta = 0.8
     # Two free destinations count every path twice.
-    gap = clusters.free_energy(y, beta) - problem.free_energy(y, beta)
+    gap = clusters.free_energy(y, beta) - jitted.free_energy(problem, y, beta)
     np.testing.assert_allclose(gap, np.log(2) / beta, rtol=1e-12)
-    np.testing.assert_allclose(problem.update(y, beta), clusters.update(y, beta), rtol=1e-12)
-    np.testing.assert_allclose(problem.residual(y, beta), clusters.residual(y, beta), rtol=1e-11)
+    np.testing.assert_allclose(
+        jitted.update(problem, y, beta), clusters.update(y, beta), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        jitted.residual(problem, y, beta), clusters.residual(y, beta), rtol=1e-11
+    )
     np.testing.assert_allclose(problem.beta_scale(), clusters.beta_scale(), rtol=1e-12)
-    assert problem.harden(y).cost == pytest.approx(float(clusters.harden(y).cost), rel=1e-12)
+    assert jitted.harden(problem, y).cost == pytest.approx(
+        float(clusters.harden(y).cost), rel=1e-12
+    )
 
 
 def test_a_facility_behind_free_legs_alone_stays():
@@ -365,7 +381,7 @@ def test_a_facility_behind_free_legs_alone_stays():
         TOY_NODES, TOY_END, 2, stage_costs=("sqeuclidean", None, None),
         links=mj.paths.Links(entry=np.array([[True, False]] * 2)),
     )  # fmt: skip
-    new = problem.update(TOY_PLACES, 1.0)
+    new = jitted.update(problem, TOY_PLACES, 1.0)
     np.testing.assert_array_equal(new[1], TOY_PLACES[1])
     np.testing.assert_allclose(new[0], [1.0, 0.0], rtol=1e-12)
     assert np.isfinite(mj.curvature(problem, TOY_PLACES, 1.0))
@@ -382,10 +398,10 @@ def test_deciding_both_at_once_beats_locating_first():
     nearest = clusters.update(baseline.locations, 100.0)
     np.testing.assert_allclose(nearest, baseline.locations, atol=1e-6)
     np.testing.assert_allclose(
-        baseline.hard.cost, problem.harden(baseline.locations).cost, rtol=1e-12
+        baseline.hard.cost, jitted.harden(problem, baseline.locations).cost, rtol=1e-12
     )
     both = mj.anneal(problem, schedule, key=jax.random.key(0)).raise_if_failed()
-    assert problem.harden(both.params).cost < 0.8 * baseline.hard.cost
+    assert jitted.harden(problem, both.params).cost < 0.8 * baseline.hard.cost
 
 
 def test_destinations_are_drawn_to_by_vmap():
@@ -441,7 +457,7 @@ def test_bad_input_is_named(change, error, message):
 def test_a_cost_that_returns_no_scalar_is_named():
     problem = mj.FacilityPath(**GOOD, stage_costs=lambda a, b: b - a)
     with pytest.raises(ValueError, match="`stage_costs` must return a scalar"):
-        problem.free_energy(TOY_PLACES, 1.0)
+        jitted.free_energy(problem, TOY_PLACES, 1.0)
 
 
 @pytest.mark.parametrize(

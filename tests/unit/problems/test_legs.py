@@ -1,5 +1,6 @@
 """Costs of clustering as legs of paths."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -11,6 +12,8 @@ import scipy.optimize
 
 import mepjax as mj
 
+from ...jitted import jitted
+
 RNG = np.random.default_rng(0)
 X, Z = RNG.normal(size=(7, 2)), RNG.normal(size=(2, 2))
 Y: Any = RNG.normal(size=(3, 2))
@@ -19,7 +22,7 @@ PLACES: Any = [0.0, 50.0] + 5 * RNG.normal(size=(3, 4, 2))
 
 def test_euclidean_legs_are_distances():
     problem = mj.FacilityPath(X, Z, 3, stage_costs=mj.costs.Euclidean(0.0), direct=True)
-    costs: Any = problem.leg_costs(Y)
+    costs: Any = jitted.leg_costs(problem, Y)
     distance = lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=2)  # noqa: E731
     np.testing.assert_allclose(costs.first, distance(X, Y), rtol=1e-12)
     np.testing.assert_allclose(costs.last, distance(Y, Z), rtol=1e-12)
@@ -38,7 +41,7 @@ def test_great_circle_legs_are_kilometres():
     legs: Any = problem.stage_costs
     smoothing = legs.cost.smoothing
     np.testing.assert_allclose(
-        problem.leg_costs(y).first, np.sqrt(expected**2 + smoothing**2), rtol=1e-9
+        jitted.leg_costs(problem, y).first, np.sqrt(expected**2 + smoothing**2), rtol=1e-9
     )
 
 
@@ -47,20 +50,20 @@ def test_the_metric_is_the_hessian_of_the_cost_of_fixed_traffic(cost):
     x, y, z = PLACES
     problem = mj.FacilityPath(x, z, 4, stage_costs=cost)
     beta = problem.beta_scale()
-    flow = problem.traffic(y, beta)
+    flow = jitted.traffic(problem, y, beta)
 
     def total(y):
         costs = problem.leg_costs(y)
         pairs = zip(jax.tree.leaves(flow), jax.tree.leaves(costs), strict=True)
         return sum(jnp.sum(f * jnp.where(jnp.isposinf(c), 0.0, c)) for f, c in pairs)
 
-    expected = jax.hessian(total)(y).reshape(8, 8)
+    expected = jax.jit(jax.hessian(total))(y).reshape(8, 8)
     np.linalg.cholesky(expected)  # so that nothing had to be made positive
-    metric = problem.metric(y, beta)
-    found = np.stack([metric.mv(row.reshape(4, 2)).ravel() for row in np.eye(8)])
+    product = jax.jit(lambda v: problem.metric(y, beta).mv(v))
+    found = np.stack([product(row.reshape(4, 2)).ravel() for row in np.eye(8)])
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
     vector = RNG.normal(size=(4, 2))
-    solved = problem.precondition(y, beta, metric.mv(vector))
+    solved = jitted.precondition(problem, y, beta, product(vector))
     np.testing.assert_allclose(solved, vector, rtol=1e-6, atol=1e-8)
 
 
@@ -73,7 +76,9 @@ def test_one_stage_with_free_exits_is_clustering(cost):
     # A path also chooses its destination, of which there are two at no cost.
     constant = np.log(2) / 3.0
     np.testing.assert_allclose(
-        paths.free_energy(Y, 3.0) + constant, clusters.free_energy(Y, 3.0), rtol=1e-10
+        jitted.free_energy(paths, Y, 3.0) + constant,
+        jitted.free_energy(clusters, Y, 3.0),
+        rtol=1e-10,
     )
 
 
@@ -118,16 +123,22 @@ def test_gradients_through_distances_match_finite_differences():
         problem = mj.FacilityPath(x, z, 2, stage_costs=(distance, "sqeuclidean", distance))
         return mj.anneal(problem, mj.Explicit([0.5, 1.0]), key=jax.random.key(0))
 
-    solution = solve(jnp.asarray(x))
-    assert int(solution.code) == mj.Code.OK
     weights = RNG.normal(size=(2, 2))
-    loss = jax.jit(lambda x: jnp.sum(weights * solve(x).params))
-    found = jax.grad(loss)(jnp.asarray(x))
+
+    # One program for the derivative and for the values that its differences are of.
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(x):
+        solution = solve(x)
+        return jnp.sum(weights * solution.params), solution.code
+
+    (_, code), found = loss(x)
+    assert int(code) == mj.Code.OK
     step = 1e-5
     for i, j in ((0, 0), (3, 1), (6, 0)):
         change = np.zeros_like(x)
         change[i, j] = step
-        expected = (loss(x + change) - loss(x - change)) / (2 * step)
+        expected = (loss(x + change)[0][0] - loss(x - change)[0][0]) / (2 * step)
         np.testing.assert_allclose(found[i, j], expected, rtol=1e-5, atol=1e-8)
 
 

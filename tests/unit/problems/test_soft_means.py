@@ -1,5 +1,7 @@
 """The blocked pass of clustering, against the plain form and against brute force."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,8 @@ import numpy as np
 import pytest
 
 import mepjax as mj
+
+from ...jitted import jitted
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -39,16 +43,20 @@ def plainly(monkeypatch):
 @pytest.mark.parametrize("autonomy", AUTONOMY)
 def test_blocks_equal_the_plain_form(autonomy, d, plainly):
     problem, y = large(autonomy, d)
-    for beta in (0.1, 1.0, 100.0):
 
-        def functions(beta=beta):
-            terms = problem.terms(y, beta)
-            gradient = eqx.filter_grad(lambda p: p[0].free_energy(p[1], beta))((problem, y))
-            arrays = [leaf for leaf in jax.tree.leaves(gradient) if leaf is not None]
-            energy = problem.free_energy(y, beta)
-            return [problem.update(y, beta), energy, terms.distortion, terms.entropy, *arrays]
+    def functions(problem, y, beta):
+        terms = problem.terms(y, beta)
+        gradient = eqx.filter_grad(lambda p: p[0].free_energy(p[1], beta))((problem, y))
+        arrays = [leaf for leaf in jax.tree.leaves(gradient) if leaf is not None]
+        energy = problem.free_energy(y, beta)
+        return [problem.update(y, beta), energy, terms.distortion, terms.entropy, *arrays]
 
-        for got, expected in zip(functions(), plainly(functions), strict=True):
+    # One program of each form: the first call traces it.
+    blocks = eqx.filter_jit(lambda *args: functions(*args))
+    plain = eqx.filter_jit(lambda *args: functions(*args))
+    for beta in jnp.array([0.1, 1.0, 100.0]):
+        both = blocks(problem, y, beta), plainly(functools.partial(plain, problem, y, beta))
+        for got, expected in zip(*both, strict=True):
             scale = 1e-300 + np.max(np.abs(expected))
             np.testing.assert_allclose(got / scale, expected / scale, atol=1e-11)
 
@@ -58,10 +66,11 @@ def test_hessian_products_equal_the_plain_form(d, plainly):
     problem, y = large("none", d)
     v = jnp.asarray(RNG.normal(size=y.shape))
 
-    def product():
+    def product(y):
         return jax.jvp(jax.grad(lambda y: problem.free_energy(y, 2.0)), (y,), (v,))[1]
 
-    np.testing.assert_allclose(product(), plainly(product), rtol=1e-9, atol=1e-14)
+    got, expected = jax.jit(lambda y: product(y))(y), plainly(lambda: jax.jit(product)(y))
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-14)
 
 
 # Products of many features leave squares an error of some 1e-6, so exponents one of beta times it.
@@ -83,7 +92,8 @@ def test_slopes_in_the_data_equal_the_plain_form(autonomy, d, plainly):
         along = jax.jvp(lambda x: slope(x, y, beta), (problem.x,), (weights,))[1]
         return [value, *slopes, forward, *mixed(problem.x, y, beta), along]
 
-    for got, expected in zip(functions(), plainly(functions), strict=True):
+    both = jax.jit(lambda: functions())(), plainly(lambda: jax.jit(functions)())
+    for got, expected in zip(*both, strict=True):
         scale = 1e-300 + np.max(np.abs(expected))
         np.testing.assert_allclose(got / scale, expected / scale, atol=1e-11)
 
@@ -100,9 +110,9 @@ def test_float32_agrees(d, betas):
         )
         low = [single.free_energy(y.astype(np.float32), b) for b in betas]
         entropies = [single.terms(y.astype(np.float32), b).entropy for b in betas]
-    np.testing.assert_allclose(low, [problem.free_energy(y, b) for b in betas], rtol=1e-4)
+    np.testing.assert_allclose(low, [jitted.free_energy(problem, y, b) for b in betas], rtol=1e-4)
     # In nats, and small where beta is large: no difference of F and D would show it.
-    expected = [problem.terms(y, b).entropy for b in betas]
+    expected = [jitted.terms(problem, y, b).entropy for b in betas]
     np.testing.assert_allclose(entropies, expected, rtol=1e-3, atol=1e-6)
 
 
@@ -119,7 +129,7 @@ def test_critical_betas_of_tied_pairs_are_those_of_the_hessian(kappa):
     tied = jax.jit(lambda y: jax.lax.fori_loop(0, 2000, lambda _, y: problem.update(y, beta), y))(
         tied
     )
-    spectrum = problem.slot_spectrum(tied, beta)
+    spectrum = jitted.slot_spectrum(problem, tied, beta)
     np.testing.assert_allclose(spectrum.critical_beta[::2], spectrum.critical_beta[1::2])
     expected = 1 - beta / float(jnp.min(spectrum.critical_beta))
     np.testing.assert_allclose(mj.curvature(problem, tied, beta), expected, rtol=1e-8)
@@ -130,7 +140,7 @@ def test_first_critical_beta_is_the_closed_form(kappa):
     x = RNG.normal(size=(60, 2)) * [3.0, 1.0]
     problem = mj.Clustering(x, 4, autonomy=mj.autonomy.Uniform(kappa))
     start = problem.init(KEY)
-    spectrum = problem.slot_spectrum(start, 1.0)
+    spectrum = jitted.slot_spectrum(problem, start, 1.0)
     largest = np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]
     firmness = 1 - kappa * 4 / 3
     np.testing.assert_allclose(spectrum.critical_beta, 0.5 / (firmness**2 * largest), rtol=1e-10)
@@ -141,12 +151,12 @@ def test_removal_is_what_the_hard_cost_rises_by():
     x = RNG.normal(size=(50, 3))
     problem, y = mj.Clustering(x, 5), jnp.asarray(x[:5])
     twins = y.at[4].set(y[0])
-    removal = problem.slot_spectrum(y, 1e6).removal
-    hard = problem.harden(y).cost
+    removal = jitted.slot_spectrum(problem, y, 1e6).removal
+    hard = jitted.harden(problem, y).cost
     for slot in range(5):
-        fewer = mj.Clustering(x, 4).harden(jnp.delete(y, slot, axis=0)).cost
+        fewer = jitted.harden(mj.Clustering(x, 4), np.delete(y, slot, axis=0)).cost
         np.testing.assert_allclose(removal[slot], fewer - hard, rtol=1e-9)
-    assert problem.slot_spectrum(twins, 1e6).removal[0] == 0
+    assert jitted.slot_spectrum(problem, twins, 1e6).removal[0] == 0
 
 
 def test_a_pair_stands_on_the_two_halves_and_gains_what_they_save():
@@ -154,15 +164,12 @@ def test_a_pair_stands_on_the_two_halves_and_gains_what_they_save():
     weights = np.array([1.0, 1, 1, 1, 2])
     problem = mj.Clustering(x, 2, weights=weights)
     y = jnp.array([[0.0, 0.1], [9.0, 9.0]])
-    spectrum = problem.slot_spectrum(y, 1e3)
+    spectrum = jitted.slot_spectrum(problem, y, 1e3)
     pair = np.array([spectrum.first[0], spectrum.second[0]])
     np.testing.assert_allclose(pair[np.argsort(pair[:, 0])], [[-1, 0.1], [1, 0.1]], atol=1e-9)
-    saved = (
-        problem.harden(y).cost
-        - mj.Clustering(x, 3, weights=weights)
-        .harden(jnp.concatenate([jnp.asarray(pair), y[1:]]))
-        .cost
-    )
+    three = mj.Clustering(x, 3, weights=weights)
+    split = np.concatenate([pair, y[1:]])
+    saved = jitted.harden(problem, y).cost - jitted.harden(three, split).cost
     np.testing.assert_allclose(spectrum.gain, np.array([saved, 0.0]), atol=1e-9)
     np.testing.assert_allclose(spectrum.share[0], 0.5)
     assert spectrum.critical_beta[1] == np.inf
@@ -175,14 +182,14 @@ def test_a_few_entities_far_away_get_a_centre_of_their_own():
     few = rng.normal(size=(4, 3)) * 0.1 + [0.0, 0.0, 25.0]
     problem = mj.Clustering(np.concatenate([many, few]), 2)
     y = jnp.broadcast_to(jnp.mean(problem.x, axis=0), (2, 3))
-    spectrum = problem.slot_spectrum(y, 0.5)
+    spectrum = jitted.slot_spectrum(problem, y, 0.5)
     heights = np.array([spectrum.first[0, 2], spectrum.second[0, 2]])
     np.testing.assert_allclose(np.sort(heights), [0.0, 25.0], atol=0.2)
 
 
 def test_a_slot_without_mass_wants_nothing():
     problem = mj.Clustering(np.array([[-1.0], [1.0]]), 3)
-    spectrum = problem.slot_spectrum(jnp.array([[-1.0], [1.0], [1e6]]), 10.0)
+    spectrum = jitted.slot_spectrum(problem, jnp.array([[-1.0], [1.0], [1e6]]), 10.0)
     assert spectrum.mass[2] == 0
     assert spectrum.critical_beta[2] == np.inf
     assert spectrum.gain[2] == 0
