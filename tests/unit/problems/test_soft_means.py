@@ -52,8 +52,8 @@ def test_blocks_equal_the_plain_form(autonomy, d, plainly):
         return [problem.update(y, beta), energy, terms.distortion, terms.entropy, *arrays]
 
     # One program of each form: the first call traces it.
-    blocks = eqx.filter_jit(lambda *args: functions(*args))
-    plain = eqx.filter_jit(lambda *args: functions(*args))
+    blocks = eqx.filter_jit(lambda problem, y, beta: functions(problem, y, beta))
+    plain = eqx.filter_jit(lambda problem, y, beta: functions(problem, y, beta))
     for beta in jnp.array([0.1, 1.0, 100.0]):
         both = blocks(problem, y, beta), plainly(functools.partial(plain, problem, y, beta))
         for got, expected in zip(*both, strict=True):
