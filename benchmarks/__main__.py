@@ -17,6 +17,7 @@ NAMES = (
     "plateaus",
     "solve",
     "sweep",
+    "table_one",
     "ten_million",
     "supply_network",
     "p_median",
