@@ -75,7 +75,7 @@ def _divided(x: np.ndarray, key: Any) -> dict[str, Any]:
     return {"centres": found.centres, "pairs": found.pair_evaluations}
 
 
-def _k_means(x: np.ndarray, starts: int) -> dict[str, Any]:
+def _k_means(x: np.ndarray, starts: Any) -> dict[str, Any]:
     return {"centres": KMeans(_K, n_init=starts, random_state=0).fit(x).cluster_centers_}
 
 

@@ -14,7 +14,7 @@ from .._core.keys import check_key
 from .._core.programs import program
 from .._core.types import Scalar
 from ..engine.anneal import anneal
-from ..engine.detector import NoDetector
+from ..engine.branching.noise import NoDetector
 from ..engine.schedules import AbstractSchedule, Explicit
 from ..engine.solution import Solution
 from ..problems.scalable_clustering import CostParts, ScalableClustering

@@ -1,5 +1,7 @@
 """Clustering by division against hand-made answers and plain NumPy."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +93,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="`polish` must be an integer >= 0; got -1"):
         divide_and_conquer(x, 2, key=KEY, polish=-1)
     with pytest.raises(TypeError, match="`stop` must be a Stop"):
-        divide_and_conquer(x, 2, key=KEY, stop=3)
+        divide_and_conquer(x, 2, key=KEY, stop=cast(Any, 3))
     with pytest.raises(ValueError, match=r"`stop.seconds` must be >= 0; got -1"):
         divide_and_conquer(x, 2, key=KEY, stop=Stop(seconds=-1))
     with pytest.raises(TypeError, match="must not be traced"):

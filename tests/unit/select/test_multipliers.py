@@ -1,6 +1,7 @@
 """Multipliers of a scalable clustering: reciprocity, finite differences, budgets."""
 
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,7 @@ def test_what_no_multiplier_meets_is_infeasible():
 def test_bad_input_is_named():
     problem, solution = solved()
     with pytest.raises(TypeError, match="`problem` must be a ScalableClustering; got Clustering"):
-        multiplier_report(mj.Clustering(jnp.ones((3, 1)), 2), solution.params, 1.0)
+        multiplier_report(cast(Any, mj.Clustering(jnp.ones((3, 1)), 2)), solution.params, 1.0)
     printed = mj.ScalableClustering(data()[0], 3, radius="printed")
     with pytest.raises(ValueError, match="radius='minimum'"):
         with_budget(printed, key=KEY, kept=0.5)
