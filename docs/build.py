@@ -16,6 +16,7 @@ MODULES = (
     "mepjax.plot",
     "mepjax.estimators",
     "mepjax.learn",
+    "mepjax.control",
     "mepjax.mdp",
     "mepjax.select",
 )

@@ -22,6 +22,7 @@ from .engine.branching.watch import Detector
 from .engine.checkpoint import CheckpointWarning, load, save
 from .engine.critical_jump import CriticalJump
 from .engine.distinct import n_distinct
+from .engine.drift import drift
 from .engine.monitor import Progress, print_progress
 from .engine.pieces import advance, begin, finish
 from .engine.problem import Constrained, Continuation, Growable, Problem, Terms
@@ -76,12 +77,12 @@ from .solvers.implicit import LinearSolve
 from .solvers.newton_krylov import NewtonKrylov
 
 if TYPE_CHECKING:
-    from . import datasets, estimators, learn, plot, select
+    from . import control, datasets, estimators, learn, plot, select
 
 __version__ = "0.1.0"
 
 # Rooms that a name opens: they cost import time, and some need an extra.
-_ROOMS = ("datasets", "estimators", "learn", "plot", "select")
+_ROOMS = ("control", "datasets", "estimators", "learn", "plot", "select")
 
 
 def __getattr__(name: str) -> Any:
@@ -172,10 +173,12 @@ __all__ = [
     "citation",
     "cluster_then_plan",
     "compile_options",
+    "control",
     "costs",
     "critical_beta",
     "curvature",
     "datasets",
+    "drift",
     "estimators",
     "finish",
     "gradients",

@@ -224,7 +224,8 @@ def _unit(pencil: Pencil, v: Array) -> Array:
     return v / jnp.where(length > 0, length, 1.0)
 
 
-def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
+def scaled_matrix(pencil: Pencil, matrix: Array) -> tuple[Array, Callable[[Array, bool], Array]]:
+    """L^-1 A L^-T with metric = L L^T, the gauge left out, and `_half_solve`."""
     half_solve = _half_solve(pencil)
     scaled = half_solve(half_solve(matrix, False).T, False)
     if pencil.gauge is not None:
@@ -233,7 +234,12 @@ def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
         gauge = half_solve(jax.vmap(pencil.metric)(pencil.gauge).T, False).T
         projector = jnp.eye(pencil.size, dtype=pencil.dtype) - gauge.T @ gauge
         scaled = projector @ scaled @ projector + gauge.T @ gauge
-    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T), symmetrize_input=False)
+    return 0.5 * (scaled + scaled.T), half_solve
+
+
+def _dense_symmetric(pencil: Pencil, matrix: Array, start: Array) -> Lowest:
+    scaled, half_solve = scaled_matrix(pencil, matrix)
+    values, vectors = jnp.linalg.eigh(scaled, symmetrize_input=False)
     # `start` projected on the lowest eigenspace: unlike eigenvectors, continuous in the problem,
     # so that nearby problems are kicked onto the same branch.
     weights = jnp.exp(-(values - values[0]) / _DEGENERACY) * (vectors.T @ start)
