@@ -14,7 +14,8 @@ from .._core.codes import Code, as_code
 from .._core.params import dual_of, join_params, primal_of, split_params
 from .._core.programs import program
 from ..engine.anneal import anneal
-from ..engine.detector import Detector, near_critical_threshold, random_start
+from ..engine.branching.watch import Detector
+from ..engine.curvature import near_critical_threshold, random_start
 from ..engine.problem import Problem
 from ..engine.schedules import Explicit
 from ..engine.solution import Solution

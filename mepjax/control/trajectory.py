@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core.checks import InputReport, is_concrete
 from .._core.codes import Code
 from .._core.failures import raise_failed
-from ..engine.detector import critical_beta
+from ..engine.transitions import critical_beta
 from .moving import AbstractScene
 
 MESSAGES = {
