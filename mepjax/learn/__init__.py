@@ -4,6 +4,9 @@
 environment, learns, and places the centres while beta rises.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .asking import FromCallback, FromFunction, Replay
 from .checkpoint import load, save
 from .counts import Counts
@@ -26,7 +29,23 @@ from .structured import Structured
 from .tabular import Tabular
 from .test_of_fit import TestOfFit
 
+if TYPE_CHECKING:
+    from .networks.aden import ADEN, MLP
+
+# What needs flax, by module.
+_NETWORKS = {"ADEN": "aden", "MLP": "aden"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NETWORKS:
+        module = importlib.import_module(f".networks.{_NETWORKS[name]}", __name__)
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
+    "ADEN",
+    "MLP",
     "AbstractEnvironment",
     "AbstractLearner",
     "CentreErrors",
