@@ -1,5 +1,6 @@
 """The network that estimates average costs from entities and all centres."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,8 +40,9 @@ class Block(nnx.Module):
             "precision": precision, "rngs": rngs,
         }  # fmt: skip
         self.attention = nnx.MultiHeadAttention(
-            heads, width, decode=False, use_bias=qkv_bias, keep_rngs=False, **linear
-        )
+            heads, width, decode=False, use_bias=qkv_bias, keep_rngs=False,
+            attention_fn=_attention, **linear,
+        )  # fmt: skip
         if not qkv_bias:
             self.attention.out = nnx.LinearGeneral((heads, width // heads), width, axis=(-2, -1),
                                                    **linear)  # fmt: skip
@@ -62,6 +64,13 @@ class Block(nnx.Module):
         more = self.contract(jax.nn.gelu(self.expand(seen)))
         found = found + _dropped(self.dropout, more, key, 1)
         return found if self.first else self.norm_feedforward(found)
+
+
+def _attention(query: Array, key: Array, value: Array, *, precision: Any, **_: Any) -> Array:
+    """In the precision of its arguments: flax's own, without dropout, is JAX's in float32."""
+    logits = jnp.einsum("...qhd,...khd->...hqk", query, key, precision=precision)
+    weights = jax.nn.softmax(logits / math.sqrt(query.shape[-1]), axis=-1)
+    return jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=precision)
 
 
 def _dropped(dropout: nnx.Dropout, value: Array, key: Any, number: int) -> Array:
