@@ -11,7 +11,7 @@ import numpy as np
 
 import mepjax as mj
 
-from . import em_step, sweep
+from . import em_step, steering, sweep
 from .k_means import cost, grown
 from .learning.asked import asked_schedule
 from .learning.setting import square, uniform
@@ -67,6 +67,7 @@ PARTS: dict[str, Callable[[], Iterator[dict[str, Any]] | list[dict[str, Any]]]] 
     "em_step": _em_step,
     "growth": _growth,
     "learning": _learning,
+    "steering": lambda: steering.run(10),
 }
 
 
