@@ -76,3 +76,29 @@ TABLE_5 = {
     ((0.4, 0.5), 1.0): (1.77, 42.87), ((0.4, 0.5), 0.01): (2.53, 10.37),
     ((0.1, 0.2, 0.3), 1.0): (1.21, 14.58), ((0.1, 0.2, 0.3), 0.01): (5.12, 1.42),
 }  # fmt: skip
+
+# Parameterized sequential decision making.
+
+# Table 5.1: what each method says, in the order of `TABLE_5_1_METHODS`; -1 where it fails, None
+# where it was not run.
+TABLE_5_1_METHODS = ("gap", "x_means", "g_means", "pg_means", "dip_means", "jump", "kernel_dip",
+                     "best")  # fmt: skip
+TABLE_5_1 = {
+    "low variance": (4, 1, 4, 4, 4, 4, None, 4),
+    "high variance": (1, 1, 68, 3, 1, 3, None, 4),
+    "combo": (27, 25, 33, 12, 8, 8, None, 8),
+    "Wisconsin": (12, 6, 83, 6, 11, 2, None, 2),
+    "yeast": (49, 47, 56, 3, 1, 2, None, 10),
+    "glass": (39, 1, 15, 7, 1, 6, None, 6),
+    "leaves": (117, 219, 66, -1, 3, 99, None, 100),
+    "wine": (3, 40, 2, 1, 1, 3, None, 3),
+    "iris": (3, 12, 4, 2, 2, 2, None, 2),
+    "banknote": (58, 230, 57, 35, 4, 5, None, 2),
+    "thyroid": (17, 1, 7, 3, 1, 3, None, 3),
+    "Birch1": (-1, 1, 1953, 32, -1, 100, None, 100),
+    "rings": (None, None, None, None, None, None, 3, 3),
+    "spirals": (None, None, None, None, None, None, 1, 3),
+}
+# A.4.4: v(2) .. v(6) of the two discs of Figure 5.3, and what they are: log 34, 0, log 2, 0, .939.
+FIGURE_5_3 = [3.52, 0, 0.69, 0, 0.91]
+FIGURE_5_3_EXACT = [3.5263605246, 0.0, 0.6931471806, 0.0, 0.9390420439]

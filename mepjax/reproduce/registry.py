@@ -12,6 +12,7 @@ REPRODUCTIONS = {
     "figure4": "figure4",
     "figure6": "figure6",
     "cvi": "cvi",
+    "table_5_1": "table_5_1",
 }
 
 

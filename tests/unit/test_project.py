@@ -47,7 +47,7 @@ OPTIONAL = {
     "flax": {"learn"},
     "optax": {"learn", "control"},
     "diffrax": {"control"},
-    "sklearn": {"estimators", "select"},
+    "sklearn": {"estimators", "select", "reproduce"},
     "matplotlib": {"plot", "reproduce", "cli"},
     "PIL": {"plot", "reproduce", "cli"},
     "pyarrow": {"datasets", "cli"},
