@@ -1,6 +1,7 @@
 """How many clusters other criteria say that there are."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,32 +15,36 @@ def peers(x: np.ndarray, sizes: Sequence[int], seed: int) -> dict[str, int]:
 
     **Raises:** `ImportError` without scikit-learn.
     """
-    from sklearn.cluster import KMeans
+    from sklearn import cluster
     from sklearn.metrics import calinski_harabasz_score, silhouette_score
     from sklearn.mixture import GaussianMixture
 
+    k_means: Any = cluster.KMeans
     rng = np.random.default_rng(seed)
     d = x.shape[1]
     x = x.astype(np.float64)
-    fits = [KMeans(k, n_init=10, random_state=seed).fit(x) for k in sizes]
+    sizes = np.asarray(sizes).tolist()
+    fits = [k_means(k, n_init=10, random_state=seed).fit(x) for k in sizes]
     costs = np.array([fit.inertia_ for fit in fits])
     _, _, axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
     scores = (x - x.mean(axis=0)) @ axes.T
     null = np.empty((10, len(sizes)))
     for row in null:
         draw = rng.uniform(scores.min(axis=0), scores.max(axis=0), scores.shape)
-        row[:] = [KMeans(k, n_init=2, random_state=seed).fit(draw).inertia_ for k in sizes]
+        row[:] = [k_means(k, n_init=2, random_state=seed).fit(draw).inertia_ for k in sizes]
     logs = np.log(null)
     gap, error = logs.mean(axis=0) - np.log(costs), logs.std(axis=0) * np.sqrt(1.1)
     enough = np.flatnonzero(gap[:-1] >= gap[1:] - error[1:])
     powers = np.concatenate([[0.0], (costs / (len(x) * d)) ** (-d / 2)])
-    several = [fit.labels_ for fit in fits[1:]]
+    several = [np.asarray(fit.labels_) for fit in fits[1:]]
     bic = [GaussianMixture(k, random_state=seed, reg_covar=1e-6).fit(x).bic(x) for k in sizes]
-    few = {"sample_size": min(len(x), 2000), "random_state": seed}
+    few = min(len(x), 2000)
+    silhouettes = [silhouette_score(x, s, sample_size=few, random_state=seed) for s in several]
+    ratios = [calinski_harabasz_score(x, s) for s in several]
     return {
-        "gap": int(sizes[enough[0] if len(enough) else -1]),
-        "jump": int(sizes[np.argmax(np.diff(powers))]),
-        "silhouette": int(sizes[1 + np.argmax([silhouette_score(x, s, **few) for s in several])]),
-        "calinski": int(sizes[1 + np.argmax([calinski_harabasz_score(x, s) for s in several])]),
-        "bic": int(sizes[np.argmin(bic)]),
+        "gap": sizes[int(enough[0]) if len(enough) else -1],
+        "jump": sizes[int(np.argmax(np.diff(powers)))],
+        "silhouette": sizes[1 + int(np.argmax(silhouettes))],
+        "calinski": sizes[1 + int(np.argmax(ratios))],
+        "bic": sizes[int(np.argmin(bic))],
     }
