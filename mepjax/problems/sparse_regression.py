@@ -151,7 +151,7 @@ class SparseRegression(Problem):
         """Q design^T, (k, R), and the variance of each placed column."""
         placed = _product(q, self.design.T)
         if self._is_bernoulli:
-            spread = _product(q * (1 - q), self._squares())
+            spread = _product(q * _elsewhere(q), self._squares())
         else:
             spread = _product(q, self._squares()) - jnp.sum(placed**2, axis=1)
         # Rounding leaves spreads of hard placements a little below zero; clipped in value only.
@@ -177,7 +177,7 @@ class SparseRegression(Problem):
 
     def _entropy(self, q: Float[Array, "k n"]) -> Float[Array, ""]:
         found = -jnp.sum(self._xlogx(q))
-        return found - jnp.sum(self._xlogx(1 - q)) if self._is_bernoulli else found
+        return found - jnp.sum(self._xlogx(_elsewhere(q))) if self._is_bernoulli else found
 
     def _xlogx(self, p: Array) -> Array:
         positive = p > self._floor()
@@ -216,7 +216,7 @@ class SparseRegression(Problem):
         free = params > self._floor()
         inverse = 1 / jnp.where(free, params, 1.0)
         if self._is_bernoulli:
-            inverse = inverse + 1 / jnp.maximum(1 - params, self._floor())
+            inverse = inverse + 1 / jnp.maximum(_elsewhere(params), self._floor())
         return lx.DiagonalLinearOperator(jnp.where(free, inverse / beta, 1.0))
 
     def policy(self, params: Float[Array, "k n"], beta: Scalar) -> Float[Array, "k n"]:
@@ -273,7 +273,11 @@ class SparseRegression(Problem):
         def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = 0.5 * (low + high)
-            over = jnp.sum(jax.nn.sigmoid(beta * (slopes - middle[:, None])), axis=1) > 1
+            logits = beta * (top - middle[:, None])
+            # What is not on the largest against what is on the others: a sum that is compared with
+            # one loses all digits where placements are nearly hard.
+            others = jax.nn.logsumexp(jax.nn.log_sigmoid(logits[:, :-1]), axis=1)
+            over = others > jax.nn.log_sigmoid(-logits[:, -1])
             return jnp.where(over, middle, low), jnp.where(over, high, middle)
 
         low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
@@ -337,7 +341,7 @@ class SparseRegression(Problem):
         outward = _product(self.response - _product(x, placed), self.design)
         if self._is_bernoulli:
             g = outward - x[:, None] * squares * (1 - 2 * q)
-            inverse = q * (1 - q)
+            inverse = q * _elsewhere(q)
         else:
             g = outward - x[:, None] * (squares - 2 * _product(placed, self.design))
             inverse = q
@@ -375,3 +379,11 @@ def _product(a: Array, b: Array) -> Array:
 def _normalised(params: Float[Array, "k n"]) -> Float[Array, "k n"]:
     """Rows scaled to sum one."""
     return params / jnp.sum(params, axis=1, keepdims=True)
+
+
+def _elsewhere(q: Float[Array, "k n"]) -> Float[Array, "k n"]:
+    """1 - q of rows that sum to one, by the other entries: no digits are lost where q is near 1."""
+    zero = jnp.zeros_like(q[:, :1])
+    before = jnp.concatenate([zero, jnp.cumsum(q, axis=1)[:, :-1]], axis=1)
+    after = jnp.cumsum(q[:, ::-1], axis=1)[:, ::-1]
+    return before + jnp.concatenate([after[:, 1:], zero], axis=1)

@@ -62,16 +62,18 @@ def sparse_marginal_return(
     if solutions is None:
         solutions = sparse_path(design, response, sizes_of_return(*design.shape))
     supports = _supports(owner, solutions, design.shape[1])
-    squares = jnp.sum(design**2, axis=0)
+    dtype, eps = design.dtype, float(jnp.finfo(design.dtype).eps)
+    # On the host: every size has shapes of its own, which need not be compiled.
+    a, y = np.asarray(design, np.float64), np.asarray(response, np.float64)
+    squares = np.sum(a**2, axis=0)
     rows = []
     for support in supports:
-        x, left = _least_squares(design, response, support)
-        index = _literal if literal else _spare
-        rows.append(index(design, squares, support, x, left))
-    critical = jnp.stack([row[0] for row in rows])
+        x, left = _least_squares(a, y, support)
+        rows.append((_literal if literal else _spare)(a, squares, support, x, left))
+    critical = np.array([row[0] for row in rows])
     # A noise-free residual is rounding of the response.
-    top = _spare(design, squares, np.empty(0, int), jnp.zeros(0), response)[0]
-    critical = jnp.where(critical > jnp.finfo(critical.dtype).eps * top, critical, 0.0)
+    top = _spare(a, squares, np.empty(0, int), np.zeros(0), y)[0]
+    critical = jnp.asarray(np.where(critical > eps * top, critical, 0.0), dtype)
     culprit = jnp.asarray([row[1] for row in rows], jnp.int32)
     kind = "sparse, literal" if literal else "sparse"
     return model_order(kind, range(1, len(rows) + 1), critical, culprit=culprit)
@@ -102,29 +104,30 @@ def _supports(owner: str, solutions: Any, n: int) -> list[np.ndarray]:
     return [table[size] for size in sizes]
 
 
-def _least_squares(design: Array, response: Array, support: np.ndarray) -> tuple[Array, Array]:
+def _least_squares(
+    design: np.ndarray, response: np.ndarray, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     a = design[:, support]
-    x = jnp.linalg.lstsq(a, response)[0]
+    x = np.linalg.lstsq(a, response, rcond=None)[0]
     return x, response - a @ x
 
 
 def _spare(
-    design: Array, squares: Array, support: np.ndarray, x: Array, left: Array
-) -> tuple[Float[Array, ""], int]:
+    design: np.ndarray, squares: np.ndarray, support: np.ndarray, x: np.ndarray, left: np.ndarray
+) -> tuple[float, int]:
     """2 Var_i(a_i . r) / mean |a_i|^2 over columns outside, and the one of largest correlation."""
     del x
     outside = np.setdiff1d(np.arange(design.shape[1]), support)
     if not len(outside):
-        return jnp.zeros((), design.dtype), -1
+        return 0.0, -1
     inner = design[:, outside].T @ left
-    found = 2 * jnp.var(inner) / jnp.mean(squares[outside])
-    best = jnp.argmax(inner**2 / squares[outside])
-    return found, int(outside[int(best)])
+    found = 2 * np.var(inner) / np.mean(squares[outside])
+    return float(found), int(outside[np.argmax(inner**2 / squares[outside])])
 
 
 def _literal(
-    design: Array, squares: Array, support: np.ndarray, x: Array, left: Array
-) -> tuple[Float[Array, ""], int]:
+    design: np.ndarray, squares: np.ndarray, support: np.ndarray, x: np.ndarray, left: np.ndarray
+) -> tuple[float, int]:
     """max_l of Var(g) + (g_hot - mean g)^2 / 2 with g = A^T w - x_l lam (1 - 2 q), q uniform off l.
 
     Scaled by the squared length of the column, for which the printed one has unit columns.
@@ -134,12 +137,11 @@ def _literal(
     for place, amount in zip(support, x, strict=True):
         g = inner - amount * squares
         hot = inner[place] + amount * squares[place]
-        others = np.delete(np.arange(design.shape[1]), place)
-        mean = jnp.mean(g[others])
-        values.append((jnp.var(g[others]) + (hot - mean) ** 2 / 2) / squares[place])
-    stacked = jnp.stack(values)
-    best = int(jnp.argmax(stacked))
-    return stacked[best], int(support[best])
+        others = np.delete(g, place)
+        found = np.var(others) + (hot - np.mean(others)) ** 2 / 2
+        values.append(found / squares[place])
+    best = int(np.argmax(values))
+    return float(values[best]), int(support[best])
 
 
 def ebic(path: SparsePath, n_responses: int, n_columns: int) -> Float[Array, "*lanes sizes+1"]:

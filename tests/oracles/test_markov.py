@@ -81,7 +81,7 @@ def partitions(n):
 
 
 def test_first_transition_is_where_the_curvature_vanishes():
-    for p in (chain(), COURTOIS):
+    for p in (chain(8), COURTOIS):
         problem = mj.MarkovAggregation(p, 3)
         start, beta = problem.init(KEY), problem.beta_scale()
         np.testing.assert_allclose(beta, 1 / inertia(p, stationary(p)), rtol=1e-9)
@@ -147,11 +147,19 @@ def test_on_positive_rows_it_is_clustering_by_relative_entropy():
     one = mj.MarkovAggregation(p, 3)
     other = mj.Clustering(p, 3, weights=rho, cost="kullback_leibler")
     z = jnp.asarray(chain(12, 5, 2.0)[:3])
-    np.testing.assert_allclose(one.free_energy(z, 5.0), other.free_energy(z, 5.0), rtol=1e-12)
-    np.testing.assert_allclose(one.residual(z, 5.0), other.residual(z, 5.0), rtol=1e-9)
+
+    @jax.jit
+    def read(z):
+        return [
+            (q.free_energy(z, 5.0), q.residual(z, 5.0), q.slot_spectrum(z, 5.0))
+            for q in (one, other)
+        ]
+
+    (energy, residual, spectrum), (energy_, residual_, spectrum_) = read(z)
+    np.testing.assert_allclose(energy, energy_, rtol=1e-12)
+    np.testing.assert_allclose(residual, residual_, rtol=1e-9)
     for name in ("critical_beta", "gain", "removal", "mass"):
-        first = getattr(one.slot_spectrum(z, 5.0), name)
-        second = getattr(other.slot_spectrum(z, 5.0), name)
+        first, second = getattr(spectrum, name), getattr(spectrum_, name)
         np.testing.assert_allclose(first, second, rtol=1e-6, err_msg=name)
 
 
@@ -163,8 +171,7 @@ def test_twins_split_where_the_spectrum_of_any_mean_cost_says(cost):
     problem = mj.Clustering(x, 2, cost=cost)
     beta = jnp.asarray(30.0)
     y = problem.init(KEY).at[0].set(x[:15].mean(0)).at[1].set(x[15:].mean(0))
-    for _ in range(500):
-        y = problem.update(y, beta)
+    y = jax.jit(lambda y: jax.lax.fori_loop(0, 500, lambda _, y: problem.update(y, beta), y))(y)
     own, mean_cost = y - problem.origin, problem.cost
     assert isinstance(mean_cost, MeanCost)
     policy = jnp.exp(problem.policy(y, beta))
@@ -190,6 +197,7 @@ def test_twins_split_where_the_spectrum_of_any_mean_cost_says(cost):
         np.testing.assert_allclose(scaled[0], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_growth_and_repair_come_with_other_mean_costs():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.uniform(1, 1.2, (20, 2)) * scale for scale in (1.0, 3.0, 9.0)])
@@ -237,7 +245,7 @@ def test_courtois_by_exhaustion(courtois):
 def test_anneal_of_courtois_finds_the_best_three(courtois):
     _, best = courtois
     problem = mj.MarkovAggregation(COURTOIS, 3)
-    solution = mj.anneal(problem, key=KEY)
+    solution = mj.anneal(problem, key=KEY, detector=mj.Growth(), repair=mj.Repair())
     assert int(solution.code) == 0
     np.testing.assert_allclose(
         problem.harden(solution.params).information_loss, best[3][0], rtol=1e-9
@@ -312,14 +320,16 @@ def test_second_derivatives_of_stationary_weights():
 def test_nearly_decomposable_chains():
     for seed, eps in itertools.product(range(2), (0.1, 0.5)):
         rng = np.random.default_rng(seed)
-        blocks = np.kron(np.eye(3), np.ones((4, 4))) * rng.uniform(size=(12, 12))
+        # Of the shape of Courtois' chain, whose program serves again.
+        part = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+        blocks = (part[:, None] == part) * rng.uniform(size=(8, 8))
         p = blocks / blocks.sum(1, keepdims=True)
-        noise = rng.uniform(size=(12, 12))
+        noise = rng.uniform(size=(8, 8))
         p = (1 - eps) * p + eps * noise / noise.sum(1, keepdims=True)
         problem = mj.MarkovAggregation(p, 3)
         solution = mj.anneal(problem, key=KEY, detector=mj.Growth(), repair=mj.Repair())
-        labels = np.asarray(problem.harden(solution.params).assignments).reshape(3, 4)
-        assert all(len(set(row)) == 1 for row in labels) and len(set(labels[:, 0])) == 3
+        labels = np.asarray(problem.harden(solution.params).assignments)
+        assert len(set(zip(part.tolist(), labels.tolist(), strict=True))) == 3 == len(set(labels))
 
 
 @pytest.mark.parametrize(
@@ -394,5 +404,6 @@ def test_states_that_nothing_reaches_move_nothing_else():
     """With exact zeros in z the Jacobian of the residual is symmetric, as a Hessian is."""
     problem = mj.MarkovAggregation(COURTOIS, 2)
     z = jnp.asarray(COURTOIS[:2])
-    matrix = np.asarray(jax.jacobian(lambda z: problem.residual(z, 3.0))(z)).reshape(16, 16)
+    jacobian = jax.jit(jax.jacobian(lambda z: problem.residual(z, 3.0)))
+    matrix = np.asarray(jacobian(z)).reshape(16, 16)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-8 * np.abs(matrix).max())

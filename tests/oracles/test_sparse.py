@@ -156,8 +156,54 @@ def test_the_spare_atom_by_the_categorical_hessian():
         g = design[:, outside].T @ left
         expected = 2 * np.var(g) / np.mean(np.sum(design[:, outside] ** 2, axis=0))
         np.testing.assert_allclose(report.critical[size - 1], expected, rtol=1e-9)
-    literal = sparse_marginal_return(design, response, literal=True)
-    assert "literal" in str(literal)
+
+
+def bernoulli_critical(design, left, q, x):
+    """(7.15) as corrected, at one column q of entries that may be nearly hard, by its definition.
+
+    The largest eigenvalue of 2 (g g^T / Theta + x^2 diag(lam)) relative to diag(1/q + 1/(1 - q)) on
+    changes that keep the sum.
+    """
+    lam = np.sum(design**2, axis=0)
+    rest = np.array([np.sum(np.delete(q, i)) for i in range(len(q))])
+    g = design.T @ left - x * lam * (rest - q)
+    gamma = np.outer(g, g) / np.sum(lam * q * rest) + x**2 * np.diag(lam)
+    kept = np.linalg.svd(np.ones((1, len(q))))[2][1:]
+    curvature = kept @ np.diag(1 / q + 1 / rest) @ kept.T
+    return np.linalg.eigvals(np.linalg.solve(curvature, 2 * kept @ gamma @ kept.T)).real.max()
+
+
+def test_the_literal_index_is_the_limit_of_placements_that_harden_evenly():
+    design, response, truth = instance(4, r=30, n=10)
+    design = design / np.linalg.norm(design, axis=0)
+    path = sparse_path(design, response, 4)
+    report = sparse_marginal_return(design, response, path, literal=True)
+    for size in range(1, 5):
+        support = np.array(path.supports[size - 1, :size])
+        x = np.linalg.lstsq(design[:, support], response, rcond=None)[0]
+        left = response - design[:, support] @ x
+        found = []
+        for place, amount in zip(support, x, strict=True):
+            q = np.full(10, 1e-7 / 9)
+            q[place] = 1 - 1e-7
+            found.append(bernoulli_critical(design, left, q, amount))
+        np.testing.assert_allclose(report.critical[size - 1], max(found), rtol=1e-5)
+        assert report.culprit[size - 1] == support[np.argmax(found)]
+    assert "literal" in str(report) and report.kind == "sparse, literal"
+
+
+def test_the_literal_index_does_not_move_at_the_right_size():
+    """It follows the largest coefficient, where the spare atom's falls at the last true column."""
+    literal, spare = 0, 0
+    for seed in range(4):
+        design, response, _ = instance(seed, r=60, n=200, k=5, noise=0.0)
+        path = sparse_path(design, response, 15)
+        rows = {size: np.array(path.supports[size - 1, :size]) for size in range(1, 8)}
+        spare += int(sparse_marginal_return(design, response, rows).best) == 5
+        order = sparse_marginal_return(design, response, rows, literal=True)
+        literal += int(order.best) == 5
+        assert abs(float(order.returns[4])) < 1
+    assert spare == 4 and literal <= 2
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_reference_scale_is_where_twins_of_uniform_placements_part(relaxation):
         change = c @ tangent
         return problem.free_energy(start + jnp.stack([change, -change]), beta)
 
-    values = np.linalg.eigvalsh(jax.hessian(energy)(jnp.zeros(4)))
+    values = np.linalg.eigvalsh(jax.jit(jax.hessian(energy))(jnp.zeros(4)))
     np.testing.assert_allclose(values[0] * beta, 0, atol=1e-7)
     np.testing.assert_allclose(problem.critical_temperatures(start, beta), 1 / beta, rtol=1e-9)
 
@@ -96,12 +96,14 @@ def test_fixed_points_make_the_residual_zero_and_the_scale_has_curvature_one():
     problem = mj.SparseRegression(design, response, 3)
     beta = 2 * problem.beta_scale()
     q = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(12), 3))
-    update = eqx.filter_jit(problem.update)
-    for _ in range(3000):
-        q = update(q, beta)
-    residual = problem.residual(q, beta)
+
+    @jax.jit
+    def settled(q):
+        q = jax.lax.fori_loop(0, 3000, lambda _, q: problem.update(q, beta), q)
+        return q, *jax.jvp(lambda p: problem.residual(p, beta), (q,), (q,))
+
+    q, residual, along = settled(q)
     np.testing.assert_allclose(residual, 0, atol=1e-8)
-    _, along = jax.jvp(lambda p: problem.residual(p, beta), (q,), (q,))
     np.testing.assert_allclose(along * beta, np.ones_like(q), atol=1e-5)
 
 
@@ -140,6 +142,54 @@ def _solved(problem):
     solution = mj.anneal(problem, mj.Geometric(1e-2, 1e3, 1.3, max_stages=64), key=KEY)
     hard = problem.harden(solution.params)
     return hard.cost, hard.n_used, solution.distortion, solution.code
+
+
+def steps(problem, q, beta, damping, count=60):
+    """How often F rises along so many damped steps, and by what share at most."""
+
+    def step(q, _):
+        new = q + damping * (problem.update(q, beta) - q)
+        before, after = problem.free_energy(q, beta), problem.free_energy(new, beta)
+        return new, (after - before) / abs(before)
+
+    return jax.lax.scan(step, q, length=count)[1]
+
+
+def test_bernoulli_descends_where_it_is_damped_and_not_as_printed():
+    """Algorithm 8 moves all entries at once: F rises; the damping of the default mends it."""
+    design, response, _ = instance(0)
+    problem = mj.SparseRegression(design, response, 3, relaxation="bernoulli")
+    q = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(12), 3))
+    run = eqx.filter_jit(steps)
+    betas = np.geomspace(1e-3, 1e3, 7)
+    printed = np.array([run(problem, q, beta, 1.0) for beta in betas])
+    damped = np.array([run(problem, q, beta, 0.3) for beta in betas])
+    assert problem.default_solver() == mj.FixedPoint(damping=0.3)
+    assert np.mean(printed > 1e-12) > 0.05 and printed.max() > 0.1
+    assert damped.max() <= 1e-12
+
+
+def test_the_multiplier_of_nearly_hard_rows_is_the_root():
+    """Off the largest entry a row sums to one less it, to the digits of what is left."""
+    design, response, _ = instance(0)
+    problem = mj.SparseRegression(design, response, 2, relaxation="bernoulli")
+    q = np.full((2, 12), 1e-30)
+    q[[0, 1], [3, 5]] = 1 - 11e-30
+    beta = 100.0
+    new = np.asarray(problem.update(jnp.asarray(q), beta))
+    x = np.asarray(problem.amplitudes(jnp.asarray(q)))
+    left = response - design @ q.T @ x
+    slopes = 2 * x[:, None] * (design.T @ left)
+    slopes = slopes - x[:, None] ** 2 * np.sum(design**2, axis=0) * (1 - 2 * q)
+    for row, slope in zip(new, slopes, strict=True):
+        hot = np.argmax(slope)
+        # The others are exp(beta (slope - mu)), and the largest 1 - exp(beta (mu - slope)).
+        others = np.delete(slope, hot)
+        more = np.log(np.sum(np.exp(beta * (others - slope[hot])))) / beta
+        mu = slope[hot] + 0.5 * more
+        np.testing.assert_allclose(
+            np.delete(row, hot), np.exp(beta * (others - mu)), rtol=1e-6, atol=1e-300
+        )
 
 
 def test_bernoulli_rows_sum_to_one_at_every_temperature():

@@ -18,6 +18,8 @@ _NAMED = 6
 # most of the work is in products of matrices.
 _SMALL = 128
 _BLOCK = 32
+# Up to this many, compiling takes longer than is saved.
+_QUICK_STATES = 32
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -51,9 +53,12 @@ def stationary_distribution(owner: str, rows: AbstractRows) -> Float[Array, " n"
     return _solved(matrix)
 
 
-@program
-def _solved(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
+def _weights(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
     return _stationary(matrix)
+
+
+# As many operations as the cube of the states: compiled quickly, 100 of them take 20 times as long.
+_solved = program(_weights, is_long=lambda matrix: len(matrix) > _QUICK_STATES)
 
 
 @jax.custom_jvp
