@@ -74,7 +74,8 @@ class _Scene(eqx.Module):
         """What is told of one time."""
         problem, params, tangents, _ = self.moving(time, state, carry)
         control = evaluate(problem, params, self.beta, tangents, self.law, self.limit)
-        energy, terms = problem.free_energy_and_terms(params, self.beta)
+        terms = problem.terms(params, self.beta)
+        energy = terms.free_energy
         curvature, lag = _curvature_and_lag(problem, params, self.beta)
         fastest = [jnp.max(speeds(leaf)) for leaf in jax.tree.leaves(control.velocity)]
         critical = ~(curvature > near_critical_threshold(energy.dtype))

@@ -25,8 +25,9 @@ _KICK = 1e-4
 
 
 class Terms(eqx.Module):
-    """The parts of the free energy, F = distortion - entropy / beta + <prices, constraints>."""
+    """F and its parts, F = distortion - entropy / beta + <prices, constraints>."""
 
+    free_energy: Float[Array, ""]
     distortion: Float[Array, ""]
     entropy: Float[Array, ""]
     constraints: Any = None
@@ -97,13 +98,7 @@ class Problem(FreeEnergy):
 
     @abc.abstractmethod
     def terms(self, params: Any, beta: Scalar) -> Terms:
-        """Distortion D, entropy H and constraint residuals at the Gibbs policy."""
-
-    # What the engine asks for together; override where one pass over the data gives both.
-
-    def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
-        """`free_energy` and `terms`."""
-        return self.free_energy(params, beta), self.terms(params, beta)
+        """F, distortion D, entropy H and constraint residuals at the Gibbs policy, in one pass."""
 
     @abc.abstractmethod
     def harden(self, params: Any) -> Hardened:

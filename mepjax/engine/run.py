@@ -200,7 +200,8 @@ class Run(eqx.Module):
     ) -> tuple[Carry, Trace]:
         """The carry and the trace's row after a stage."""
         record = self.record
-        energy, terms = problem.free_energy_and_terms(end.params, stage.beta)
+        terms = problem.terms(end.params, stage.beta)
+        energy = terms.free_energy
         finite = jnp.isfinite(energy) & trees.all_finite(end.params)
         code = jnp.where(finite, end.code, as_code(Code.NON_FINITE))
         moved = trees.subtract(end.params, carry.params)

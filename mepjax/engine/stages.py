@@ -193,12 +193,12 @@ def _anneal_solution(
     if not problem.smooth:
         code = jnp.where(code == int(Code.OK), as_code(Code.NOT_DEFINED), code)
         adjoint = NoGrad()
-    params, energy, terms = _attached(problem, carry.params, beta, code, adjoint)
+    params, terms = _attached(problem, carry.params, beta, code, adjoint)
     return Solution(
         params=params,
         beta=beta,
         code=code,
-        free_energy=energy,
+        free_energy=terms.free_energy,
         distortion=terms.distortion,
         entropy=terms.entropy,
         trace=trace,
@@ -212,10 +212,10 @@ def _anneal_solution(
 
 def _attached(
     problem: Problem, params: Any, beta: Float[Array, ""], code: Any, adjoint: AbstractAdjoint
-) -> tuple[Any, Float[Array, ""], Terms]:
+) -> tuple[Any, Terms]:
     """Params with their derivative, and F and its parts at them."""
     params = adjoint.apply(params, problem, beta, is_failing(code))
-    return params, *problem.free_energy_and_terms(params, beta)
+    return params, problem.terms(params, beta)
 
 
 @program
@@ -224,6 +224,6 @@ def with_derivative(problem: Problem, solution: Solution, adjoint: AbstractAdjoi
     if not problem.smooth:
         adjoint = NoGrad()
     still = jax.lax.stop_gradient(solution.params)
-    params, energy, terms = _attached(problem, still, solution.beta, solution.code, adjoint)
-    new = params, energy, terms.distortion, terms.entropy
+    params, terms = _attached(problem, still, solution.beta, solution.code, adjoint)
+    new = params, terms.free_energy, terms.distortion, terms.entropy
     return eqx.tree_at(lambda s: (s.params, s.free_energy, s.distortion, s.entropy), solution, new)

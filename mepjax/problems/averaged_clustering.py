@@ -155,16 +155,9 @@ class AveragedClustering(Problem):
         return gibbs.log_policy(self.average_distances(params), beta)
 
     def terms(self, params: Float[Array, "k d"], beta: Scalar) -> Terms:
-        """Expected cost and entropy of the Gibbs policy."""
-        return self.free_energy_and_terms(params, beta)[1]
-
-    def free_energy_and_terms(
-        self, params: Float[Array, "k d"], beta: Scalar
-    ) -> tuple[Float[Array, ""], Terms]:
-        """In one pass."""
+        """F, and expected cost and entropy of the Gibbs policy."""
         costs = self.average_distances(params)
-        energy, *terms = gibbs.free_energy_and_terms(costs, self._shares(), beta)
-        return energy, Terms(*terms)
+        return Terms(*gibbs.free_energy_and_terms(costs, self._shares(), beta))
 
     def _metric(self, params: Float[Array, "k d"], beta: Scalar) -> Float[Array, "k d"]:
         told = safe_masses(self._shares() @ gibbs.policy(self.average_distances(params), beta))

@@ -192,16 +192,15 @@ class SparseRegression(Problem):
         return jnp.full((self.k, n), 1 / n, self.design.dtype)
 
     def terms(self, params: Float[Array, "k n"], beta: Scalar) -> Terms:
-        """D at the best amplitudes, and H less what rows that do not sum to one cost."""
-        del beta
+        """F, D at the best amplitudes, and H less what rows that do not sum to one cost."""
         q = _normalised(params)
         penalty = jnp.sum((jnp.sum(params, axis=1) - 1) ** 2) / 2
-        return Terms(self._profiled(q)[1], self._entropy(q) - penalty)
+        distortion, entropy = self._profiled(q)[1], self._entropy(q) - penalty
+        return Terms(distortion - entropy / beta, distortion, entropy)
 
     def free_energy(self, params: Float[Array, "k n"], beta: Scalar) -> Float[Array, ""]:
         """D - H / beta of the rows scaled to sum one, and what their sums cost."""
-        terms = self.terms(params, beta)
-        return terms.distortion - terms.entropy / beta
+        return self.terms(params, beta).free_energy
 
     def residual(self, params: Float[Array, "k n"], beta: Scalar) -> Float[Array, "k n"]:
         """grad F; a column where nothing is placed stays."""

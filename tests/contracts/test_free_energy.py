@@ -45,6 +45,7 @@ def test_policies_sum_to_one_and_f_is_d_minus_h_over_beta(row, seed, share):
     np.testing.assert_allclose(jax.nn.logsumexp(says.policy, axis=-1), 0, atol=rounding)
     total = says.terms.distortion - says.terms.entropy / beta
     np.testing.assert_allclose(says.free_energy, total, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(says.terms.free_energy, says.free_energy, rtol=1e-12, atol=1e-12)
     assert says.terms.constraints is None
 
 
@@ -58,6 +59,8 @@ def test_policies_sum_to_one_and_f_is_d_minus_h_over_beta_and_prices(row, seed, 
     np.testing.assert_allclose(jax.nn.logsumexp(says.policy, axis=-1), 0, atol=rounding)
     total = says.terms.distortion - says.terms.entropy / beta + bought
     np.testing.assert_allclose(says.free_energy, total, rtol=1e-9, atol=1e-12 * size)
+    told = says.terms.free_energy
+    np.testing.assert_allclose(told, says.free_energy, rtol=1e-12, atol=1e-12 * size)
     # Hard decisions leave capacities out.
     assert says.hard_cost <= says.terms.distortion + 1e-12 * size
 

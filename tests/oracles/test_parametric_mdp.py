@@ -61,8 +61,13 @@ def test_free_energy_policy_and_hard_plan_are_those_of_numpy(name, entropy):
 
         @jax.jit
         def of(beta):
-            energy, terms = problem.free_energy_and_terms(params, beta)
-            return energy, terms, problem.policy(params, beta), problem.state_values(params, beta)
+            terms = problem.terms(params, beta)
+            return (
+                terms.free_energy,
+                terms,
+                problem.policy(params, beta),
+                problem.state_values(params, beta),
+            )
 
         c = np.where(allowed[..., None], c, 1e6) if entropy == "prior" else c
         for beta in (0.3, 3.0, 300.0):

@@ -251,10 +251,14 @@ class Clustering(Associations):
         return self.cost.precondition(*self._weighted(params, beta), vector)
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
-        """Expected cost and entropy of the Gibbs policy."""
+        """F, and expected cost and entropy of the Gibbs policy; one pass without a capacity."""
         centres, prices = split_params(params)
         if self.capacity is None or prices is None:
-            return self.free_energy_and_terms(params, beta)[1]
+            if self._in_blocks:
+                return Terms(*self._sums(None).energy_and_terms(centres, beta))
+            costs = self.average_distances(params)
+            return Terms(*gibbs.free_energy_and_terms(costs, self._shares(), beta))
+        energy = self.free_energy(params, beta)
         if self._in_blocks:
             distortion, entropy, told = self._soft_means(prices).priced_terms(centres, beta)
         else:
@@ -263,19 +267,7 @@ class Clustering(Associations):
             _, entropy = gibbs.distortion_and_entropy(charged, shares, beta)
             weights = shares[:, None] * gibbs.policy(charged, beta)
             distortion, told = jnp.sum(weights * costs), jnp.sum(weights, axis=0)
-        return Terms(distortion, entropy, self.capacity.gap(told))
-
-    def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
-        """In one pass without a capacity."""
-        centres, prices = split_params(params)
-        if self.capacity is not None and prices is not None:
-            return super().free_energy_and_terms(params, beta)
-        if self._in_blocks:
-            energy, *terms = self._sums(None).energy_and_terms(centres, beta)
-        else:
-            costs = self.average_distances(params)
-            energy, *terms = gibbs.free_energy_and_terms(costs, self._shares(), beta)
-        return energy, Terms(*terms)
+        return Terms(energy, distortion, entropy, self.capacity.gap(told))
 
     def harden(self, params: Any, *, capacities: str = "ignore") -> HardClustering:
         """The best prescription of each entity and what it costs.

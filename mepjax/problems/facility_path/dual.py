@@ -19,7 +19,7 @@ from ...solvers.equation import Equation
 from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
 from .network import Network
 from .prices import Prices, charged, gaps, use, worth
-from .traffic import energy_of, flow_and_entered, sums_of
+from .traffic import energy_of, flow_and_entered, free_energy_at, sums_of
 
 
 def price_gauge(network: Network) -> Prices | None:
@@ -151,7 +151,8 @@ def terms_at(network: Network, params: Any, beta: Scalar) -> Terms:
     distortion, entropy = energy + beta * slope, beta**2 * slope
     _, prices = split_params(params)
     if prices is None:
-        return Terms(distortion, entropy)
+        return Terms(energy, distortion, entropy)
     difference, active = gaps_of(network, flow)
     paid = worth(prices, use(flow, prices), active)
-    return Terms(distortion - paid, entropy, difference)
+    whole = free_energy_at(network, params, beta)
+    return Terms(whole, distortion - paid, entropy, difference)

@@ -181,7 +181,7 @@ class FacilityPath(Network):
         return self.stage_policies(params, beta).first
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
-        """Expected cost and path entropy of the Gibbs policy; H = beta^2 dF/dbeta."""
+        """F, and expected cost and path entropy of the Gibbs policy; H = beta^2 dF/dbeta."""
         return terms_at(self, params, beta)
 
     def gauge(self, params: Any) -> Any:

@@ -192,16 +192,10 @@ class MarkovAggregation(Growable):
         """-(1/beta) sum_i weights_i log sum_j exp(-beta d_ij)."""
         return gibbs.free_energy(self.divergences(params), self._shares(), beta)
 
-    def free_energy_and_terms(
-        self, params: Float[Array, "k s"], beta: Scalar
-    ) -> tuple[Float[Array, ""], Terms]:
-        """In one pass."""
-        found = gibbs.free_energy_and_terms(self.divergences(params), self._shares(), beta)
-        return found[0], Terms(*found[1:])
-
     def terms(self, params: Float[Array, "k s"], beta: Scalar) -> Terms:
-        """Expected divergence and entropy of the Gibbs policy."""
-        return self.free_energy_and_terms(params, beta)[1]
+        """F, and expected divergence and entropy of the Gibbs policy."""
+        found = gibbs.free_energy_and_terms(self.divergences(params), self._shares(), beta)
+        return Terms(*found)
 
     def policy(self, params: Float[Array, "k s"], beta: Scalar) -> Float[Array, "n k"]:
         """log softmax_j(-beta d_ij)."""

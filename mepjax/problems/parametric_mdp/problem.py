@@ -294,11 +294,7 @@ class ParametricMDP(Constrained):
         return decide(self, self.costs(params), beta).policy
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
-        """Discounted cost and entropy of the policy, summed along its traffic."""
-        return self.free_energy_and_terms(params, beta)[1]
-
-    def free_energy_and_terms(self, params: Any, beta: Scalar) -> tuple[Float[Array, ""], Terms]:
-        """F, D and H from one solve."""
+        """F, and discounted cost and entropy of the policy, summed along its traffic."""
         costs = self.costs(params)
 
         def energy(costs: Array) -> tuple[Array, Array]:
@@ -313,7 +309,7 @@ class ParametricMDP(Constrained):
         elif self.entropy == "paths":
             surprise = surprise - self.kernel.entropy()
         entropy = -jnp.sum(traffic * surprise)
-        return value, Terms(jnp.sum(traffic * costs), entropy)
+        return Terms(value, jnp.sum(traffic * costs), entropy)
 
     def harden(self, params: Any) -> HardPlan:
         """The plan of least cost at these places, by policy iteration without entropy."""

@@ -224,9 +224,9 @@ class ScalableClustering(Growable):
         return gibbs.log_policy(self.exchange(params).total, beta)
 
     def terms(self, params: ScalableParams, beta: Scalar) -> Terms:
-        """Expected cost d~ and entropy of the Gibbs policy."""
+        """F, and expected cost d~ and entropy of the Gibbs policy."""
         costs = self.exchange(params).total
-        return Terms(*gibbs.distortion_and_entropy(costs, self.shares(), beta))
+        return Terms(*gibbs.free_energy_and_terms(costs, self.shares(), beta))
 
     def residual(self, params: ScalableParams, beta: Scalar) -> ScalableParams:
         """grad F; a reach at an end and a centre without mass stay where they are.

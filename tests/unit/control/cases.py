@@ -67,7 +67,8 @@ class Bowl(mj.Problem):
         return jnp.zeros((1,), params.dtype)
 
     def terms(self, params, beta):
-        return mj.Terms(self.free_energy(params, beta), jnp.zeros((), params.dtype))
+        energy = self.free_energy(params, beta)
+        return mj.Terms(energy, energy, jnp.zeros((), params.dtype))
 
     def harden(self, params):
         raise NotImplementedError

@@ -66,7 +66,8 @@ class SizedClusters(mj.Problem):
         squares = self._costs(params) - params.dual
         _, entropy = gibbs.distortion_and_entropy(self._costs(params), rho, beta)
         distortion = jnp.sum(rho[:, None] * pi * squares)
-        return mj.Terms(distortion, entropy, pi.mean(axis=0) - self.shares)
+        energy = self.free_energy(params, beta)
+        return mj.Terms(energy, distortion, entropy, pi.mean(axis=0) - self.shares)
 
     def harden(self, params):
         costs = self._costs(params) - params.dual

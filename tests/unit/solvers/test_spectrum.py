@@ -38,7 +38,8 @@ class Bowl(mj.Problem):
         return jnp.zeros((1, 1))
 
     def terms(self, params, beta):
-        return mj.Terms(self.free_energy(params, beta), jnp.zeros(()))
+        energy = self.free_energy(params, beta)
+        return mj.Terms(energy, energy, jnp.zeros(()))
 
     def harden(self, params):
         return params
