@@ -73,7 +73,9 @@ class Bar:
             self.first = progress.beta
         span = math.log(progress.beta_max / self.first)
         share = math.log(progress.beta / self.first) / span if span > 0 else 1.0
-        self.bar.update(self.task, description=self.text, completed=self.started - 1 + share)
+        self.bar.update(
+            self.task, description=self.text, completed=self.started - 1 + min(share, 1)
+        )
 
 
 def on_terminal() -> bool:

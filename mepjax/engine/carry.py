@@ -38,6 +38,9 @@ class Carry(eqx.Module):
     # The stage before crossed a transition.
     crossed: Bool[Array, ""]
     code: Int[Array, ""]
+    entropy: Float[Array, ""]
+    # Where slots that are at one place would separate, as far as rounding lets them; inf: nowhere.
+    pending: Float[Array, ""]
     n_stages: Int[Array, ""]
     # The next stage, counted with those of the continuation, which `n_stages` leaves out.
     index: Int[Array, ""]

@@ -31,11 +31,15 @@ class CriticalJump(AbstractSchedule):
     **Arguments:**
 
     - `beta_min`, `beta_max`: first and last inverse temperature; default 0.5 b and 1e4 b with b
-        the problem's `beta_scale` (its first transition).
+        the problem's `beta_scale` (its first transition). Without `beta_max` it goes on past
+        1e4 b to the next predicted transition for as long as slots are at one place whose data
+        are not, then until decisions are hard (an entropy below a thousandth of log K), or until
+        rounding or `max_stages` ends it.
     - `overshoot`, `min_factor`, `max_factor`: all > 1.
     - `easing`: static, > 1. With `inf` transitions are crossed in one step, from any distance up
         to `max_factor`: fewer stages, with more branches missed.
     - `max_stages`: static length of the trace.
+    - `open_ended`: static; whether it goes on past `beta_max`; default where none is given.
 
     **Raises:** `ValueError` for numbers out of range.
 
@@ -56,6 +60,7 @@ class CriticalJump(AbstractSchedule):
     max_factor: float = eqx.field(static=True)
     easing: float = eqx.field(static=True)
     max_stages: int = eqx.field(static=True)
+    goes_on: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class CriticalJump(AbstractSchedule):
         max_factor: float = 1.5,
         easing: float = 1.5,
         max_stages: int = DEFAULT_MAX_STAGES,
+        open_ended: bool | None = None,
     ) -> None:
         owner = "CriticalJump"
         self.beta_min = None if beta_min is None else as_scalar(owner, "beta_min", beta_min)
@@ -81,7 +87,13 @@ class CriticalJump(AbstractSchedule):
         self.easing = float(easing)
         check_stages(owner, max_stages)
         self.max_stages = max_stages
+        self.goes_on = beta_max is None if open_ended is None else bool(open_ended)
         checks.enforce(self.checks())
+
+    @property
+    def open_ended(self) -> bool:
+        """Where no `beta_max` was given, or as asked for."""
+        return self.goes_on
 
     @property
     def horizon(self) -> float:
@@ -118,11 +130,14 @@ class CriticalJump(AbstractSchedule):
         """Just before or just past the predicted transition, as far as steps go, or beta_max."""
         end, reach = stage.state
         before, past = predicted / self.overshoot, predicted * self.overshoot
+        # Past the end small steps lead nowhere towards what did not separate in its time.
+        late = stage.last & (predicted <= stage.beta)
+        before, past = (jnp.where(late, jnp.inf, beta) for beta in (before, past))
         near = before < self.min_factor * stage.beta
         # A step at once has no stage before a transition.
         target = past if math.isinf(self.easing) else jnp.where(near, past, before)
         beta = jnp.clip(target, self.min_factor * stage.beta, reach * stage.beta)
-        beta = jnp.minimum(beta, end).astype(stage.beta.dtype)
+        beta = jnp.where(stage.last, beta, jnp.minimum(beta, end)).astype(stage.beta.dtype)
         factor = jnp.where(near, 1.0, beta / stage.beta).astype(beta.dtype)
         return Stage(beta, beta >= end, (end, self._eased(factor)))
 
@@ -133,5 +148,9 @@ class CriticalJump(AbstractSchedule):
         return jnp.clip(factor**self.easing, self.min_factor, self.max_factor).astype(factor.dtype)
 
     def final_beta(self) -> Float[Array, ""] | None:
-        """beta_max where given; a beta derived from the data is a constant."""
+        """beta_max where it is given and the end; a beta derived from the data is a constant."""
+        return None if self.goes_on else self.beta_max
+
+    def expected_end(self) -> Float[Array, ""] | None:
+        """beta_max where it is given."""
         return self.beta_max

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from .._core.params import primal_of
 from .problem import Problem
@@ -37,6 +37,12 @@ def n_distinct(problem: Problem, params: Any, *, rtol: float = 1e-2) -> Int[Arra
     """
     if not rtol >= 0:
         raise ValueError(f"n_distinct: `rtol` must be >= 0; got {rtol}.")
+    near = coincident(problem, params, rtol)
+    return jnp.sum(~jnp.any(jnp.tril(near, -1), axis=1), dtype=jnp.int32)
+
+
+def coincident(problem: Problem, params: Any, rtol: Any) -> Bool[Array, "slots slots"]:
+    """Which slots are within `rtol` times the params' scale of each other, themselves included."""
     slots = primal_of(params)
     # With prices params and their scale have two parts, of which slots are the first.
     scales = primal_of(problem.params_scale(params))
@@ -46,4 +52,4 @@ def n_distinct(problem: Problem, params: Any, *, rtol: float = 1e-2) -> Int[Arra
         same = jnp.max(jnp.abs(flat[:, None] - flat[None]), axis=2) <= rtol
         near = same if near is None else near & same
     assert near is not None
-    return jnp.sum(~jnp.any(jnp.tril(near, -1), axis=1), dtype=jnp.int32)
+    return near

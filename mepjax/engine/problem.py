@@ -126,6 +126,15 @@ class Problem(FreeEnergy):
         """Reference beta for default schedules: the first transition, 1 if unknown."""
         return jnp.ones(())
 
+    def rounding_betas(self, scale: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """From which beta on rounding decides, and what would separate beyond which is one place.
+
+        Costs are taken to be exact to their own typical size, and places to that of the data.
+        `scale` is `beta_scale()`.
+        """
+        eps = float(jnp.finfo(scale.dtype).eps)
+        return scale / (2 * eps), scale / (16 * eps) ** 2
+
     def default_solver(self) -> AbstractSolver:
         """The solver that suits `update`."""
         return Armijo()

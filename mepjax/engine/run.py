@@ -16,6 +16,7 @@ from .branching.base import AbstractBranching, Ask, StageEnd
 from .branching.growth import SAME_PLACE
 from .carry import Carry, Transitions
 from .distinct import n_distinct
+from .ending import at_one_place, is_undecided, pending_beta
 from .monitor import Monitor, report_progress
 from .problem import Growable, Problem
 from .record import Record
@@ -92,13 +93,15 @@ class Run(eqx.Module):
         relaxing = jnp.asarray(False)
         end = branching.solve(problem, start, stage, None, self._ask(number, relaxing))
         end = eqx.tree_at(lambda e: e.steps, end, end.steps + steps)
+        together = at_one_place(problem, end.params, carry.beta, self.scale)
+        pending = jnp.where(together, carry.pending, jnp.inf)
         # Not counted: the sample's transitions have been.
-        new, row = self._record(problem, carry, stage, end, relaxing)
+        new, row = self._record(problem, carry, stage, end, pending, relaxing)
         failed = carry.code == int(Code.NON_FINITE)
         final = eqx.tree_at(
-            lambda c: (c.params, c.curvature, c.code),
+            lambda c: (c.params, c.curvature, c.pending, c.code),
             carry,
-            (new.params, new.curvature, jnp.where(failed, carry.code, new.code)),
+            (new.params, new.curvature, pending, jnp.where(failed, carry.code, new.code)),
         )
         place = carry.n_stages - 1
         trace = jax.tree.map(
@@ -144,6 +147,8 @@ class Run(eqx.Module):
             unsettled=jnp.asarray(False),
             crossed=jnp.asarray(False),
             code=as_code(Code.OK),
+            entropy=jnp.zeros((), dtype),
+            pending=jnp.full((), jnp.inf, dtype),
             n_stages=jnp.zeros((), jnp.int32),
             index=jnp.where(given, self.relaxation, 0).astype(jnp.int32),
             done=jnp.asarray(False),
@@ -171,9 +176,11 @@ class Run(eqx.Module):
             now, carry, following, horizon=self.schedule.horizon, waiting=waiting
         )
         end = self.branching.solve(now, carry, stage, seen, self._ask(index, relaxing))
-        new, row = self._record(problem, carry, stage, end, relaxing)
+        split = self.branching.next_split(end.memory)
+        pending = pending_beta(problem, end.params, stage, self.scale, self.start, split)
+        new, row = self._record(problem, carry, stage, end, pending, relaxing)
         if self.monitor is not None:
-            beta_end = self.schedule.final_beta()
+            beta_end = self.schedule.expected_end()
             report_progress(
                 self.monitor,
                 self.schedule.max_stages,
@@ -196,6 +203,7 @@ class Run(eqx.Module):
         carry: Carry,
         stage: Stage,
         end: StageEnd,
+        pending: Float[Array, ""],
         relaxing: Bool[Array, ""],
     ) -> tuple[Carry, Trace]:
         """The carry and the trace's row after a stage."""
@@ -205,6 +213,11 @@ class Run(eqx.Module):
         finite = jnp.isfinite(energy) & trees.all_finite(end.params)
         code = jnp.where(finite, end.code, as_code(Code.NON_FINITE))
         moved = trees.subtract(end.params, carry.params)
+        over = stage.last & ~relaxing
+        if self.schedule.open_ended:
+            before = (carry.beta, jnp.where(carry.n_stages > 0, carry.entropy, terms.entropy))
+            now = (stage.beta, terms.entropy)
+            over = over & ~is_undecided(problem, self.scale, pending, before, now)
         statistic = None
         if record.statistic is not None:
             statistic = record.statistic(problem, end.params, stage.beta)
@@ -230,9 +243,11 @@ class Run(eqx.Module):
             unsettled=jnp.any(end.crossed) & is_failing(code),
             crossed=jnp.any(end.crossed) & ~relaxing,
             code=code,
+            entropy=terms.entropy,
+            pending=pending,
             n_stages=carry.n_stages + jnp.where(relaxing, 0, 1).astype(jnp.int32),
             index=carry.index + 1,
-            done=(stage.last & ~relaxing) | (code == int(Code.NON_FINITE)),
+            done=over | (code == int(Code.NON_FINITE)),
         )
         return new, row
 

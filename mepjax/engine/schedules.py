@@ -18,6 +18,8 @@ from .._core.types import Tracer
 DEFAULT_MAX_STAGES = 512
 # A stage shorter than this fraction of a regular one is merged into its neighbour.
 _STAGE_SLACK = 1e-3
+# Past its last beta an open-ended schedule may take this many stages more, by this factor each.
+_STAGES_PAST, _FACTOR_PAST = 64, 2.0
 
 
 class Stage(eqx.Module):
@@ -41,6 +43,15 @@ class AbstractSchedule(eqx.Module):
         """Static factor of beta within which `next` must know transitions; `None`: it need not."""
         return None
 
+    @property
+    def open_ended(self) -> bool:
+        """Static: whether the anneal goes on past a `last` stage while something is undecided.
+
+        That is so where slots are at one place whose data are not, or decisions are not yet hard.
+        `next` then also gives the stages after those that are `last`.
+        """
+        return False
+
     @abc.abstractmethod
     def init(self, scale: Float[Array, ""]) -> Stage:
         """The first stage; `scale` is the problem's `beta_scale`."""
@@ -62,6 +73,10 @@ class AbstractSchedule(eqx.Module):
     def final_beta(self) -> Float[Array, ""] | None:
         """The last beta as a differentiable function of the fields; `None` if derived from data."""
         return None
+
+    def expected_end(self) -> Float[Array, ""] | None:
+        """The last beta unless it goes on past that, against which progress is measured."""
+        return self.final_beta()
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Conditions on the fields."""
@@ -114,6 +129,9 @@ class Geometric(AbstractSchedule):
     - `factor`: growth per stage, > 1. At most 1.05 is advised.
     - `max_stages`: static length of the trace; found from the numbers when they are concrete,
         512 when they are traced.
+    - `open_ended`: static; go on past `beta_max`, by a factor of at least 2 a stage, until the
+        data have separated as far as there are slots and decisions are hard, or rounding or
+        `max_stages` ends it. As in `CriticalJump` without `beta_max`.
 
     **Raises:** `ValueError` when beta is not positive or does not increase.
 
@@ -131,9 +149,16 @@ class Geometric(AbstractSchedule):
     beta_max: Float[Array, ""]
     factor: Float[Array, ""]
     max_stages: int = eqx.field(static=True)
+    goes_on: bool = eqx.field(static=True)
 
     def __init__(
-        self, beta_min: Any, beta_max: Any, factor: Any = 1.02, *, max_stages: int | None = None
+        self,
+        beta_min: Any,
+        beta_max: Any,
+        factor: Any = 1.02,
+        *,
+        max_stages: int | None = None,
+        open_ended: bool = False,
     ) -> None:
         self.beta_min = as_scalar("Geometric", "beta_min", beta_min)
         self.beta_max = as_scalar("Geometric", "beta_max", beta_max)
@@ -141,9 +166,17 @@ class Geometric(AbstractSchedule):
         checks.enforce(self.checks())
         if max_stages is None:
             known = checks.is_concrete(self.beta_min, self.beta_max, self.factor)
-            max_stages = int(self._count(np)) if known else DEFAULT_MAX_STAGES
+            max_stages = DEFAULT_MAX_STAGES
+            if known:
+                max_stages = int(self._count(np)) + (_STAGES_PAST if open_ended else 0)
         check_stages("Geometric", max_stages)
         self.max_stages = max_stages
+        self.goes_on = bool(open_ended)
+
+    @property
+    def open_ended(self) -> bool:
+        """As asked for."""
+        return self.goes_on
 
     def _count(self, xp: Any) -> Any:
         spans = xp.log(self.beta_max / self.beta_min) / xp.log(self.factor)
@@ -157,25 +190,30 @@ class Geometric(AbstractSchedule):
         )
 
     def _stage(self, index: Int[Array, ""]) -> Stage:
-        last = index >= self._count(jnp) - 1
-        beta = jnp.minimum(
-            self.beta_min * self.factor ** index.astype(self.beta_min.dtype), self.beta_max
-        )
-        return Stage(jnp.where(last, self.beta_max, beta), last, index)
+        end = self._count(jnp) - 1
+        dtype = self.beta_min.dtype
+        beta = jnp.minimum(self.beta_min * self.factor ** index.astype(dtype), self.beta_max)
+        more = jnp.maximum(self.factor, jnp.asarray(_FACTOR_PAST, dtype))
+        past = self.beta_max * more ** jnp.maximum(index - end, 0).astype(dtype)
+        return Stage(jnp.where(index >= end, past, beta), index >= end, index)
 
     def init(self, scale: Float[Array, ""]) -> Stage:
         """The stage at beta_min."""
         return self._stage(jnp.zeros((), jnp.int32))
 
     def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:
-        """beta times factor, or beta_max."""
+        """beta times factor, or beta_max; past that by at least 2."""
         return self._stage(stage.state + 1)
 
     def last_stage(self) -> "Geometric":
         """At beta_max alone."""
         return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max)
 
-    def final_beta(self) -> Float[Array, ""]:
+    def final_beta(self) -> Float[Array, ""] | None:
+        """beta_max; not known where the end is open."""
+        return None if self.open_ended else self.beta_max
+
+    def expected_end(self) -> Float[Array, ""]:
         """beta_max."""
         return self.beta_max
 

@@ -68,7 +68,7 @@ def advanced(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
         return moved(state, options, stages)
     # The host looks between stages, so that nothing else is compiled, and it can be kept.
     quiet, pace = replace(options, monitor=None), Pace()
-    last = options.resolved(state.scale).final_beta()
+    last = options.resolved(state.scale).expected_end()
     beta_max = math.nan if last is None else float(last)
     end = int(state.carry.index) + int(stages)
     while not _is_done(state) and int(state.carry.index) < end:
@@ -180,6 +180,8 @@ def _anneal_solution(
     input_code = state.input_report.code
     finished = carry.stage.last & (carry.n_stages > 0)
     code = jnp.where(finished, carry.code, jnp.maximum(carry.code, as_code(Code.MAX_STEPS)))
+    unseparated = jnp.isfinite(carry.pending)
+    code = jnp.maximum(code, jnp.where(unseparated, as_code(Code.UNSEPARATED), 0))
     if isinstance(still, Constrained):
         code = jnp.maximum(code, still.constraint_code(carry.params, carry.beta))
     code = jnp.where(input_code != int(Code.OK), input_code, code)

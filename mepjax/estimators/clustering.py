@@ -96,7 +96,8 @@ class AutonomyAwareClustering(
     - `restarts`: number of starts, of which the best is kept; default 4 where the autonomy moves
         with the centres, else 2.
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
-        cost; default 0.5 and 10^4 times the first transition without autonomy.
+        cost; default 0.5 and 10^4 times the first transition without autonomy. Without `beta_max`
+        the anneal goes on past that until the data have separated and the policy is hard.
     - `factor`: growth of beta from stage to stage, > 1.
     - `sample`: where clusters can grow, points used before the last stage, which always uses
         all; default 10,000. `None`: all, in a multiple of the time if there are many.
@@ -264,7 +265,8 @@ class AutonomyAwareClustering(
         stages = math.log(beta_max / beta_min) / math.log(self.factor)
         expected = f"larger, as it would take {stages:.0f} stages"
         check("factor", stages < _MOST_STAGES, self.factor, expected)
-        schedule = Geometric(beta_min, beta_max, float(self.factor))
+        open_ended = self.beta_max is None
+        schedule = Geometric(beta_min, beta_max, float(self.factor), open_ended=open_ended)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         number = self.restarts or default_starts(problem.autonomy.depends_on_centres)
         keys = jax.random.split(jax.random.key(seed), number)

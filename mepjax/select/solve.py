@@ -145,7 +145,7 @@ def _scheduled(problem: Problem, schedule: CriticalJump | None) -> AbstractSched
         return Growth().suited(problem).default_schedule(scale)
     return eqx.tree_at(
         lambda s: s.beta_max, schedule, 1e4 * scale, is_leaf=lambda leaf: leaf is None
-    )
+    )  # it stays open-ended
 
 
 def _given(problem: Problem, init: Any) -> tuple[Any, ...]:

@@ -171,7 +171,7 @@ def first_transition(problem: Problem) -> float:
 def default_betas(
     first: float, beta_min: float | None, beta_max: float | None
 ) -> tuple[float, float]:
-    """What was given, else from half the first transition to 10^4 times it."""
+    """What was given, else from half the first transition to 10^4 times it, and on where open."""
     beta_max = 1e4 * first if beta_max is None else beta_max
     return min(0.5 * first, beta_max) if beta_min is None else beta_min, beta_max
 
@@ -259,6 +259,7 @@ class _Solver:
         # One stage at the last beta. Its schedule has the kind and length of a whole one, and all
         # runs have one detector, so that the programs compiled for whole anneals serve again.
         self.last_stage = schedule.last_stage()
+        self.end: Any = None
         self.swaps = 0
         if not isinstance(problem, Clustering) or is_aware(problem):
             shape = eqx.filter_eval_shape(problem.init, keys[0])
@@ -337,7 +338,11 @@ class _Solver:
         start: Any,
         source: Run | None,
     ) -> Run:
-        solver = problem.default_solver()
+        whole, solver = schedule is self.schedule, problem.default_solver()
+        if not whole and self.end is not None:
+            schedule = eqx.tree_at(
+                lambda s: (s.beta_min, s.beta_max), schedule, (self.end, self.end)
+            )
         if self.rtol is not None:
             # `AbstractSolver` asks every solver for this field, which its type does not show.
             solver = replace(solver, rtol=self.rtol)  # type: ignore
@@ -358,6 +363,10 @@ class _Solver:
         if not isinstance(solution.code, Tracer):
             solution = jax.block_until_ready(solution)
             seconds = time.perf_counter() - began
+        if whole and schedule.open_ended:
+            # Where all is decided for one start it is for others.
+            ends = [solution.beta] if self.end is None else [self.end, solution.beta]
+            self.end = jax.numpy.max(jax.numpy.stack(ends))
         cost, n_used = self.measure(self.problem, solution)
         run = Run(name, restart, solution, cost, n_used, seconds, source, key)
         self.runs.append(run)

@@ -413,3 +413,113 @@ def test_fused_roundings_make_no_exponent_positive(kind, d):
             np.testing.assert_allclose(told.sum(axis=1), 1, atol=1e-6)
             if beta >= 200:
                 np.testing.assert_array_equal(told.argmax(axis=1), [0, 0, 1, 1, 1])
+
+
+# --- Where an anneal ends. ---------------------------------------------------------------------
+
+
+def far(record):
+    """Two neighbours and a bad record far away."""
+    return jnp.array([[0.0], [1.0], [record]])
+
+
+def test_the_schedule_goes_on_until_the_data_have_separated():
+    """Twins a thousandth of the data apart stayed at one centre, with code OK.
+
+    The first transition is that of all data; by the second the record is alone, and its
+    neighbours part at 1 / (2 x the variance .25).
+    """
+    key, stages = jax.random.key(0), []
+    for record in (1e3, 1e5, 1e7, 1e9):
+        problem = mj.Clustering(far(record), 3)
+        solution = mj.anneal(problem, key=key).raise_if_failed()
+        assert mj.Code(int(solution.code)) is mj.Code.OK
+        centres = np.sort(np.asarray(solution.params)[:, 0])
+        np.testing.assert_allclose(centres, [0, 1, record], rtol=1e-9, atol=1e-4)
+        assert float(problem.harden(solution.params).cost) < 1e-8
+        assert int(solution.n_transitions) == 2
+        first = 1 / (2 * np.var(np.asarray(problem.x)))
+        np.testing.assert_allclose(solution.transitions[:2], [first, 2.0], rtol=1e-4)
+        assert float(solution.entropy) <= 1e-3 * np.log(3)
+        stages.append(int(solution.n_stages))
+    steps = np.diff(stages)
+    # A factor of 1e4 in beta each, at 1.5 a stage.
+    np.testing.assert_allclose(steps, np.log(1e4) / np.log(1.5), atol=2)
+    # Nothing to decide: two rows are one place, and no beta will part what stands there.
+    twins = mj.anneal(mj.Clustering(jnp.array([[0.0], [0.0], [5.0]]), 3), key=key)
+    assert mj.Code(int(twins.code)) is mj.Code.OK and int(twins.n_transitions) == 1
+    assert int(twins.n_stages) < stages[0]
+
+
+@pytest.mark.parametrize("kind", ["Detector", "Growth"])
+def test_an_end_that_was_given_is_kept_and_told(kind):
+    problem, key = mj.Clustering(far(1e3), 3), jax.random.key(0)
+    schedule, detector = mj.CriticalJump(beta_max=0.02, max_factor=2.0), getattr(mj, kind)()
+    solution = mj.anneal(problem, schedule, key=key, detector=detector).raise_if_failed()
+    assert float(solution.beta) == pytest.approx(0.02)
+    assert mj.Code(int(solution.code)) is mj.Code.UNSEPARATED
+    assert "Raise beta_max" in solution.summary()
+    same = mj.Clustering(jnp.array([[0.0], [0.0], [1000.0]]), 3)
+    solution = mj.anneal(same, schedule, key=key, detector=detector)
+    assert mj.Code(int(solution.code)) is mj.Code.OK
+
+
+def city(seed=0):
+    """Four quarters 40 apart, and one bad record."""
+    rng = np.random.default_rng(seed)
+    quarters = np.array([[0, 0], [40, 0], [0, 40], [40, 40]])[:, None] + rng.normal(size=(4, 25, 2))
+    inertia = np.sum((quarters - quarters.mean(axis=1, keepdims=True)) ** 2)
+    return np.concatenate([quarters.reshape(100, 2), [[5e5, 5e6]]]), inertia
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize(
+    "detector", [mj.Growth(), mj.Detector(), mj.NoDetector()], ids=["growth", "kicks", "noise"]
+)
+def test_one_bad_record_hides_no_city(detector, x64):
+    x, inertia = city()
+    with jax.enable_x64(x64):
+        problem = mj.Clustering(x if x64 else x.astype(np.float32), 5)
+        solution = mj.anneal(problem, key=jax.random.key(0), detector=detector).raise_if_failed()
+        hard = problem.harden(solution.params)
+    assert len(np.unique(hard.assignments)) == 5
+    assert float(hard.cost) * len(x) == pytest.approx(inertia, rel=1e-4)
+    assert int(solution.code) == 0
+
+
+@pytest.mark.slow
+def test_estimator_and_solve_see_the_city_too():
+    x, inertia = city()
+    found = AutonomyAwareClustering(5, random_state=0).fit(x)
+    assert found.inertia_ == pytest.approx(inertia, rel=1e-5) and found.n_used_clusters_ == 5
+    solved = mj.solve(mj.Clustering(x, 5), key=jax.random.key(0))
+    np.testing.assert_allclose(solved.runs.cost, inertia / len(x), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_lanes_end_where_each_has_separated():
+    """Under vmap: as one by one."""
+    key, records = jax.random.key(0), jnp.array([3.0, 1e3, 1e6])
+
+    def end(record):
+        problem = mj.Clustering(jnp.stack([jnp.zeros(1), jnp.ones(1), record[None]]), 3)
+        solution = mj.anneal(problem, key=key)
+        return jnp.sort(solution.params[:, 0]), solution.beta, solution.code, solution.n_stages
+
+    lanes = jax.vmap(end)(records)
+    for lane, record in enumerate(records):
+        for got, expected in zip(lanes, jax.jit(end)(record), strict=True):
+            np.testing.assert_allclose(got[lane], expected, rtol=1e-6, atol=1e-6)
+    assert np.all(np.asarray(lanes[2]) == 0)
+
+
+@pytest.mark.slow
+def test_facilities_part_where_their_customers_do():
+    problem = mj.FacilityPath(far(1e3), jnp.array([[300.0]]), 3, n_stages=1)
+    solution = mj.anneal(problem, key=jax.random.key(0)).raise_if_failed()
+    # One facility a customer, half way to the only destination.
+    expected = np.sort((np.array([0, 1, 1e3]) + 300) / 2)
+    found = np.sort(np.asarray(problem.locations(solution.params))[:, 0])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert int(solution.code) == 0 and int(solution.n_transitions) == 2

@@ -51,7 +51,10 @@ class AnnealOptions(Checked):
     beta_max: Annotated[
         float | None,
         numeric(
-            "--beta-max", float, help="Last beta.", show_default="10000 times the first transition"
+            "--beta-max",
+            float,
+            help="Last beta.",
+            show_default="10000 times the first transition, and on while data have not separated",
         ),
     ] = None
     factor: Annotated[
@@ -101,7 +104,8 @@ class AnnealOptions(Checked):
             stages < _MOST_STAGES, "--factor", self.factor,
             f"more, as it would take {stages:.0f} stages",
         )  # fmt: skip
-        return mj.Geometric(beta_min, beta_max, self.factor)
+        open_ended = self.beta_max is None
+        return mj.Geometric(beta_min, beta_max, self.factor, open_ended=open_ended)
 
     def scaled(self, scaling: Scaling, *places: np.ndarray) -> list[np.ndarray]:
         """Places in scaled units and in the precision of the solve.

@@ -13,6 +13,7 @@ from ..._core import trees
 from ...solvers.base import AbstractSolver
 from ..carry import Carry
 from ..critical_jump import CriticalJump
+from ..ending import temperature_length
 from ..problem import Problem
 from ..schedules import AbstractSchedule, Geometric, Stage
 
@@ -30,6 +31,13 @@ class Ask(eqx.Module):
     start: Float[Array, " primal"]
     unit: Float[Array, ""]
     relaxing: Bool[Array, ""]
+
+    def length(self, stage: Stage) -> Float[Array, ""]:
+        """The temperature's, in units of the data's size; at most 1.
+
+        Longer perturbations would throw slots out of what is about to separate.
+        """
+        return temperature_length(self.unit, stage.beta)
 
     def draw(self, number: Any) -> Any:
         """The key of solve `number` of the stage; `None` where the solver draws nothing."""
@@ -89,12 +97,21 @@ class AbstractBranching(eqx.Module):
         return self
 
     def default_schedule(self, scale: Float[Array, ""]) -> AbstractSchedule:
-        """From half the first transition `scale` to 10^4 times it."""
+        """From half the first transition `scale` to 10^4 times it.
+
+        And on, while anything is undecided there.
+        """
         first, last = 0.5 * scale, 1e4 * scale
         if self.foretells:
-            return CriticalJump(first, last)
+            return CriticalJump(first, last, open_ended=True)
         # The default spans a fixed ratio, so its stage count is known before b is.
-        return Geometric(first, last, 1.02, max_stages=Geometric(0.5, 1e4, 1.02).max_stages)
+        stages = Geometric(0.5, 1e4, 1.02, open_ended=True).max_stages
+        return Geometric(first, last, 1.02, max_stages=stages, open_ended=True)
+
+    def next_split(self, memory: Any) -> Float[Array, ""] | None:
+        """Where slots that are at one place next separate; `None`: the memory does not tell."""
+        del memory
+        return None
 
     @abc.abstractmethod
     def begin(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Any, Any]:
@@ -126,7 +143,7 @@ class AbstractBranching(eqx.Module):
         """
 
 
-def scaled_step(problem: Problem, params: Any, change: Any, size: float) -> Any:
+def scaled_step(problem: Problem, params: Any, change: Any, size: Any) -> Any:
     """`change` with its largest entry made `size` relative to the params' own scale."""
     scale = problem.params_scale(params)
     length = trees.max_abs(jax.tree.map(jnp.divide, change, scale))

@@ -241,7 +241,13 @@ class Growth(AbstractBranching):
     def default_schedule(self, scale: Float[Array, ""]) -> AbstractSchedule:
         """Critical betas of groups do not depend on how near they are: steps are large."""
         span = 0.5 * scale, 1e4 * scale
-        return CriticalJump(*span, overshoot=_FACTOR, min_factor=_FACTOR, easing=math.inf)
+        return CriticalJump(
+            *span, overshoot=_FACTOR, min_factor=_FACTOR, easing=math.inf, open_ended=True
+        )
+
+    def next_split(self, memory: Groups) -> Float[Array, ""]:
+        """The lowest critical beta of a group."""
+        return memory.next_split
 
     def begin(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Any, Groups]:
         """Every slot alone where the params are `given`, else all as one.

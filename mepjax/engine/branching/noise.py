@@ -38,7 +38,7 @@ class NoDetector(AbstractBranching):
         dtype = trees.dtype_of(carry.params)
         rtol, max_steps = ask.limits(stage, dtype)
         noise = trees.normal_like(ask.key, carry.params)
-        step = scaled_step(problem, carry.params, noise, self.noise)
+        step = scaled_step(problem, carry.params, noise, self.noise * ask.length(stage))
         result = solve_stage(
             problem,
             trees.add(carry.params, step),

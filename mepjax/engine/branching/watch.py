@@ -151,6 +151,7 @@ class Detector(AbstractBranching):
         beta = stage.beta
         tolerance, max_steps = ask.limits(stage, dtype)
         threshold = near_critical_threshold(dtype)
+        kick = self.kick * ask.length(stage)
         lost = jnp.asarray(False)
         if seen is not None:
             # The look tells whether the last solution is unstable at the new beta, before a
@@ -161,7 +162,7 @@ class Detector(AbstractBranching):
             scale = problem.params_scale(carry.params)
             unit = flat_direction(carry.params, problem, carry.memory)
             reach = trees.max_abs(jax.tree.map(jnp.divide, unit, scale))
-            drifting = jnp.abs(slope) * reach > self.kick * jnp.abs(along)
+            drifting = jnp.abs(slope) * reach > kick * jnp.abs(along)
             lost = (along < -threshold) & ~drifting
 
         first_stage = carry.n_stages == 0
@@ -186,7 +187,7 @@ class Detector(AbstractBranching):
             # steps allowed the solve returns what it was given.
             solve = True if seen is None else solving(attempt)
             change = flat_direction(attempt.params, problem, attempt.direction)
-            step = scaled_step(problem, attempt.params, change, self.kick)
+            step = scaled_step(problem, attempt.params, change, kick)
             kicked = _kicked(problem, attempt.params, step, beta, solve & attempt.kicking)
             at = jnp.where(solve, beta, attempt.bracket.trial)
             result = solve_stage(

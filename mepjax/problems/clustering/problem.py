@@ -11,15 +11,13 @@ from jaxtyping import Array, Float, Int
 
 from ..._core import gibbs, trees
 from ..._core.codes import Code, as_code
+from ..._core.distances import DIFFERENCE_FORM_LIMIT
 from ..._core.params import Params, split_params
 from ..._core.types import Scalar
 from ...engine.problem import Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.in_memory import InMemory
-from ..capacity.prices import (
-    Totals,
-    totals_in_blocks,
-)
+from ..capacity.prices import Totals, totals_in_blocks
 from ..costs.entities import WeightedEntities, live, masses, safe_masses
 from ..costs.mean import MeanCost
 from ..costs.quadratic import SquaredEuclidean
@@ -344,6 +342,13 @@ class Clustering(Associations):
         if self.executor.in_blocks and self.smooth:
             return still.cost.first_transition_in_sums(still._together())
         return still.cost.first_transition(still._centred(), still._shares())
+
+    def rounding_betas(self, scale: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Squares of differences, of few features, are exact to their own size."""
+        costs, places = super().rounding_betas(scale)
+        if self.x.shape[1] > DIFFERENCE_FORM_LIMIT:
+            return costs / 32, costs / 32
+        return places if isinstance(self.cost, SquaredEuclidean) else costs, places
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """Where `has_slot_spectrum`."""

@@ -124,7 +124,8 @@ def test_default_schedule_jumps_where_transitions_are_foretold():
         schedule = state.options.resolved(state.scale)
         assert type(schedule) is kind
         np.testing.assert_allclose(state.carry.stage.beta, 0.5 * b, rtol=1e-6)
-        np.testing.assert_allclose(np.asarray(schedule.final_beta()), 1e4 * b, rtol=1e-6)
+        np.testing.assert_allclose(np.asarray(schedule.expected_end()), 1e4 * b, rtol=1e-6)
+        assert schedule.open_ended and schedule.final_beta() is None
 
 
 def test_default_schedule_meets_the_transitions_of_small_steps():

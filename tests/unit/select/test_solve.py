@@ -37,7 +37,9 @@ def test_the_best_of_all_candidates_is_kept():
     assert runs.kept == (True, False, True, True, True, False, True)
     candidates = runs.cost[np.asarray(runs.kept)]
     cost = float(problem.harden(solved.solution.params).cost)
-    assert cost == np.min(candidates) and np.max(candidates) - cost < 0.5 * cost
+    # Compiled and not, the same sum may differ in its last digit.
+    np.testing.assert_allclose(cost, np.min(candidates), rtol=1e-14)
+    assert np.max(candidates) - cost < 0.5 * cost
     # What is kept solves the problem itself, also where a frozen solution is cheaper.
     residual = problem.residual(solved.solution.params, solved.solution.beta)
     np.testing.assert_allclose(residual, 0.0, atol=1e-7)
