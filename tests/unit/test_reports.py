@@ -438,11 +438,11 @@ def test_the_schedule_goes_on_until_the_data_have_separated():
         np.testing.assert_allclose(centres, [0, 1, record], rtol=1e-9, atol=1e-4)
         assert float(problem.harden(solution.params).cost) < 1e-8
         assert int(solution.n_transitions) == 2
-        first = 1 / (2 * np.var(np.asarray(problem.x)))
+        first = float(1 / (2 * np.var(np.asarray(problem.x))))
         np.testing.assert_allclose(solution.transitions[:2], [first, 2.0], rtol=1e-4)
         assert float(solution.entropy) <= 1e-3 * np.log(3)
         stages.append(int(solution.n_stages))
-    steps = np.diff(stages)
+    steps: Any = np.diff(stages)
     # A factor of 1e4 in beta each, at 1.5 a stage.
     np.testing.assert_allclose(steps, np.log(1e4) / np.log(1.5), atol=2)
     # Nothing to decide: two rows are one place, and no beta will part what stands there.

@@ -157,7 +157,8 @@ def _separation(
     )
     found = spectrum.lowest(pencil, start, spectrum.SpectrumOptions())
     softening = 1 - found.value
-    unstable = softening > 0
+    # Where all is at one place rounding alone is left.
+    unstable = softening > 100 * float(jnp.finfo(softening.dtype).eps)
     critical = jnp.where(unstable, beta / jnp.where(unstable, softening, 1.0), jnp.inf)
     # The direction has unit length in the metric, so its length holds the stiffness.
     visits = jnp.sum(problem.usage(pair, beta)[:2])
