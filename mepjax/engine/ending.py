@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from .._core import trees
-from .._core.params import primal_of
+from .._core.params import join_params, split_params
 from ..solvers import spectrum
 from .curvature import near_critical_threshold
 from .distinct import coincident
@@ -94,13 +94,13 @@ def separating_beta(
     scale: Float[Array, ""],
     start: Float[Array, " primal"],
 ) -> Float[Array, ""]:
-    """About where slots at one place would separate, with the policy held; inf: they would not.
+    """About where slots at one place would separate, at the places held; inf: they would not.
 
     From the curvature of F along a random direction that moves nothing but slots of one place
     apart: a mean of those of all such places, so that it is inf only where all their data are at
     one place too. It tells that they would, and is no lower than the first place's.
     """
-    primal = primal_of(params)
+    primal, dual = split_params(params)
     _, unravel = ravel_pytree(primal)
     length = _SEPARATION * temperature_length(scale, beta)
     together = coincident(problem, params, length).astype(beta.dtype)
@@ -112,15 +112,24 @@ def separating_beta(
         return (flat - means).reshape(leaf.shape)
 
     move = jax.tree.map(apart, unravel(start))
-    stiffness = trees.dot(move, problem.metric(params, beta).mv(move))
-    moving = stiffness > 0
-    direction, _ = ravel_pytree(move)
-    direction = jnp.where(moving, direction / jnp.sqrt(jnp.where(moving, stiffness, 1.0)), 0.0)
-    _, curvature = spectrum.along(problem, params, beta, direction)
-    softening = 1 - curvature
-    # Data at one place soften nothing but for rounding.
-    real = moving & (softening > near_critical_threshold(beta.dtype) ** 2)
-    return jnp.where(real, beta / jnp.where(real, softening, 1.0), jnp.inf)
+    flat, _ = ravel_pytree(move)
+
+    def predicted(_: Any, guess: Float[Array, ""]) -> Float[Array, ""]:
+        later = jnp.where(jnp.isfinite(guess), guess, beta)
+        # Slots of one place share what comes there by their prices times beta.
+        held = join_params(primal, jax.tree.map(lambda price: price * (beta / later), dual))
+        stiffness = trees.dot(move, problem.metric(held, later).mv(move))
+        moving = (stiffness > 0) & jnp.isfinite(guess)
+        direction = jnp.where(moving, flat / jnp.sqrt(jnp.where(moving, stiffness, 1.0)), 0.0)
+        _, curvature = spectrum.along(problem, held, later, direction)
+        softening = 1 - curvature
+        # Data at one place soften nothing but for rounding.
+        real = moving & (softening > near_critical_threshold(beta.dtype) ** 2)
+        return jnp.where(real, later / jnp.where(real, softening, 1.0), jnp.inf)
+
+    # Where little but a soft policy lets data of other places in, nothing softens at the beta
+    # that is predicted first.
+    return jax.lax.fori_loop(0, 2, predicted, beta)
 
 
 def at_one_place(

@@ -86,7 +86,11 @@ def points_row(
 
     def odd(kind: str, x: np.ndarray, weights: np.ndarray, **sizes: Any) -> Odd:
         good = (more.get("code", Code.OK), Code.NEAR_CRITICAL)
-        return Odd(build=lambda: build(x, weights, **sizes), codes=codes.get(kind, good))
+        # An outlier sets the scale, at 200 times which its neighbours have not separated.
+        unseparated = (Code.UNSEPARATED,) if kind == "outlier" else ()
+        return Odd(
+            build=lambda: build(x, weights, **sizes), codes=codes.get(kind, good) + unseparated
+        )
 
     inputs = {
         "zero weights": (x, np.where(np.arange(N) % 2, weights, 0.0)),
