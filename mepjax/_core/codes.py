@@ -52,7 +52,7 @@ _MESSAGES = {
     Code.UNSEPARATED: (
         "The schedule ended while slots stand at one place whose data do not, so that a larger "
         "beta would still part them. The value stands. Raise beta_max, or leave it to the default "
-        "schedule."
+        "schedule; where that ended for rounding, use float64 or scale the data."
     ),
     Code.NEAR_CRITICAL: (
         "The solution sits at a phase transition (|curvature| < 10 sqrt(eps)), where the free "

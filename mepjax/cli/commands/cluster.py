@@ -230,7 +230,7 @@ def _facts(result: Result, request: Request, points: Points, source: str) -> dic
         **facts.heading(points, source),
         "options": {
             **request.facts,
-            **facts.anneal_options(request.anneal, result.schedule, request.starts),
+            **facts.anneal_options(request.anneal, result.schedule, request.starts, best),
             "sample": request.cluster.sample or None,
         },
         "scale": facts.scale(result.scaling, "Temperature, beta, costs and free energy", "Centres"),

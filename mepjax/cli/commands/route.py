@@ -224,7 +224,9 @@ def _facts(
             "stages": result.problem.n_stages,
             "max_hops": options.max_hops,
             "direct": options.direct,
-            **facts.anneal_options(anneal, result.schedule, anneal.restarts or _STARTS),
+            **facts.anneal_options(
+                anneal, result.schedule, anneal.restarts or _STARTS, result.best
+            ),
         },
         "scale": facts.scale(scaling, "Beta, costs and free energy", "Places"),
         "chosen": chosen,

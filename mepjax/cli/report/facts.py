@@ -35,13 +35,15 @@ def heading(points: Points, source: str) -> dict[str, Any]:
     }
 
 
-def anneal_options(options: AnnealOptions, schedule: mj.Geometric, restarts: int) -> dict[str, Any]:
-    """The options that all anneals have, defaults filled in."""
+def anneal_options(
+    options: AnnealOptions, schedule: mj.Geometric, restarts: int, best: Run
+) -> dict[str, Any]:
+    """The options that all anneals have, defaults filled in; an open end is where `best` ended."""
     return {
         "restarts": restarts,
         "seed": options.seed,
         "beta_min": float(schedule.beta_min),
-        "beta_max": float(schedule.beta_max),
+        "beta_max": float(best.solution.beta if schedule.open_ended else schedule.beta_max),
         "factor": float(schedule.factor),
         "precision": "float64" if options.float64 else "float32",
     }
