@@ -523,3 +523,27 @@ def test_facilities_part_where_their_customers_do():
     found = np.sort(np.asarray(problem.locations(solution.params))[:, 0])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert int(solution.code) == 0 and int(solution.n_transitions) == 2
+
+
+# --- Medians that are not unique. --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("k", "centres", "mean"), [(4, [0, 1, 10, 11], 0.04 / 3), (2, [0.5, 10.5], 0.5)]
+)
+def test_medians_that_are_not_unique_hold_no_centre(k, centres, mean):
+    """Any place between 1 and 10 is a median: the smoothing alone held all centres there.
+
+    The right centres are the groups, and for two the middle of each flat stretch, which has the
+    mean distance of all its places.
+    """
+    x = (np.repeat([0.0, 1, 10, 11], 3) + np.tile([-0.02, 0, 0.02], 4))[:, None]
+    problem = mj.Clustering(x, k, cost="euclidean")
+    solution = mj.anneal(problem, key=jax.random.key(0)).raise_if_failed()
+    found = np.sort(np.asarray(solution.params)[:, 0])
+    np.testing.assert_allclose(found, centres, atol=1e-3)
+    distances = np.abs(x - np.asarray(solution.params)[:, 0])
+    assert np.mean(np.min(distances, axis=1)) == pytest.approx(mean, rel=1e-3)
+    assert float(solution.entropy) < 1e-3 and int(solution.code) == 0
+    # Costs matter from one over the distances on, here 5 from the mean.
+    assert float(problem.beta_scale()) == pytest.approx(0.1, rel=1e-3)

@@ -13,7 +13,7 @@ from ..._core.arrays import as_float_array, as_parameter
 from ..._core.distances import squared_euclidean
 from . import weighted_sum
 from .base import AbstractCost
-from .entities import Entities, live
+from .entities import Entities, WeightedEntities, live
 
 # Default smoothing, relative to the spread of the data.
 _SMOOTHING = 1e-3
@@ -54,6 +54,27 @@ class SmoothedDistance(AbstractCost):
             checks.check_finite(owner, "smoothing", self.smoothing),
             checks.check_range(owner, "smoothing", self.smoothing, low=0.0),
         )
+
+    def first_transition(
+        self, x: Float[Array, "n d"], shares: Float[Array, " n"]
+    ) -> Float[Array, ""]:
+        """Not before the costs, which a flat median leaves undecided for long, matter at all."""
+        entities = WeightedEntities(shares[:, None], x)
+        return self._not_before(super().first_transition(x, shares), entities)
+
+    def first_transition_in_sums(self, entities: Entities) -> Float[Array, ""]:
+        """`first_transition` without a copy of the entities."""
+        return self._not_before(super().first_transition_in_sums(entities), entities)
+
+    def _not_before(self, beta: Float[Array, ""], entities: Entities) -> Float[Array, ""]:
+        """Where the median is not unique the smoothing alone holds centres together.
+
+        They part at a beta of its size squared, and decide nothing before one over the distances.
+        """
+        typical = entities.sum(weighted_sum.totals, self, self.start(entities))[0]
+        smoothing = 0.0 if self.smoothing is None else self.smoothing
+        apart = typical > 2 * smoothing
+        return jnp.where(apart, jnp.maximum(beta, 0.5 / jnp.where(apart, typical, 1.0)), beta)
 
     def _length(self, squares: Array) -> Array:
         """sqrt(squares + smoothing^2), with derivative zero at the kink of no smoothing."""

@@ -172,7 +172,7 @@ def test_a_failed_solve_says_why_and_writes_nothing(points, tmp_path, monkeypatc
 def _no_anneal(problem, schedule, *, key, init, **options):
     class Solution:
         params = problem.init(key) if init is None else init
-        code = mj.Code.STALLED
+        code, beta = mj.Code.STALLED, schedule.beta_max
 
     return Solution()
 
