@@ -366,7 +366,8 @@ class _Solver:
         if whole and schedule.open_ended:
             # Where all is decided for one start it is for others.
             ends = [solution.beta] if self.end is None else [self.end, solution.beta]
-            self.end = jax.numpy.max(jax.numpy.stack(ends))
+            xp = np if checks.is_concrete(ends) else jax.numpy  # nothing is compiled for it
+            self.end = xp.asarray(xp.max(xp.stack(ends)))
         cost, n_used = self.measure(self.problem, solution)
         run = Run(name, restart, solution, cost, n_used, seconds, source, key)
         self.runs.append(run)
