@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.sparse import BCOO
+from scipy.sparse import csr_array, diags_array, issparse
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -20,7 +22,8 @@ _FLOATS = (np.float64, np.float32)
 class MarkovAggregator(ClusterMixin, BaseEstimator):
     """Superstates of a chain, as many as asked for or as last longest.
 
-    `fit(X)` takes the transitions: rows that sum to one, or with `counts` any numbers >= 0.
+    `fit(X)` takes the transitions: rows that sum to one, or with `counts` any numbers >= 0, in an
+    array or a SciPy sparse matrix, which is never spread out but for stationary weights.
     See `mepjax.MarkovAggregation` and `mepjax.select.marginal_return`.
 
     **Arguments:**
@@ -76,25 +79,37 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Any:
-        """Only numbers >= 0."""
+        """Only numbers >= 0; sparse ones too."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
         return tags
 
-    def _rows(self, X: Any, reset: bool) -> np.ndarray:
-        x = validate_data(self, X, dtype=_FLOATS, reset=reset, ensure_min_samples=2 if reset else 1)
-        rows = np.asarray(x, np.float64)
-        if np.min(rows) < 0:
+    def _rows(self, X: Any, reset: bool) -> Any:
+        """Rows, dense or CSR, in float64."""
+        x: Any = validate_data(
+            self, X, dtype=_FLOATS, reset=reset, ensure_min_samples=2 if reset else 1,
+            accept_sparse="csr",
+        )  # fmt: skip
+        rows = x.astype(np.float64)
+        least = rows.min()
+        if least < 0:
             raise ValueError(
-                f"Negative values in data passed to MarkovAggregator: X must be >= 0; got "
-                f"{np.min(rows):g}."
+                "Negative values in data passed to MarkovAggregator: X must be >= 0; got "
+                f"{least:g}."
             )
-        sums = rows.sum(axis=1)
-        if self.counts:
-            # Nothing is known of what comes next.
-            rows = np.where(sums[:, None] > 0, rows, 1.0)
-            return rows / rows.sum(axis=1, keepdims=True)
-        return rows
+        if not self.counts:
+            return rows
+        sums = np.asarray(rows.sum(axis=1)).ravel()
+        # Nothing is known of what comes next.
+        none = np.flatnonzero(sums == 0)
+        if issparse(rows):
+            width = rows.shape[1]
+            filled = (np.repeat(none, width), np.tile(np.arange(width), len(none)))
+            rows = csr_array(rows) + csr_array((np.ones(len(filled[0])), filled), rows.shape)
+            return csr_array(diags_array(1 / rows.sum(axis=1)) @ rows)
+        rows[none] = 1.0
+        return rows / rows.sum(axis=1, keepdims=True)
 
     def fit(self, X: Any, y: Any = None) -> "MarkovAggregator":
         """Find the superstates."""
@@ -107,15 +122,16 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
         known = ("stationary", "equal")
         check("weights", self.weights in known, self.weights, "'stationary' or 'equal'")
         rows = self._rows(X, reset=True)
-        n, key = len(rows), key_of(self.random_state)
+        n, key = rows.shape[0], key_of(self.random_state)
         if self.n_clusters != "auto" and int(self.n_clusters) > n:
             raise ValueError(f"`n_clusters` must be at most {n} rows; got {self.n_clusters}.")
         with jax.enable_x64(True):
             given: Any = "stationary" if self.weights == "stationary" else jnp.ones(n)
-            whole = MarkovAggregation(jnp.asarray(rows), 1, weights=given)
+            held = BCOO.from_scipy_sparse(rows) if issparse(rows) else jnp.asarray(rows)
+            whole = MarkovAggregation(held, 1, weights=given)
             self.order_ = None
             if self.n_clusters == "auto":
-                distinct = len(np.unique(rows.round(12), axis=0))
+                distinct = _distinct(rows)
                 most = largest(self.max_size, max(2, n // 2), distinct)
                 labels = np.asarray(aggregations(
                     whole.rows, most, weights=whole.weights, starts=self.starts, key=key
@@ -140,7 +156,9 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
         self.transitions_ = np.asarray(hard.transitions)
         self.cluster_weights_ = np.asarray(hard.weights)
         mass = told.sum(axis=0)
-        self.cluster_distributions_ = told.T @ rows / np.where(mass > 0, mass, 1.0)[:, None]
+        self.cluster_distributions_ = (
+            np.asarray((rows.T @ told).T) / np.where(mass > 0, mass, 1.0)[:, None]
+        )
         self.information_loss_ = max(float(hard.information_loss), 0.0)
         return self
 
@@ -150,4 +168,21 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
         rows = self._rows(X, reset=False)
         z = self.cluster_distributions_
         logs = np.log(np.maximum(z, np.finfo(np.float64).tiny))
-        return np.argmin(-rows @ logs.T, axis=1).astype(np.int32)
+        return np.argmin(-(rows @ logs.T), axis=1).astype(np.int32)
+
+
+def _distinct(rows: Any) -> int:
+    """How many rows differ, to twelve places."""
+    if not issparse(rows):
+        return len(np.unique(rows.round(12), axis=0))
+    rounded = csr_array(rows, copy=True)
+    rounded.data = rounded.data.round(12)
+    rounded.sum_duplicates()
+    rounded.eliminate_zeros()
+    ends = rounded.indptr
+    return len(
+        {
+            (rounded.indices[a:b].tobytes(), rounded.data[a:b].tobytes())
+            for a, b in zip(ends[:-1], ends[1:], strict=True)
+        }
+    )

@@ -31,8 +31,9 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
     Columns are compared at unit standard deviation. Constant ones are never used.
 
     **Attributes:** `coef_` (n,), zero where not used; `intercept_`; `support_`, indices used;
-    `ebic_`, of 0, 1, 2, ... columns; `order_`, the `ModelOrder` for `select="return"`, else `None`;
-    `n_features_in_`.
+    `union_`, these and every column that is the same as one of them but for its scale, among which
+    the choice is arbitrary; `ebic_`, of 0, 1, 2, ... columns; `order_`, the `ModelOrder` for
+    `select="return"`, else `None`; `n_features_in_`.
 
     Source: parameterized sequential decision making, chapter 7.
 
@@ -51,6 +52,7 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
     coef_: np.ndarray
     intercept_: float
     support_: np.ndarray
+    union_: np.ndarray
     ebic_: np.ndarray
     order_: ModelOrder | None
 
@@ -79,16 +81,18 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
         # Rounding leaves something of a constant column.
         varied = np.flatnonzero(lengths > 1e-12 * np.maximum(np.abs(x).max(axis=0), 1e-300))
         self.order_, self.ebic_ = None, np.zeros(1)
-        support, found = np.empty(0, int), np.empty(0)
+        support, union, found = np.empty(0, int), np.empty(0, int), np.empty(0)
         if len(varied) and np.any(response):
-            support, found = self._solve(design[:, varied] / lengths[varied], response)
-        self.support_ = varied[support]
+            support, union, found = self._solve(design[:, varied] / lengths[varied], response)
+        self.support_, self.union_ = varied[support], varied[union]
         self.coef_ = np.zeros(n)
         self.coef_[self.support_] = found / lengths[self.support_]
         self.intercept_ = mean - float(self.coef_ @ means)
         return self
 
-    def _solve(self, design: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _solve(
+        self, design: np.ndarray, response: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         r, n = design.shape
         most = max(1, min(r - 1, n))
         asked = self.max_size if self.select in ("ebic", "return") else int(self.select)
@@ -112,8 +116,10 @@ class SparseRegressor(RegressorMixin, BaseEstimator):
             else:
                 size = min(top, count)
             if size == 0:
-                return np.empty(0, int), np.empty(0)
-            return supports[size - 1, :size], np.asarray(path.coefficients)[size - 1, :size]
+                return np.empty(0, int), np.empty(0, int), np.empty(0)
+            union = np.flatnonzero(path.union(size))
+            coefficients = np.asarray(path.coefficients)[size - 1, :size]
+            return supports[size - 1, :size], union, coefficients
 
     def predict(self, X: Any) -> np.ndarray:
         """X coef + intercept."""

@@ -119,24 +119,30 @@ def _critical(
     problem: MarkovAggregation, labels: Int[Array, "sizes n"], k: int, mass: bool
 ) -> tuple[Float[Array, " sizes"], Int[Array, " sizes"]]:
     """T_k and the superstate that attains it, of every size."""
-    rows, shares = problem.rows.dense(), problem.weights / jnp.sum(problem.weights)
+    rows, shares = problem.rows, problem.weights / jnp.sum(problem.weights)
+    is_small = rows.shape[0] <= _DENSE_LIMIT
 
     def of_one(label: Int[Array, " n"]) -> tuple[Array, Array]:
         weight = jax.ops.segment_sum(shares, label, k)
         safe = jnp.where(weight > 0, weight, 1.0)
-        z = (jax.ops.segment_sum(shares[:, None] * rows, label, k) / safe[:, None])[label]
+        z = rows.grouped_sums(shares, label, k) / safe[:, None]
+        # Columns that no row of a group reaches are no part of it.
         root = jnp.where(z > 0, 1 / jnp.sqrt(jnp.where(z > 0, z, 1.0)), 0.0)
-        own = shares if mass else shares / safe[label]
-        scaled = jnp.sqrt(own)[:, None] * (rows - z) * root
-        if len(rows) <= _DENSE_LIMIT:
+        amounts = jnp.sqrt(shares if mass else shares / safe[label])
+        if is_small:
+            scaled = amounts[:, None] * (rows.dense() - z[label]) * root[label]
             gram = jnp.where(label[:, None] == label, scaled @ scaled.T, 0.0)
             values, vectors = jnp.linalg.eigh(gram)
             # An eigenvector of one group has nothing in the others.
             return values[-1], label[jnp.argmax(jnp.abs(vectors[:, -1]))]
 
         def apply(v: Array) -> Array:
-            sums = jax.ops.segment_sum(scaled * v[:, None], label, k)
-            return jnp.sum(scaled * sums[label], axis=1)
+            """Products of sqrt(amounts_i) (pi_i - z) / sqrt(z), whose rows are never formed."""
+            told = amounts * v
+            total = jax.ops.segment_sum(told, label, k)
+            sums = (rows.grouped_sums(told, label, k) - total[:, None] * z) * root**2
+            offset = jnp.sum(sums * z, axis=1)
+            return amounts * (rows.grouped_along(sums, label) - offset[label])
 
         start = jax.random.normal(jax.random.key(0), label.shape, rows.dtype)
         largest = power_iteration(apply, start, groups=(label, k))

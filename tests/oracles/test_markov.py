@@ -263,6 +263,29 @@ def test_sparse_chains_are_the_dense_ones():
     np.testing.assert_allclose(thin.harden(z).cost, dense.harden(z).cost, rtol=1e-12)
 
 
+def test_returns_of_many_states_by_theorem_13_dense_and_sparse():
+    """Above 256 rows by products alone, of the stored entries where they are few."""
+    rng = np.random.default_rng(0)
+    n = 260
+    kept = rng.uniform(size=(n, n)) < 0.1
+    p = np.where(kept | np.eye(n, dtype=bool), rng.uniform(size=(n, n)), 0.0)
+    p[:130, :130] *= 4
+    p[130:, 130:] *= 4
+    p /= p.sum(1, keepdims=True)
+    weights = rng.uniform(0.5, 1.5, n)
+    labels = {1: np.zeros(n, int), 2: np.arange(n) // 130}
+    expected = []
+    for row in labels.values():
+        shares = weights / weights.sum()
+        groups = [shares[row == j] for j in range(row.max() + 1)]
+        found = [w.sum() * inertia(p[row == j], w / w.sum()) for j, w in enumerate(groups)]
+        expected.append((max(found), int(np.argmax(found))))
+    for rows in (p, sparse.BCOO.fromdense(jnp.asarray(p), nse=int((p > 0).sum()) + 5)):
+        report = marginal_return(rows, labels, weights=weights)
+        np.testing.assert_allclose(report.critical, [e[0] for e in expected], rtol=1e-6)
+        np.testing.assert_array_equal(report.culprit, [e[1] for e in expected])
+
+
 def test_gradient_through_the_stationary_distribution():
     change = chain(6, 3) - chain(6)
 

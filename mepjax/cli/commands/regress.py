@@ -176,13 +176,14 @@ def report(
     own = scaled / data.deviations[support]
     intercept = data.mean - float(own @ data.means[support])
     explained = 1 - (sums[size - 1] if size else total) / total
-    duplicates = np.asarray(path.duplicates)
+    union = np.flatnonzero(path.union(size)) if size else support
     facts = {
         **order.heading(source, (r, n), data.names),
         "options": {"target": data.target, "select": select},
         "scale": {"kind": "zscore", "units": "coefficients in units of the table"},
         "columns_used": size,
         "support": [data.names[i] for i in support],
+        "union": [data.names[i] for i in union],
         "coefficients": [float(value) for value in own],
         "intercept": intercept,
         "r_squared": finite_or_none(explained),
@@ -195,7 +196,7 @@ def report(
 
         draw_path(path, size=size, names=data.names, ax=figure.add_subplot())
 
-    alike = [data.names[i] for i in support if duplicates[i]]
+    others = [data.names[i] for i in np.setdiff1d(union, support)]
     coefficients = Table(
         "coefficients",
         [
@@ -217,9 +218,9 @@ def report(
         ],
     )  # fmt: skip
     warning = (
-        [Text(f"{', '.join(alike)}: another column is the same but for its scale, so which of them "
-              "is named is arbitrary.", is_warning=True)]
-        if alike else []
+        [Text(f"{', '.join(others)}: the same as a column that is named, but for its scale; which "
+              "of them is named is arbitrary.", is_warning=True)]
+        if others else []
     )  # fmt: skip
     return Report(
         Heading("regress", source, f"{data.target} by {n} columns, {r} rows"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import sparse
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..._core import arrays
 from ..._core.checks import on_host
@@ -45,6 +45,18 @@ class AbstractRows(eqx.Module):
     @abc.abstractmethod
     def along(self, vectors: Float[Array, "k s"]) -> Float[Array, "n k"]:
         """pi_i . v_j."""
+
+    @abc.abstractmethod
+    def grouped_sums(
+        self, amounts: Float[Array, " n"], labels: Int[Array, " n"], k: int
+    ) -> Float[Array, "k s"]:
+        """sum_{i in group j} amounts_i pi_i."""
+
+    @abc.abstractmethod
+    def grouped_along(
+        self, vectors: Float[Array, "k s"], labels: Int[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """pi_i . v of the group of row i."""
 
     @abc.abstractmethod
     def entropies(self) -> Float[Array, " n"]:
@@ -96,6 +108,18 @@ class DenseRows(AbstractRows):
     def along(self, vectors: Float[Array, "k s"]) -> Float[Array, "n k"]:
         """One product."""
         return jnp.matmul(self.values, vectors.T, precision=_HIGHEST)
+
+    def grouped_sums(
+        self, amounts: Float[Array, " n"], labels: Int[Array, " n"], k: int
+    ) -> Float[Array, "k s"]:
+        """One pass."""
+        return jax.ops.segment_sum(amounts[:, None] * self.values, labels, k)
+
+    def grouped_along(
+        self, vectors: Float[Array, "k s"], labels: Int[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """One pass."""
+        return jnp.sum(self.values * vectors[labels], axis=1)
 
     def entropies(self) -> Float[Array, " n"]:
         """Row by row."""
@@ -159,6 +183,24 @@ class SparseRows(AbstractRows):
     def along(self, vectors: Float[Array, "k s"]) -> Float[Array, "n k"]:
         """One product."""
         return self._by_row(self.values[:, None] * self._padded(vectors.T, self.column))
+
+    def grouped_sums(
+        self, amounts: Float[Array, " n"], labels: Int[Array, " n"], k: int
+    ) -> Float[Array, "k s"]:
+        """One pass over what is stored."""
+        place = self._padded(labels, self.row) * self.size[1] + self.column
+        parts = self.values * self._padded(amounts, self.row)
+        # Padding carries no amount.
+        return jax.ops.segment_sum(parts, place, k * self.size[1]).reshape(k, self.size[1])
+
+    def grouped_along(
+        self, vectors: Float[Array, "k s"], labels: Int[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """One pass over what is stored."""
+        found = vectors.at[self._padded(labels, self.row), self.column].get(
+            mode="fill", fill_value=0
+        )
+        return self._by_row(self.values * found)
 
     def entropies(self) -> Float[Array, " n"]:
         """Row by row."""

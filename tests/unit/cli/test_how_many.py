@@ -92,6 +92,22 @@ def test_regress_in_units_of_the_table(tmp_path):
         assert json.loads((out / "report.json").read_text())["columns_used"] == size
 
 
+def test_regress_names_columns_that_are_the_same_but_for_their_scale(tmp_path):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, 8))
+    x[:, 6] = 5 - 3 * x[:, 2]
+    y = 2 * x[:, 2] + x[:, 4] + 0.01 * rng.normal(size=60)
+    table, out = tmp_path / "table.csv", tmp_path / "out"
+    np.savetxt(table, np.c_[x, y], delimiter=",", header="a,b,c,d,e,f,g,h,y", comments="")
+    result = _invoke("regress", table, "--target", "y", "--out", out)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((out / "report.json").read_text())
+    assert len(facts["support"]) == 2 and facts["union"] == ["c", "e", "g"]
+    (other,) = set("cg") - set(facts["support"])
+    page = (out / "report.html").read_text()
+    assert f"{other}: the same as a column that is named, but for its scale" in page
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
