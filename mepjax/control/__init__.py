@@ -1,10 +1,12 @@
 """Problems that move: unknowns follow their minimum by control laws.
 
 `track` integrates a scene whose data follow velocities, a function of time or recorded traces;
-`step` is one control evaluation, for a loop of your own.
+`step` is one control evaluation, for a loop of your own; `every_frame` is the baseline that solves
+anew at every time.
 """
 
 from .evaluation import Control, step
+from .frames import Frames, every_frame
 from .integrators import AbstractIntegrator, Adaptive, Euler
 from .laws import AbstractLaw, Follow, Lyapunov, LyapunovPaths, Moment, Newton
 from .track import Reanneal, track
@@ -18,6 +20,7 @@ __all__ = [
     "Crossings",
     "Euler",
     "Follow",
+    "Frames",
     "Lyapunov",
     "LyapunovPaths",
     "Moment",
@@ -25,6 +28,7 @@ __all__ = [
     "Reanneal",
     "Reanneals",
     "Track",
+    "every_frame",
     "step",
     "track",
 ]

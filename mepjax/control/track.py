@@ -5,7 +5,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
@@ -18,9 +17,9 @@ from ..engine.branching.watch import Detector
 from ..engine.curvature import near_critical_threshold, random_start
 from ..engine.problem import Problem
 from ..engine.schedules import Explicit
-from ..engine.solution import Solution
 from ..solvers.floored import curvature_and_decrement
 from ..solvers.spectrum import SpectrumOptions, lowest, primal_pencil
+from .arguments import conditions_of, sizes_of, start_of, times_of
 from .evaluation import evaluate, speeds
 from .integrators import AbstractIntegrator, Adaptive, Flow
 from .laws import AbstractLaw, Follow
@@ -136,28 +135,13 @@ def _curvature_and_lag(problem: Any, params: Any, beta: Any) -> tuple[Array, Arr
     return jax.lax.stop_gradient(curvature), lag
 
 
-def _sizes(problem: Any, params: Any, fields: dict[str, Array]) -> tuple[Any, Any]:
-    """Characteristic sizes of what is integrated, which do not depend on the origin."""
-    own = primal_of(problem.params_scale(params))
-    shaped = jax.tree.map(lambda s, leaf: jnp.broadcast_to(s, leaf.shape), own, primal_of(params))
-    largest = trees.max_abs(shaped)
-
-    def size(field: Array) -> Array:
-        if field.ndim == 0:
-            return largest
-        spread = jnp.max(jnp.abs(field - jnp.mean(field, axis=0)))
-        return jnp.where(spread > 0, spread, largest)
-
-    return {name: size(field) for name, field in fields.items()}, shaped
-
-
 @program
 def _track(
     scene: _Scene, problem: Any, params: Any, times: Array, integrator: Any, plan: Any
 ) -> tuple[Row, dict[str, Array], Array]:
     primal, carry = split_params(params)
     state = (scene.scene.fields(), primal)
-    flow = Flow(scene.rate, trees.stop_gradient(_sizes(problem, params, state[0])))
+    flow = Flow(scene.rate, trees.stop_gradient(sizes_of(problem, params, state[0])))
     if scene.reanneal is not None:
         return _with_reanneals(scene, flow, state, carry, times, integrator, plan)
     flown = integrator.run(flow, state, carry, times, plan)
@@ -311,9 +295,9 @@ def track(
     if reanneal is not None and key is None:
         raise TypeError(f"{_OWNER}: `reanneal` needs a `key`; got None.")
     law.check_problem(problem)
-    params = start_of(problem, start)
+    params = start_of(_OWNER, "start", problem, start)
     dtype = trees.dtype_of(primal_of(params))
-    times = times_of(times, dtype)
+    times = times_of(_OWNER, times, dtype)
     beta = arrays.as_float_array("beta", beta, dtype)
     limit = (
         None if speed_limit is None else arrays.as_float_array("speed_limit", speed_limit, dtype)
@@ -321,7 +305,7 @@ def track(
     moving = scene_of(problem, params, times, velocity, at, traces)
     plan = integrator.check_times(times)
     gains: Any = arrays.cast_floats(law, dtype)
-    conditions = (*_conditions(times, beta, limit), *gains.checks(), *moving.checks())
+    conditions = (*conditions_of(_OWNER, times, beta, limit), *gains.checks(), *moving.checks())
     checks.enforce(conditions)
     report = checks.report((*conditions, *problem.checks()))
     scene = _Scene(moving, beta, gains, limit, reanneal, key)
@@ -334,49 +318,3 @@ def track(
         jump=rows.jump, fall=rows.fall, code=code, n_steps=n_steps, scene=moving, moved=moved,
         input_report=report,
     )  # fmt: skip
-
-
-def start_of(problem: Problem, start: Any) -> Any:
-    """Params to start from, shaped like those of the problem."""
-    params = start.params if isinstance(start, Solution) else start
-    params = jax.tree.map(lambda leaf: arrays.as_float_array("start", leaf), params)
-    expected = eqx.filter_eval_shape(problem.init, jax.random.key(0))
-    got, wanted = jax.tree.structure(params), jax.tree.structure(expected)
-    shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
-    needed = [leaf.shape for leaf in jax.tree.leaves(expected)]
-    if got != wanted or shapes != needed:
-        raise ValueError(
-            f"{_OWNER}: `start` must be params of this {type(problem).__name__}, with leaves of "
-            f"shapes {needed}; got {shapes}. Is it of another problem?"
-        )
-    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), params, expected)
-
-
-def times_of(times: Any, dtype: Any) -> Float[Array, " t"]:
-    """Times as an array, of which there are two at least."""
-    if checks.is_concrete(times):
-        times = np.asarray(times, dtype)
-    times = arrays.as_float_array("times", times, dtype)
-    if times.ndim != 1 or times.shape[0] < 2:
-        raise ValueError(
-            f"{_OWNER}: `times` must have shape (T,) with at least two times; got {times.shape}."
-        )
-    return times
-
-
-def _conditions(times: Array, beta: Array, limit: Array | None) -> tuple[checks.Check, ...]:
-    xp, clock = checks.on_host(times)
-    shortest = xp.min(xp.diff(clock))
-    found = [
-        checks.check_finite(_OWNER, "times", times),
-        checks.Check(
-            shortest > 0,
-            shortest,
-            f"{_OWNER}: `times` must increase; got a step of {{got}} between two of them.",
-        ),
-        checks.check_finite(_OWNER, "beta", beta),
-        checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True),
-    ]
-    if limit is not None:
-        found.append(checks.check_range(_OWNER, "speed_limit", limit, low=0.0, open_low=True))
-    return tuple(found)

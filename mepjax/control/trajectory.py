@@ -62,7 +62,30 @@ class Row(eqx.Module):
     code: Int[Array, ""]
 
 
-class Track(eqx.Module):
+class Rows(eqx.Module):
+    """Rows of a scene, one for each time."""
+
+    times: Float[Array, " t"]
+    beta: Float[Array, ""]
+    values: Any
+    free_energy: Float[Array, " t"]
+    distortion: Float[Array, " t"]
+    code: Int[Array, " t"]
+    scene: AbstractScene
+    moved: dict[str, Array]
+    input_report: InputReport
+
+    def problem_at(self, index: int) -> Any:
+        """The problem at times[index]."""
+        fields = jax.tree.map(lambda rows: rows[index], self.moved)
+        return self.scene.problem_at(self.times[index], fields)
+
+    def values_at(self, index: int) -> Any:
+        """Params at times[index]."""
+        return jax.tree.map(lambda rows: rows[index], self.values)
+
+
+class Track(Rows):
     """A tracked scene: the outcome of `track`.
 
     **Fields**, each with one entry for each of T times, NaN from where a scene ended early:
@@ -83,32 +106,14 @@ class Track(eqx.Module):
     `problem_at(i)` is the problem at times[i]; `problem` its class and what of it rests.
     """
 
-    times: Float[Array, " t"]
-    beta: Float[Array, ""]
-    values: Any
-    free_energy: Float[Array, " t"]
     free_energy_rate: Float[Array, " t"]
-    distortion: Float[Array, " t"]
     curvature: Float[Array, " t"]
     lag: Float[Array, " t"]
     speed: Float[Array, " t"]
     saturated: Bool[Array, " t"]
     jump: Float[Array, " t"]
     fall: Float[Array, " t"]
-    code: Int[Array, " t"]
     n_steps: Int[Array, ""]
-    scene: AbstractScene
-    moved: dict[str, Array]
-    input_report: InputReport
-
-    def problem_at(self, index: int) -> Any:
-        """The problem at times[index]."""
-        fields = jax.tree.map(lambda rows: rows[index], self.moved)
-        return self.scene.problem_at(self.times[index], fields)
-
-    def values_at(self, index: int) -> Any:
-        """Params at times[index]."""
-        return jax.tree.map(lambda rows: rows[index], self.values)
 
     @property
     def n_rows(self) -> Int[Array, ""]:

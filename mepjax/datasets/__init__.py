@@ -3,16 +3,19 @@
 from .channels import channel_game
 from .gaussians import four_square
 from .gridworld import frozen_lake, gridworld
+from .moving import MovingNetwork, moving_network
 from .nested import nested_groups
 from .small_cells import SmallCells, small_cells
 from .supply import supply_network
 
 __all__ = [
+    "MovingNetwork",
     "SmallCells",
     "channel_game",
     "four_square",
     "frozen_lake",
     "gridworld",
+    "moving_network",
     "nested_groups",
     "small_cells",
     "supply_network",

@@ -1,30 +1,27 @@
-"""An anneal as a moving picture."""
+"""An anneal, or a scene that is followed, as a moving picture."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from ..control import Track
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
 from .clusters import centre_colours, check_mixture, mixed_colours
+from .film import check_film, film_writer, write_film
 from .glyphs import draw_points
 from .plane import Plane
+from .track_film import animate_track
 from .views import ClusterView, cluster_view
-
-_KINDS = (".gif", ".mp4")
-# Seconds for which the last frame stays.
-_HOLD = 1.0
 
 
 def animate(
-    problem: Clustering,
-    solution: Solution,
+    problem: Any,
+    solution: "Solution | Track",
     path: str | os.PathLike[str],
     *,
     frames: int = 80,
@@ -34,7 +31,12 @@ def animate(
     units: style.Units | None = None,
     view: ClusterView | None = None,
 ) -> Path:
-    """Write a film of an anneal: points and centres as in `clusters`, stage by stage.
+    """Write a film of an anneal, or of a scene that `mepjax.control.track` followed.
+
+    Of an anneal, points and centres as in `clusters`, stage by stage. Of a `Track` of a
+    `Clustering` or a `FacilityPath`, the picture of `clusters` or `routes` at times that are evenly
+    spread over its rows, up to where it ended: colours stay with their centre or facility, so that
+    points change colour where they change their way.
 
     Centres that coincide are one white disc with their count, and have their own colour and
     number from where they separate. Stages at which centres move get more of the frames. The file
@@ -42,21 +44,22 @@ def animate(
 
     **Arguments:**
 
-    - `problem`, `solution`: what was solved, and the outcome of
-        `anneal(..., record=Record(params=True))`.
+    - `problem`, `solution`: a `Clustering` that was solved, and the outcome of
+        `anneal(..., record=Record(params=True))`; or the problem that moved, and its `Track`.
     - `path`: where to; `.gif`, or `.mp4` where ffmpeg is installed.
-    - `frames`: at most so many stages, the last of them held for a moment.
+    - `frames`: at most so many stages or times, the last of them held for a moment.
     - `fps`: frames a second.
     - `dpi`: dots an inch, of 7 by 6 inches.
-    - `mixture`: as in `clusters`.
-    - `units`: applied to points and centres first, such as the inverse of a scaling.
-    - `view`: what `plot.views.cluster_view` made of them, where it is at hand.
+    - `mixture`: as in `clusters`; of an anneal only.
+    - `units`: applied to all places first, such as the inverse of a scaling.
+    - `view`: what `plot.views.cluster_view` made of an anneal, where it is at hand.
 
     **Returns:** the path.
 
     **Raises:** `ValueError` for another kind of file, if the trace has no params, for numbers out
-    of range or lanes of a `vmap`; `RuntimeError` for `.mp4` without ffmpeg; `ImportError` without
-    matplotlib, naming the command that installs it; `OSError` if the file cannot be written.
+    of range or lanes of a `vmap`; `TypeError` for a track of another problem; `RuntimeError` for
+    `.mp4` without ffmpeg; `ImportError` without matplotlib, naming the command that installs it;
+    `OSError` if the file cannot be written.
 
     **Example:**
 
@@ -75,65 +78,21 @@ def animate(
     ```
     """
     path = Path(path)
-    if path.suffix.lower() not in _KINDS:
-        raise ValueError(f"animate: `path` must end with .gif or .mp4; got {path.name!r}.")
-    if frames < 1 or not 0 < fps < np.inf or dpi < 1:
-        raise ValueError(
-            f"animate: `frames`, `fps` and `dpi` must be positive; got {frames}, {fps:g} and {dpi}."
-        )
+    check_film(path, frames, fps, dpi)
+    if isinstance(solution, Track):
+        return animate_track(solution, path, frames=frames, fps=fps, dpi=dpi, units=units)
     betas, recorded = style.recorded("animate", solution)
     check_mixture(mixture)
-    writer = _writer(path, fps)
+    writer = film_writer(path, fps)
     from matplotlib.figure import Figure
 
     view = cluster_view(problem, solution) if view is None else view
     scene = _Scene(problem, solution, view, recorded, mixture, units, Figure)
     stages = _pick(betas, np.asarray(solution.trace.displacement)[: len(betas)], frames)
-    descriptor, name = tempfile.mkstemp(
-        prefix=".mepjax-", suffix=path.suffix.lower(), dir=path.parent
-    )
-    os.close(descriptor)
-    try:
-        writer.setup(scene.figure, name, dpi)
-        try:
-            for stage in stages:
-                scene.show(recorded[stage], float(betas[stage]))
-                writer.grab_frame()
-            for _ in range(round(_HOLD * fps)):
-                writer.grab_frame()
-        except BaseException:
-            # Ends ffmpeg; whatever it says, the first error is the one to be told.
-            with contextlib.suppress(Exception):
-                writer.finish()
-            raise
-        writer.finish()
-        # A temporary file is for its owner only; a result has the rights of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    return path
-
-
-def _writer(path: Path, fps: float) -> Any:
-    try:
-        from matplotlib import animation
-    except ImportError as error:
-        raise ImportError(
-            'drawing needs matplotlib, which is not installed; run: pip install "mepjax[plot]"'
-        ) from error
-    if path.suffix.lower() == ".gif":
-        return animation.PillowWriter(fps=fps)  # type: ignore[arg-type]
-    if not animation.FFMpegWriter.isAvailable():
-        raise RuntimeError(
-            f"animate: writing {path.name!r} needs ffmpeg, which was not found; install it, or "
-            "give a name that ends with .gif."
-        )
-    return animation.FFMpegWriter(fps=fps)  # type: ignore[arg-type]
+    return write_film(
+        writer, scene.figure, path, show=lambda stage: scene.show(*stage),
+        frames=[(recorded[stage], float(betas[stage])) for stage in stages], fps=fps, dpi=dpi,
+    )  # fmt: skip
 
 
 def _pick(betas: np.ndarray, displacement: np.ndarray, frames: int) -> np.ndarray:
