@@ -14,7 +14,7 @@ import numpy as np
 
 import mepjax as mj
 from mepjax.datasets import supply_network
-from mepjax.select.starts import best_of_starts, cost_of
+from mepjax.select.starts import Measured, best_of_starts, cost_of
 
 from .measure import clocked
 from .supply_network import ENTRY, settings
@@ -41,7 +41,7 @@ def random_starts(problem: mj.Problem, number: int, key: Any) -> np.ndarray:
         mj.Geometric(end, end, 1.05, max_stages=1),
         jax.random.split(key, 1),
         init=[problem.scatter(k) for k in jax.random.split(key, number)],
-        measure=lambda problem, solution: (float(cost_of(problem, solution)), 0),
+        measure=lambda problem, solution: Measured(float(cost_of(problem, solution))),
         ignoring=False,
     )
     given = [run for run in found.candidates if run.name == "given start"]

@@ -8,7 +8,7 @@ import numpy as np
 import mepjax as mj
 
 from .._core.programs import program
-from ..select.starts import Run, Starts
+from ..select.starts import Measured, Run, Starts
 from .errors import SOLVE, CommandError
 
 # Choices of entries that an integer program can decide in good time.
@@ -48,11 +48,11 @@ def hard_routes(
     return _read(problem, params, beta)[0], reason
 
 
-def measure_routes(problem: mj.FacilityPath, solution: mj.Solution) -> tuple[Any, int]:
+def measure_routes(problem: mj.FacilityPath, solution: mj.Solution) -> Measured:
     """The hard cost of a run, the soft one with capacities, and how many facilities are used."""
     hard, usage = _read(problem, solution.params, solution.beta)
     cost = solution.distortion if problem.capacities.given else hard.cost
-    return float(cost), int(np.sum(np.asarray(usage) > _UNUSED))
+    return Measured(float(cost), int(np.sum(np.asarray(usage) > _UNUSED)))
 
 
 @program

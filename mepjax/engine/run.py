@@ -25,7 +25,7 @@ from .schedules import AbstractSchedule, Stage
 from .solution import Trace
 
 
-class Run(eqx.Module):
+class AnnealingLoop(eqx.Module):
     """Everything an anneal needs besides its problem and where it starts.
 
     `start` is the random vector from which eigenvectors are sought, `scale` the problem's

@@ -16,7 +16,7 @@ from .monitor import Monitor
 from .problem import Problem
 from .record import Record
 from .repair import Repair
-from .run import Run
+from .run import AnnealingLoop
 from .schedules import AbstractSchedule
 from .solution import Trace
 
@@ -32,10 +32,10 @@ class Options(eqx.Module):
     monitor: Monitor | None = eqx.field(static=True)
     relaxation: int = eqx.field(static=True)
 
-    def run(self, scale: Float[Array, ""], start: Float[Array, " primal"]) -> Run:
+    def run(self, scale: Float[Array, ""], start: Float[Array, " primal"]) -> AnnealingLoop:
         """The loop over the schedule, without derivatives."""
         schedule = self.resolved(scale)
-        return Run(
+        return AnnealingLoop(
             schedule=trees.stop_gradient(schedule),
             key=self.run_key,
             start=start,

@@ -4,7 +4,6 @@ import math
 import warnings
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from sklearn.base import (
@@ -14,15 +13,16 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._core import trees
 from .._core.arrays import refuse_masked
 from .._core.codes import SolveError
 from .._core.padding import pad_rows, pad_weights
 from .._core.params import primal_of
 from .._core.programs import program
-from .._core.scaling import Scaling, square_range
+from .._core.scaling import Scaling
 from ..engine.schedules import Geometric
 from ..problems.autonomy import AbstractAutonomy
 from ..problems.clustering.problem import Clustering
@@ -43,6 +43,7 @@ from .parameters import (
     check_positive,
     cost_model,
 )
+from .samples import by_coordinates, check_size, checked_weights
 
 _MOST_STAGES = 10_000
 # Hard costs this close, relative to the variance, differ by rounding only.
@@ -213,12 +214,12 @@ class AutonomyAwareClustering(
         n, d = x.shape
         if n < self.n_clusters:
             raise ValueError(f"n_samples={n} should be >= n_clusters={self.n_clusters}.")
-        weights = _checked_weights(sample_weight, n)
+        weights = checked_weights(sample_weight, n)
         kind = self.scale or ("unit" if is_softmax else "none")
         given = None if sample_weight is None else weights
         exact = x.astype(np.float64)
         scaling = Scaling.identity(d) if kind == "none" else Scaling.of(kind, exact, given)
-        _check_size(scaling, exact)
+        check_size(scaling, exact)
 
         self.autonomy_: AbstractAutonomy | None = model
         self._cost, self._scaling = cost, scaling
@@ -230,10 +231,8 @@ class AutonomyAwareClustering(
             params, beta = run.solution.params, float(run.solution.beta)
             centres = np.asarray(primal_of(params))
             if problem.exchangeable:
-                centres = centres[_order(centres)]
-            assigned = None
-            if capacity is not None:
-                assigned = problem.harden(params, capacities="assign").assignments
+                centres = centres[by_coordinates(centres)]
+            assigned = None if run.decisions is None else run.decisions.assignments
         self.cluster_centers_ = scaling.invert(centres).astype(x.dtype)
         self.beta_ = beta
         self.solution_code_ = run.code
@@ -296,7 +295,7 @@ class AutonomyAwareClustering(
         """A function of problem, centres and `arguments`, one row a point, in float64."""
         with jax.enable_x64(True):
             problem = self._problem(x)
-            problem = eqx.tree_at(lambda p: p.origin, problem, jax.numpy.asarray(self._origin))
+            problem = trees.replaced(problem, origin=jax.numpy.asarray(self._origin))
             centres = self._scaling.apply(self.cluster_centers_.astype(np.float64))
             rows = function(problem, jax.numpy.asarray(centres), *arguments)
             return np.asarray(rows)[: len(x)]
@@ -364,45 +363,5 @@ class AutonomyAwareClustering(
         Higher is better; `-score(X)` of the training data is `inertia_` without a capacity.
         """
         x = self._check_points(X)
-        weights = _checked_weights(sample_weight, len(x))
+        weights = checked_weights(sample_weight, len(x))
         return -float(weights @ np.min(self._costs(x), axis=1))
-
-
-def _checked_weights(sample_weight: Any, n: int) -> np.ndarray:
-    if sample_weight is None:
-        return np.ones(n)
-    name = "sample_weight"
-    refuse_masked(name, sample_weight)
-    options: Any = {"ensure_2d": False, "dtype": np.float64, "input_name": name}
-    weights = check_array(sample_weight, **options)
-    if weights.ndim != 1:
-        raise ValueError(f"`{name}` must be 1-D, one number a sample; got shape {weights.shape}.")
-    check_consistent_length(np.empty(n), weights)
-    check(name, bool(np.all(weights >= 0)), float(np.min(weights)), ">= 0")
-    if not np.any(weights > 0):
-        raise ValueError(f"`{name}` must not be zero for all samples.")
-    with np.errstate(over="ignore"):
-        total, limits = float(np.sum(weights)), np.finfo(np.float64)
-    between = f"numbers with a sum between {limits.tiny:.3g} and {limits.max:.3g}"
-    check(name, bool(limits.tiny <= total < np.inf), total, between)
-    return weights
-
-
-def _order(centres: np.ndarray) -> np.ndarray:
-    """Clusters by their centres' coordinates, the first of which counts most.
-
-    So labels depend on the solution and not on the draw that led there. Coordinates are compared
-    to a millionth of their range, in which solutions found on different ways agree.
-    """
-    extent = np.maximum(np.ptp(centres, axis=0), np.finfo(np.float64).tiny)
-    return np.lexsort(np.round((centres - centres.min(axis=0)) / extent * 1e6).T[::-1])
-
-
-def _check_size(scaling: Scaling, x: np.ndarray) -> None:
-    """Costs are squares, which must be neither too large for a number nor too small."""
-    largest, (low, high) = float(np.max(np.abs(scaling.apply(x)))), square_range(np.float64)
-    if not (largest == 0 or low < largest < high):
-        raise ValueError(
-            f"`scale` {scaling.kind!r} leaves coordinates of X up to {largest:g}; expected "
-            f"{'larger' if largest <= low else 'smaller'} ones, or scale='unit'."
-        )

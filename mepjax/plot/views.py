@@ -10,6 +10,7 @@ from .._core.programs import program
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from ..problems.facility_path import FacilityPath
+from ..problems.hard_clustering import HardClustering
 
 
 class ClusterView(NamedTuple):
@@ -51,6 +52,7 @@ def cluster_view(
     beta: Any = None,
     rows: int | None = None,
     hard: bool = True,
+    decisions: HardClustering | None = None,
 ) -> ClusterView:
     """What figures and reports show of a clustering.
 
@@ -60,6 +62,7 @@ def cluster_view(
     - `params`, `beta`: shown instead of those of the solution.
     - `rows`: only the first so many points, where the others have weight zero.
     - `hard`: whether `assigned` and `cost` have to meet a capacity, by an exact transport.
+    - `decisions`: those that meet it, where they are known; no transport is solved then.
 
     **Example:**
 
@@ -77,7 +80,7 @@ def cluster_view(
     beta = jnp.asarray(solution.beta if beta is None else beta, problem.x.dtype)
     policy, association, found, ending = _read_clusters(problem, params, beta)
     if hard and problem.capacity is not None:
-        found = problem.harden(params, capacities="assign")
+        found = decisions or problem.harden(params, capacities="assign")
         ending = _ending(problem, params, found.assignments)
     points, weights, centres, policy, association, ending = (
         np.asarray(part, np.float64)

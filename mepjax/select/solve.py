@@ -21,7 +21,7 @@ from ..engine.stages import with_derivative
 from ..engine.state import check_kind, check_problem
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint, Implicit
-from .starts import Run, Watch, best_of_starts, beta_scale, cost_of, default_starts
+from .starts import Measured, Run, Watch, best_of_starts, beta_scale, cost_of, default_starts
 
 
 class Runs(eqx.Module):
@@ -124,7 +124,7 @@ def solve(
         record=record,
         watch=watch,
         init=_given(problem, init),
-        measure=lambda problem, solution: (cost_of(problem, solution), 0),
+        measure=lambda problem, solution: Measured(cost_of(problem, solution)),
         ignoring=False,
     )
     solution = _chosen(found.candidates)

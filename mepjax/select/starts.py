@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -32,6 +32,7 @@ from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution
 from ..problems.autonomy.base import NoAutonomy
 from ..problems.clustering.problem import Clustering
+from ..problems.hard_clustering import HardClustering
 from ..solvers.adjoints import NoGrad
 
 EXACT = "exact"
@@ -55,18 +56,29 @@ beta_scale = program(lambda problem: problem.beta_scale())
 _hard_cost = program(lambda problem, params: problem.harden(params).cost)
 
 
-def hard_cost(problem: Clustering, params: Any) -> tuple[float, int]:
+class Measured(NamedTuple):
+    """What a run is compared by: its `cost`, and how many slots are used, 0 if not looked at.
+
+    Where entities are assigned whole to meet a capacity, which is dear, also who was told what.
+    """
+
+    cost: Any
+    n_used: int = 0
+    decisions: HardClustering | None = None
+
+
+def hard_cost(problem: Clustering, params: Any) -> Measured:
     """Cost of the best prescriptions and how many clusters they use.
 
     With a capacity of the best ones of whole entities that meet it; NaN if params are not finite.
     """
     if problem.capacity is None:
         found = _evaluate(problem, params)
-        return float(found.cost), int(found.n_used)
+        return Measured(float(found.cost), int(found.n_used))
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
-        return math.nan, 0
+        return Measured(math.nan)
     hard = problem.harden(params, capacities="assign")
-    return float(hard.cost), len(np.unique(np.asarray(hard.assignments)))
+    return Measured(float(hard.cost), len(np.unique(np.asarray(hard.assignments))), hard)
 
 
 def cost_of(problem: Problem, solution: Solution) -> Any:
@@ -80,7 +92,8 @@ def cost_of(problem: Problem, solution: Solution) -> Any:
 class Run:
     """One solve: its cost under the problem itself, and the run it started from, `source`.
 
-    `n_used` is how many slots are used, 0 where that is not looked at; `key` is that of the run.
+    `n_used` is how many slots are used, 0 where that is not looked at; `key` is that of the run;
+    `decisions` those of whole entities that meet a capacity, if there is one.
     """
 
     name: str
@@ -91,6 +104,7 @@ class Run:
     seconds: float
     source: "Run | None" = None
     key: Any = None
+    decisions: HardClustering | None = None
 
     @property
     def code(self) -> Code:
@@ -187,7 +201,7 @@ def best_of_starts(
     sample: int | None = 10_000,
     rtol: float | None = None,
     init: Any = (),
-    measure: Callable[[Any, Solution], tuple[Any, int]] | None = None,
+    measure: Callable[[Any, Solution], Measured] | None = None,
     ignoring: bool = True,
 ) -> Starts:
     """Solve from every key in every suitable way.
@@ -204,7 +218,7 @@ def best_of_starts(
     - `sample`: data used before the last stage where slots can grow; `None`: all.
     - `rtol`: relative error asked of the last stage; default the solver's own.
     - `init`: params to start from besides.
-    - `measure`: a function of problem and solution that gives its cost and how many slots it uses;
+    - `measure`: a function of problem and solution that gives what it is compared by, a `Measured`;
         default the hard cost, of clusterings with a capacity that of whole entities that meet it,
         of other problems with prices the distortion.
     - `ignoring`: with autonomy, also solve without it.
@@ -230,10 +244,10 @@ def best_of_starts(
     return solver.solve(tuple(init), ignoring)
 
 
-def _measured(problem: Problem, solution: Solution) -> tuple[Any, int]:
+def _measured(problem: Problem, solution: Solution) -> Measured:
     if isinstance(problem, Clustering):
         return hard_cost(problem, solution.params)
-    return float(cost_of(problem, solution)), 0
+    return Measured(float(cost_of(problem, solution)))
 
 
 class _Solver:
@@ -247,7 +261,7 @@ class _Solver:
         watch: Watch | None,
         sample: int | None,
         rtol: float | None,
-        measure: Callable[[Any, Solution], tuple[Any, int]],
+        measure: Callable[[Any, Solution], Measured],
     ) -> None:
         self.problem, self.schedule, self.keys, self.measure = problem, schedule, keys, measure
         self.tie, self.record, self.watch, self.rtol = tie, record, watch, rtol
@@ -299,7 +313,7 @@ class _Solver:
             )
         runs = [self._start(IGNORED, restart, plain) for restart in range(len(self.keys))]
         believed = [
-            replace(run, cost=hard_cost(plain, run.solution.params)[0])
+            replace(run, cost=hard_cost(plain, run.solution.params).cost)
             for run in runs
             if not run.code.is_failing
         ]
@@ -368,7 +382,9 @@ class _Solver:
             ends = [solution.beta] if self.end is None else [self.end, solution.beta]
             xp = np if checks.is_concrete(ends) else jax.numpy  # nothing is compiled for it
             self.end = xp.asarray(xp.max(xp.stack(ends)))
-        cost, n_used = self.measure(self.problem, solution)
-        run = Run(name, restart, solution, cost, n_used, seconds, source, key)
+        said = self.measure(self.problem, solution)
+        run = Run(
+            name, restart, solution, said.cost, said.n_used, seconds, source, key, said.decisions
+        )  # fmt: skip
         self.runs.append(run)
         return run

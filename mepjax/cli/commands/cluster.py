@@ -131,7 +131,7 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
         best = best_run(found)
         betas = np.concatenate([np.asarray(run.solution.transitions) for run in best.path])
         met, n = betas[np.isfinite(betas)], len(points.x)
-        view, before = cluster_view(problem, best.solution, rows=n), None
+        view, before = cluster_view(problem, best.solution, rows=n, decisions=best.decisions), None
         if met.size:
             last = float(np.max(met))
             before = last, cluster_view(problem, best.solution, beta=last, rows=n, hard=False)

@@ -16,8 +16,8 @@ from ...datasets import channel_game
 from ..console import say
 from ..errors import SOLVE, CommandError
 from ..options import anneal
-from ..options.checks import numeric, require
 from ..options.output import OutputOptions
+from ..options.steering import SteeringOptions
 from ..progress import interruptible
 from ..report import folder, terminal
 from ..report.model import Block, Card, Column, Figure, Heading, Report, Section, Table, Text
@@ -25,13 +25,6 @@ from ..tables.game import HELP, read_game
 
 EXAMPLE = "bundled example: channel_game()"
 
-_CLUSTERS = 2
-_METHODS = {
-    "hybrid": mdp.Hybrid(),
-    "cvi": mdp.CVI(),
-    "mpi": mdp.ModifiedPolicyIteration(),
-    "vi": mdp.ValueIteration(),
-}
 # States of a policy that the page shows.
 _SHOWN = 60
 
@@ -57,68 +50,40 @@ class Result:
 
 def steer(
     game: Annotated[Path | None, typer.Argument(help=HELP, show_default=False)] = None,
-    clusters: Annotated[
-        int | None,
-        numeric(
-            "--clusters",
-            int,
-            help="Number of clusters, found by greedy splitting.",
-            show_default="2",
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Cluster of every agent, such as 0,0,1.", show_default="none")
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help="hybrid (optimal), cvi (fast), mpi or vi (all joint signals).")
-    ] = "hybrid",
+    options: SteeringOptions = SteeringOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Find the signals that steer a population best, one for each cluster of its agents.
 
     Writes agents.csv, policy.csv, splits.csv, steered.png, report.html and report.json.
     """
-    require(method in _METHODS, "--method", repr(method), "one of " + ", ".join(_METHODS))
-    if labels is not None and clusters is not None:
-        raise CommandError("--labels: got --clusters too; expected one of them.")
-    given = None if labels is None else _read_labels(labels)
-    if clusters is not None:
-        require(clusters >= 1, "--clusters", clusters, "at least 1")
     output.check()
     anneal.keep_programs()
     with jax.enable_x64(True):
         model = channel_game() if game is None else read_game(game)
     if game is None:
         say(f"No file given: running the {EXAMPLE}.")
-    result = interruptible(lambda: solve(model, given, clusters or _CLUSTERS, method))
+    result = interruptible(lambda: solve(model, options))
     source = EXAMPLE if game is None else str(game)
     with jax.enable_x64(True):
-        made = report(result, method, source)
+        made = report(result, options.method, source)
         files = folder.write(output.out, made)
     say(*terminal.lines(made, files, output.out))
 
 
-def _read_labels(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise CommandError(
-            f"--labels: got {text!r:.80}; expected integers separated by commas."
-        ) from None
-
-
-def solve(model: mdp.FactoredMDP, labels: list[int] | None, clusters: int, method: str) -> Result:
+def solve(model: mdp.FactoredMDP, options: SteeringOptions) -> Result:
     """Signals for these labels, or for those that greedy splitting finds.
 
     **Raises:** `CommandError` for what does not fit, or if the solve failed.
     """
+    labels, method = options.given_labels, options.solver
     with jax.enable_x64(True):
         try:
             splits = None
             if labels is None:
-                splits = mdp.split(model, clusters=clusters, method=_METHODS[method])
+                splits = mdp.split(model, clusters=options.n_clusters, method=method)
                 labels = splits.labels[-1].tolist()
-            found = mdp.steer(model, labels, method=_METHODS[method]).raise_if_failed()
+            found = mdp.steer(model, labels, method=method).raise_if_failed()
         except ValueError as error:
             option = "--clusters" if labels is None else "--labels"
             raise CommandError(f"{option}: {error}") from None

@@ -17,6 +17,8 @@ import mepjax as mj
 from mepjax.cli import main
 from mepjax.cli.app import app, run
 from mepjax.cli.commands import cluster as command
+from mepjax.problems.clustering import problem as clustering
+from mepjax.problems.clustering.transport import assign
 from mepjax.select import starts
 
 FILES = ("centres.csv", "assignments.csv", "report.json", "report.html", "clusters.png")
@@ -272,7 +274,14 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
 @pytest.mark.parametrize(
     ("capacity", "sizes"), [("=.7,.3", [28, 12]), ("equal", [20, 20]), (".6,.6", [20, 20])]
 )
-def test_sizes_are_those_asked_for(points, tmp_path, capacity, sizes):
+def test_sizes_are_those_asked_for(points, tmp_path, monkeypatch, capacity, sizes):
+    transports = []
+
+    def counting(*arguments):
+        transports.append(arguments)
+        return assign(*arguments)
+
+    monkeypatch.setattr(clustering, "assign", counting)
     # Without a capacity halves.
     out = tmp_path / "out"
     options = ["--capacity", capacity, "--kappa", "0.1", *COARSE, "--out", out]
@@ -293,6 +302,9 @@ def test_sizes_are_those_asked_for(points, tmp_path, capacity, sizes):
     assert len(report["options"]["capacity"]["shares"]) == 2
     np.testing.assert_allclose(report["sizes"]["excess"], 0, atol=1e-6)
     assert report["cost_of_ignoring_autonomy"]["percent"] > -1e-3
+    # One a run; those without autonomy are compared by what they cost without it too.
+    unaware = sum(run["run"] == "without autonomy" for run in report["runs"])
+    assert len(transports) == len(report["runs"]) + unaware
     _assert_drawn(out / "clusters.png")
 
 

@@ -134,13 +134,9 @@ def test_digits_are_those_that_tell_rows_apart(values, shown):
     assert [telling_apart(values)(value) for value in values] == shown
 
 
-# Commands that are still to be shortened, and how long they may be meanwhile.
-LONGER = {"steer.py": 280}
-
-
 def test_commands_are_short_and_all_they_show_is_in_the_model():
     folder_of_commands = Path(command_room.__file__).parent
     for path in folder_of_commands.glob("*.py"):
         text = path.read_text("utf-8")
-        assert len(text.splitlines()) <= LONGER.get(path.name, 250), path.name
+        assert len(text.splitlines()) <= 250, path.name
         assert "<p" not in text and "savefig" not in text and "json.dump" not in text, path.name
