@@ -116,11 +116,11 @@ def _every_frame(
 
 
 def _row(problem: Any, solution: Any, beta: Array, flow: Array) -> dict[str, Any]:
-    energy, terms = problem.free_energy_and_terms(solution.params, beta)
-    finite = trees.all_finite((solution.params, energy))
+    terms = problem.terms(solution.params, beta)
+    finite = trees.all_finite((solution.params, terms.free_energy))
     code = jnp.maximum(solution.code, flow.astype(solution.code.dtype))
     return {
-        "values": solution.params, "free_energy": energy, "distortion": terms.distortion,
+        "values": solution.params, "free_energy": terms.free_energy, "distortion": terms.distortion,
         "code": jnp.where(finite, code, int(Code.NON_FINITE)).astype(jnp.int32),
         "n_steps": jnp.sum(solution.trace.steps).astype(jnp.int32),
     }  # fmt: skip
