@@ -56,6 +56,7 @@ def steered(
             time, held, color=style.SHARED, linestyle=style.LINES[signal + 1], linewidth=1.2,
             label=f"signal {signal} to all, always",
         )  # fmt: skip
+    axes.set_xticks(time[:: 1 + len(time) // 12])
     axes.set_xlabel("step")
     axes.set_ylabel("expected reward of the step")
     axes.legend(frameon=False, fontsize=9)

@@ -20,6 +20,8 @@ _SWEEPS = 4
 _OWN, _OWN_TO_ENTER = 1e2, 1e3
 # A swap must lower the residual sum by this share of it, or it is rounding.
 _WORTH = 1e-5
+# Numbers of the design times sizes up to which compiling takes longer than is saved.
+_QUICK_NUMBERS = 1 << 19
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -122,7 +124,7 @@ def sparse_path(design: Any, response: Any, max_size: int) -> SparsePath:
     owner = "sparse_path"
     design, response = checked_regression(owner, design, response, max_size)
     told = checks.report(_data_checks(owner, design, response))
-    return _path(design, response, int(max_size), told)
+    return _solved(design, response, int(max_size), told)
 
 
 def checked_regression(
@@ -173,10 +175,28 @@ def _data_checks(owner: str, design: Array, response: Array) -> tuple[checks.Che
 
 
 class _Support(eqx.Module):
-    """Up to m columns, padded: `members` (m,), `held` says which places count."""
+    """Up to m columns, padded: `members` (m,), `held` says which places count.
+
+    `through` (m, n) are products of members of unit length with all columns, kept from step to step
+    since a step changes one of them; zeros where padded.
+    """
 
     members: Int[Array, " m"]
     held: Bool[Array, " m"]
+    through: Any = None
+
+    def put(self, data: "_Data", place: Array, column: Array) -> "_Support":
+        """With a column in a place."""
+        through = self.through
+        if through is not None:
+            unit = data.design[:, column] / jnp.sqrt(data.squares[column])
+            through = through.at[place].set(_product(unit, data.design))
+        return _Support(self.members.at[place].set(column), self.held.at[place].set(True), through)
+
+    def without(self, place: Array) -> "_Support":
+        """With a place made empty."""
+        through = None if self.through is None else self.through.at[place].set(0.0)
+        return _Support(self.members, self.held.at[place].set(False), through)
 
 
 class _Data(eqx.Module):
@@ -209,72 +229,80 @@ class _Data(eqx.Module):
         return jnp.zeros((n + 1,), bool).at[place].set(True)[:n]
 
 
-def _scores(data: _Data, a: Array, inverse: Array, left: Array) -> Float[Array, " n"]:
-    """How much each further column would take off the residual, less what members explain of it."""
-    inner = data.design.T @ left
-    through = a.T @ data.design
-    own = data.squares - jnp.sum(through * (inverse @ through), axis=0)
-    # What lies in the span of the members has nothing of its own.
-    alive = own > _OWN_TO_ENTER * jnp.finfo(own.dtype).eps * data.squares
-    return jnp.where(alive, inner**2 / jnp.where(alive, own, 1.0), 0.0)
+class _Fit(eqx.Module):
+    """A support and least squares on it, which is solved once and handed on."""
+
+    support: _Support
+    x: Float[Array, " m"]
+    left: Float[Array, " r"]
+    inverse: Float[Array, "m m"]
+
+    @staticmethod
+    def of(data: _Data, support: _Support) -> "_Fit":
+        """By solving."""
+        return _Fit(support, *data.fit(support))
+
+    @property
+    def sum(self) -> Float[Array, ""]:
+        """What is left of |response|^2."""
+        return jnp.sum(self.left**2)
 
 
-def _added(data: _Data, support: _Support, place: Array) -> _Support:
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=_HIGHEST)
+
+
+def _added(data: _Data, fit: _Fit, place: Array) -> _Support:
     """With the column that takes most off the residual, in the place given."""
-    _, left, inverse = data.fit(support)
-    score = _scores(data, data.columns(support), inverse, left)
-    best = jnp.argmax(jnp.where(data.taken(support), -1.0, score)).astype(jnp.int32)
-    return _Support(support.members.at[place].set(best), support.held.at[place].set(True))
+    through = fit.support.through
+    # What members explain of a column adds nothing; what lies in their span has nothing of its own.
+    own = data.squares - jnp.sum(through * _product(fit.inverse, through), axis=0)
+    alive = own > _OWN_TO_ENTER * jnp.finfo(own.dtype).eps * data.squares
+    score = _product(fit.left, data.design) ** 2 / jnp.where(alive, own, 1.0)
+    score = jnp.where(alive, score, 0.0)
+    best = jnp.argmax(jnp.where(data.taken(fit.support), -1.0, score)).astype(jnp.int32)
+    return fit.support.put(data, place, best)
 
 
-def _swapped(data: _Data, support: _Support) -> _Support:
+def _swapped(data: _Data, fit: _Fit) -> _Fit:
     """Members replaced while that lowers the residual."""
 
-    def sum_of(support: _Support) -> Array:
-        return jnp.sum(data.fit(support)[1] ** 2)
-
-    def sweep(state: tuple[_Support, Array, Array, Array]) -> tuple[Any, ...]:
-        support, now, _, count = state
-        x, left, inverse = data.fit(support)
-        a = data.columns(support)
+    def sweep(state: tuple[_Fit, Array, Array]) -> tuple[_Fit, Array, Array]:
+        fit, _, count = state
+        support, inverse = fit.support, fit.inverse
         # The residual without member j is left + q_j x_j / inverse_jj, with q_j = a inverse_j the
         # part of column j that the others do not explain.
         own = jnp.where(support.held, jnp.diag(inverse), 1.0)
-        apart = a @ inverse
-        without = left[:, None] + apart * (x / own)
-        # All members in one product; what they explain of a candidate is put back for member j.
-        inner = jnp.matmul(data.design.T, without, precision=_HIGHEST)
-        through = jnp.matmul(a.T, data.design, precision=_HIGHEST)
-        explained = jnp.sum(through * (inverse @ through), axis=0)
-        back = jnp.matmul(data.design.T, apart, precision=_HIGHEST) ** 2 / own
-        norms = data.squares[:, None] - explained[:, None] + back
-        alive = norms > _OWN_TO_ENTER * jnp.finfo(norms.dtype).eps * data.squares[:, None]
+        apart = _product(data.columns(support), inverse)
+        without = fit.left[:, None] + apart * (fit.x / own)
+        # Products of all columns with q_j; what they explain of a candidate is put back for j.
+        mixed = _product(inverse, support.through)
+        explained = jnp.sum(support.through * mixed, axis=0)
+        inner = _product(fit.left, data.design) + mixed * (fit.x / own)[:, None]
+        norms = data.squares - explained + mixed**2 / own[:, None]
+        alive = norms > _OWN_TO_ENTER * jnp.finfo(norms.dtype).eps * data.squares
         score = jnp.where(alive, inner**2 / jnp.where(alive, norms, 1.0), 0.0)
-        score = jnp.where(data.taken(support)[:, None], -1.0, score)
-        best = jnp.argmax(score, axis=0).astype(jnp.int32)
-        after = jnp.sum(without**2, axis=0) - jnp.max(score, axis=0)
-        after = jnp.where(support.held, after, jnp.inf)
-        place = jnp.argmin(after)
-        trial = _Support(support.members.at[place].set(best[place]), support.held)
-        sum_after = sum_of(trial)
-        better = sum_after < now * (1 - _WORTH)
-        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, support)
-        return kept, jnp.where(better, sum_after, now), better, count + 1
+        score = jnp.where(data.taken(support), -1.0, score)
+        after = jnp.sum(without**2, axis=0) - jnp.max(score, axis=1)
+        place = jnp.argmin(jnp.where(support.held, after, jnp.inf))
+        best = jnp.argmax(score[place]).astype(jnp.int32)
+        trial = _Fit.of(data, support.put(data, place, best))
+        better = trial.sum < fit.sum * (1 - _WORTH)
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), trial, fit), better, count + 1
 
-    limit = _SWEEPS * support.members.size
+    limit = _SWEEPS * fit.support.members.size
 
-    def proceed(state: tuple[Any, ...]) -> Array:
-        return state[2] & (state[3] < limit)
+    def proceed(state: tuple[_Fit, Array, Array]) -> Array:
+        return state[1] & (state[2] < limit)
 
-    start = (support, sum_of(support), jnp.sum(support.held) > 0, jnp.zeros((), jnp.int32))
+    start = (fit, jnp.sum(fit.support.held) > 0, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(proceed, sweep, start)[0]
 
 
-def _dropped(data: _Data, support: _Support) -> _Support:
+def _dropped(fit: _Fit) -> _Support:
     """Without the member that is missed least."""
-    x, _, inverse = data.fit(support)
-    loss = jnp.where(support.held, x**2 / jnp.diag(inverse), jnp.inf)
-    return _Support(support.members, support.held.at[jnp.argmin(loss)].set(False))
+    loss = jnp.where(fit.support.held, fit.x**2 / jnp.diag(fit.inverse), jnp.inf)
+    return fit.support.without(jnp.argmin(loss))
 
 
 def _ordered(support: _Support, n: int) -> _Support:
@@ -283,27 +311,30 @@ def _ordered(support: _Support, n: int) -> _Support:
     return _Support(support.members[order], support.held[order])
 
 
-@program
+# A sweep of swaps works on all columns, and there are several of each size: quick code of a large
+# design takes twice as long.
+def _is_long(design: Array, response: Array, m: int, told: Any) -> bool:
+    return design.size * m > _QUICK_NUMBERS
+
+
 def _path(design: Array, response: Array, m: int, told: checks.InputReport) -> SparsePath:
     still, y = jax.lax.stop_gradient((design, response))
     data = _Data(still, jnp.sum(still**2, axis=0), y)
     n = still.shape[1]
-    empty = _Support(jnp.zeros((m,), jnp.int32), jnp.zeros((m,), bool))
+    through = jnp.zeros((m, n), still.dtype)
+    empty = _Support(jnp.zeros((m,), jnp.int32), jnp.zeros((m,), bool), through)
 
-    def record(support: _Support) -> tuple[_Support, Array]:
-        return support, jnp.sum(data.fit(support)[1] ** 2)
+    def improved(support: _Support) -> tuple[_Fit, tuple[_Support, Array]]:
+        fit = _swapped(data, _Fit.of(data, support))
+        return fit, (_Support(fit.support.members, fit.support.held), fit.sum)
 
-    def forward(support: _Support, place: Array) -> tuple[_Support, Any]:
-        support = _swapped(data, _added(data, support, place))
-        return support, record(support)
-
-    last, (up, up_sums) = jax.lax.scan(forward, empty, jnp.arange(m))
-
-    def backward(support: _Support, _: None) -> tuple[_Support, Any]:
-        support = _swapped(data, _dropped(data, support))
-        return support, record(support)
-
-    _, (down, down_sums) = jax.lax.scan(backward, last, None, length=m - 1)
+    last, (up, up_sums) = jax.lax.scan(
+        lambda fit, place: improved(_added(data, fit, place)),
+        _Fit.of(data, empty), jnp.arange(m),
+    )  # fmt: skip
+    _, (down, down_sums) = jax.lax.scan(
+        lambda fit, _: improved(_dropped(fit)), last, None, length=m - 1
+    )
     # Sizes m - 1, ..., 1 of the way back, in rising order.
     down = jax.tree.map(lambda leaf: leaf[::-1], down)
     better = down_sums[::-1] < up_sums[:-1] * (1 - _WORTH)
@@ -331,6 +362,9 @@ def _path(design: Array, response: Array, m: int, told: checks.InputReport) -> S
         alike=_alike(data),
         input_report=told,
     )
+
+
+_solved = program(_path, is_long=_is_long)
 
 
 def _refit(design: Array, response: Array, support: _Support) -> tuple[Array, Array]:
