@@ -1,9 +1,9 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file; `cost_ratio` and `value_by_clusters` take plain numbers, `returns` a
-report of `mepjax.select`, `track` a scene that `mepjax.control` followed, `splitting` and `steered`
-what `mepjax.mdp` found. Every figure can be read by the colour-blind and in print: colours never
-stand alone, but with numbers, markers, line styles or hatches.
+`animate` alone writes a file; `cost_ratio` and `value_by_clusters` take plain numbers, `returns`
+and `trade_off` a report of `mepjax.select`, `track` a scene that `mepjax.control` followed,
+`splitting` and `steered` what `mepjax.mdp` found. Every figure can be read by the colour-blind and
+in print: colours never stand alone, but with numbers, markers, line styles or hatches.
 """
 
 from .aggregation import aggregation
@@ -21,6 +21,7 @@ from .sparse_path import sparse_path
 from .splitting import splitting
 from .steered import steered
 from .track import track
+from .trade_off import trade_off
 from .transitions import transitions
 from .value_by_clusters import value_by_clusters
 
@@ -42,6 +43,7 @@ __all__ = [
     "steered",
     "sparse_path",
     "track",
+    "trade_off",
     "transitions",
     "value_by_clusters",
 ]

@@ -9,6 +9,7 @@ from .solve import Runs, Solved, solve
 from .sparse_marginal_return import ebic, sparse_marginal_return
 from .sparse_path import SparsePath, sparse_path
 from .starts import best_of_starts
+from .trade_off import TradeOff, trade_off
 
 __all__ = [
     "Budget",
@@ -20,6 +21,7 @@ __all__ = [
     "SparsePath",
     "Split",
     "Stop",
+    "TradeOff",
     "aggregations",
     "best_of_starts",
     "clusterings",
@@ -32,5 +34,6 @@ __all__ = [
     "solve",
     "sparse_marginal_return",
     "sparse_path",
+    "trade_off",
     "with_budget",
 ]
