@@ -19,6 +19,8 @@ from .._core.checks import Check, check_finite, check_function, is_concrete, on_
 
 # States at which a function's rows are looked at when the model is built.
 _LOOKED_AT = 64
+# Signals up to which rows of a whole table are put together from slices.
+_SLICED = 32
 
 
 class Place(eqx.Module):
@@ -54,6 +56,13 @@ class AbstractBehaviour(eqx.Module):
         self, place: Place, agents: tuple[int, ...], signals: Int[Array, "states variants"]
     ) -> Float[Array, "states variants own"]:
         """p(x_n' | x, signal) for every state of the block and every signal asked."""
+
+    def all_rows(
+        self, place: Place, agents: tuple[int, ...], heard: Int[np.ndarray, " variants"]
+    ) -> Float[Array, "states variants own"]:
+        """The same for all joint states in order, and signals that are the same in each."""
+        signals = jnp.broadcast_to(jnp.asarray(heard), (place.index.shape[0], len(heard)))
+        return self.rows(place, agents, signals)
 
     @abc.abstractmethod
     def checks(
@@ -91,6 +100,16 @@ class Table(AbstractBehaviour):
     def rows(self, place: Place, agents: tuple[int, ...], signals: Array) -> Array:
         """Rows of the table."""
         return self.p[place.index[:, None], signals]
+
+    def all_rows(
+        self, place: Place, agents: tuple[int, ...], heard: Int[np.ndarray, " variants"]
+    ) -> Float[Array, "states variants own"]:
+        """Slices of the table: XLA gathers rows one number at a time on a CPU."""
+        if len(heard) > _SLICED:
+            return super().all_rows(place, agents, heard)
+        if heard.tolist() == list(range(self.p.shape[1])):
+            return self.p
+        return jnp.stack([self.p[:, signal] for signal in heard.tolist()], axis=1)
 
     def checks(
         self, owner: str, sizes: tuple[int, ...], agents: tuple[int, ...], signals: int

@@ -6,7 +6,7 @@ under all joint signals is K_high V K_low^T, two matrix products, and the joint 
 formed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -51,7 +51,7 @@ class ClusteredMDP(eqx.Module):
         """Self with the rows of all states kept, where they fit one block."""
         if self._exact_block() < self.model.n_states:
             return self
-        rows = self._rows(self.place(jnp.arange(self.model.n_states)))
+        rows = self._rows(self.place(jnp.arange(self.model.n_states)), is_whole=True)
         return eqx.tree_at(lambda op: op.kept, self, rows, is_leaf=lambda x: x is None)
 
     def backup(
@@ -89,14 +89,24 @@ class ClusteredMDP(eqx.Module):
         updated, chosen = self.by_blocks(block, self._exact_block())
         return updated, self.arrangement.decode(chosen)
 
-    def _rows(self, place: Place) -> Rows:
+    def _rows(self, place: Place, is_whole: bool = False) -> Rows:
         made = []
         for half in (self.arrangement.high, self.arrangement.low):
-            heard = jnp.asarray(self.arrangement.heard(half.clusters))
-            signals = jnp.broadcast_to(heard, (place.index.shape[0], *heard.shape))
-            made.append(
-                (self.rows_of(place, half.factors, signals), self._earned(place, half, signals))
-            )
+            heard = self.arrangement.heard(half.clusters)
+            signals = jnp.broadcast_to(jnp.asarray(heard), (place.index.shape[0], *heard.shape))
+            if is_whole and isinstance(heard, np.ndarray):
+                rows = self._product_of(
+                    (
+                        self.model.behaviours[f].all_rows(
+                            place, self.model.factors[f], heard[:, self.model.factors[f][0]]
+                        )
+                        for f in half.factors
+                    ),
+                    signals.shape[:2],
+                )
+            else:
+                rows = self.rows_of(place, half.factors, signals)
+            made.append((rows, self._earned(place, half, signals)))
         (high, reward_high), (low, reward_low) = made
         return Rows(high, low, reward_high, reward_low)
 
@@ -275,14 +285,23 @@ class ClusteredMDP(eqx.Module):
         self, place: Place, factors: Sequence[int], signals: Int[Array, "states variants agents"]
     ) -> Float[Array, "states variants size"]:
         """Kronecker rows over the joint next states of some factors."""
-        states, variants = signals.shape[:2]
-        product = jnp.ones((states, variants, 1), self.model.dtype)
+        made = []
         for factor in factors:
             agents = self.model.factors[factor]
-            own = self.model.behaviours[factor].rows(place, agents, signals[..., agents[0]])
+            made.append(self.model.behaviours[factor].rows(place, agents, signals[..., agents[0]]))
+        return self._product_of(made, signals.shape[:2])
+
+    def _product_of(
+        self, rows: Iterable[Float[Array, "states variants own"]], shape: tuple[int, ...]
+    ) -> Float[Array, "states variants size"]:
+        """Kronecker products of rows, one if there are none."""
+        product = None
+        for own in rows:
             own = own.astype(self.model.dtype)
-            product = (product[..., :, None] * own[..., None, :]).reshape(states, variants, -1)
-        return product
+            if product is not None:
+                own = (product[..., :, None] * own[..., None, :]).reshape(*shape, -1)
+            product = own
+        return jnp.ones((*shape, 1), self.model.dtype) if product is None else product
 
     def _expected_under(
         self,
