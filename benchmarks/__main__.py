@@ -26,7 +26,6 @@ NAMES = (
     "learning",
     "markov",
     "sparse",
-    "tracking",
     "gpu",
 )
 

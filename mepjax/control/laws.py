@@ -267,7 +267,7 @@ class LyapunovPaths(_Descent):
     def check_problem(self, problem: Any) -> None:
         """A `FacilityPath` with squared legs."""
         super().check_problem(problem)
-        if not isinstance(problem, FacilityPath) or not problem._squared:
+        if not isinstance(problem, FacilityPath) or not problem.all_squared:
             raise TypeError(
                 "LyapunovPaths needs a FacilityPath whose legs all cost the squared distance; got "
                 f"{type(problem).__name__}. Lyapunov() serves any free energy."

@@ -97,7 +97,7 @@ class CriticalJump(AbstractSchedule):
 
     @property
     def horizon(self) -> float:
-        """`max_factor`."""
+        """`max_factor`: transitions further ahead do not matter to the next stage."""
         return self.max_factor
 
     def checks(self) -> tuple[checks.Check, ...]:
@@ -116,7 +116,7 @@ class CriticalJump(AbstractSchedule):
         return tuple(conditions)
 
     def last_stage(self) -> "CriticalJump":
-        """At beta_max alone."""
+        """The same kind of schedule with one stage, at beta_max."""
         return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max, is_leaf=lambda s: s is None)
 
     def init(self, scale: Float[Array, ""]) -> Stage:

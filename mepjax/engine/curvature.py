@@ -13,6 +13,7 @@ from .._core.params import join_params, primal_of, split_params
 from ..solvers import spectrum
 from ..solvers.spectrum import SpectrumOptions
 from .bracket import Bracket, critical_bracket
+from .problem import Problem
 
 
 def near_critical_threshold(dtype: Any) -> float:
@@ -21,7 +22,7 @@ def near_critical_threshold(dtype: Any) -> float:
 
 
 def lowest_curvature(
-    problem: Any, params: Any, beta: Float[Array, ""], start: Array, options: SpectrumOptions
+    problem: Problem, params: Any, beta: Float[Array, ""], start: Array, options: SpectrumOptions
 ) -> spectrum.Lowest:
     """Lowest eigenvalue and unstable direction at (params, beta), without derivatives."""
     problem, params, beta = trees.stop_gradient((problem, params, beta))
@@ -30,7 +31,7 @@ def lowest_curvature(
 
 
 def differentiable_curvature(
-    problem: Any, params: Any, beta: Float[Array, ""], start: Array, options: SpectrumOptions
+    problem: Problem, params: Any, beta: Float[Array, ""], start: Array, options: SpectrumOptions
 ) -> Float[Array, ""]:
     """The curvature, differentiable where the eigenvalue is simple."""
     found = lowest_curvature(problem, params, beta, start, options)
@@ -40,14 +41,14 @@ def differentiable_curvature(
     return found.value + value - jax.lax.stop_gradient(value)
 
 
-def random_start(problem: Any, params: Any, key: Any) -> Float[Array, " size"]:
+def random_start(problem: Problem, params: Any, key: Any) -> Float[Array, " size"]:
     """The random vector from which eigenvectors are sought, of the size of the primal."""
     flat, _ = ravel_pytree(primal_of(params))
     return jax.random.normal(key, flat.shape, flat.dtype)
 
 
 def find_critical_beta(
-    problem: Any,
+    problem: Problem,
     params: Any,
     beta: Float[Array, ""],
     start: Float[Array, " size"],
@@ -74,7 +75,7 @@ def _search(bracket: Bracket, function: Callable[[Array], Array]) -> Float[Array
     return bracket.root
 
 
-def flat_direction(params: Any, problem: Any, direction: Float[Array, " size"]) -> Any:
+def flat_direction(params: Any, problem: Problem, direction: Float[Array, " size"]) -> Any:
     """A flat primal direction as a change of params (prices unchanged)."""
     primal, dual = split_params(params)
     _, unravel = ravel_pytree(primal)

@@ -14,9 +14,10 @@ from .._core import trees
 from .._core.params import split_params
 from .._core.programs import program
 from ..solvers.equation import FreeEnergy
+from .problem import Problem
 
 
-def as_tangents(problem: Any, tangents: Any) -> Any:
+def as_tangents(problem: Problem, tangents: Any) -> Any:
     """Velocities of a problem's arrays as a pytree shaped like it, with `None` for what rests.
 
     **Arguments:** `tangents`, a mapping from names of fields to velocities shaped like them, or
@@ -48,7 +49,7 @@ def as_tangents(problem: Any, tangents: Any) -> Any:
     return trees.replaced(still, **moving)
 
 
-def moving_parts(problem: Any, tangents: Any) -> tuple[list[Any], list[Any], Any]:
+def moving_parts(problem: Problem, tangents: Any) -> tuple[list[Any], list[Any], Any]:
     """(moving leaves, their velocities, function that puts such leaves back into the problem)."""
     leaves, treedef = jax.tree.flatten(problem)
     velocities = treedef.flatten_up_to(tangents)
@@ -64,7 +65,7 @@ def moving_parts(problem: Any, tangents: Any) -> tuple[list[Any], list[Any], Any
 
 
 @program
-def _drift(problem: Any, params: Any, beta: Any, tangents: Any) -> Any:
+def _drift(problem: Problem, params: Any, beta: Any, tangents: Any) -> Any:
     moving, velocities, at = moving_parts(problem, tangents)
     if not moving:
         return jax.tree.map(jnp.zeros_like, params)
@@ -72,7 +73,7 @@ def _drift(problem: Any, params: Any, beta: Any, tangents: Any) -> Any:
     return jax.jvp(slope, (moving,), (velocities,))[1]
 
 
-def drift(problem: Any, params: Any, beta: Any, tangents: Any) -> Any:
+def drift(problem: Problem, params: Any, beta: Any, tangents: Any) -> Any:
     """d residual / d t at held params while the data of the problem move.
 
     **Arguments:**

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..solvers import spectrum
 from .bracket import Bracket
+from .problem import Problem
 from .schedules import Stage
 
 # How exactly transitions are predicted.
@@ -31,14 +32,14 @@ class _Search(eqx.Module):
 
 
 def probed(
-    problem: Any, params: Any, beta: Float[Array, ""], direction: Float[Array, " primal"]
+    problem: Problem, params: Any, beta: Float[Array, ""], direction: Float[Array, " primal"]
 ) -> Probe:
     """Two derivatives of F along `direction`."""
     return Probe(*spectrum.along(problem, params, beta, direction))
 
 
 def next_stage(
-    problem: Any,
+    problem: Problem,
     params: Any,
     beta: Float[Array, ""],
     direction: Float[Array, " primal"],

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, Self
 
 import equinox as eqx
@@ -22,6 +22,16 @@ from .slot_spectrum import SlotSpectrum
 
 # Size of the noise of `Problem.kicked`, relative to the scale of params.
 _KICK = 1e-4
+
+
+def check_fields(owner: str, fields: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise `TypeError` for what `replace` is given and does not know."""
+    for name in fields:
+        if name not in known:
+            raise TypeError(
+                f"{owner}.replace: there is no `{name}`; expected one of "
+                f"{', '.join(sorted(known))}."
+            )
 
 
 class Terms(eqx.Module):
@@ -189,18 +199,11 @@ class Problem(FreeEnergy):
 
         **Raises:** `TypeError` for a name that is no field, and what construction raises.
         """
-        self._only_fields(fields, {field.name for field in dataclasses.fields(self)})
+        known = {field.name for field in dataclasses.fields(self)}
+        check_fields(type(self).__name__, fields, known)
         changed = trees.replaced(self, **fields)
         checks.enforce(changed.checks())
         return changed
-
-    def _only_fields(self, fields: dict[str, Any], known: set[str]) -> None:
-        for name in fields:
-            if name not in known:
-                raise TypeError(
-                    f"{type(self).__name__}.replace: there is no `{name}`; expected one of "
-                    f"{', '.join(sorted(known))}."
-                )
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Conditions on the data: they raise on concrete values and become codes on traced."""

@@ -206,7 +206,7 @@ class Geometric(AbstractSchedule):
         return self._stage(stage.state + 1)
 
     def last_stage(self) -> "Geometric":
-        """At beta_max alone."""
+        """The same kind of schedule with one stage, at beta_max."""
         return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max)
 
     def final_beta(self) -> Float[Array, ""] | None:
@@ -281,11 +281,11 @@ class Linear(AbstractSchedule):
         return self._stage(stage.state + 1)
 
     def last_stage(self) -> "Linear":
-        """At beta_max alone."""
+        """The same kind of schedule with one stage, at beta_max."""
         return eqx.tree_at(lambda s: s.beta_min, self, self.beta_max)
 
     def final_beta(self) -> Float[Array, ""]:
-        """beta_max."""
+        """beta_max, at which the last stage is solved."""
         return self.beta_max
 
 
@@ -347,7 +347,7 @@ class Explicit(AbstractSchedule):
         return Stage(betas[index], index >= self.max_stages - 1, index)
 
     def init(self, scale: Float[Array, ""]) -> Stage:
-        """The first beta."""
+        """The stage at the first beta of the list."""
         return self._stage(jnp.zeros((), jnp.int32))
 
     def next(self, stage: Stage, predicted: Float[Array, ""]) -> Stage:

@@ -24,7 +24,7 @@ from .state import AnnealState, Options
 
 
 def completed(problem: Problem, state: AnnealState) -> Solution:
-    """`finish` without checks."""
+    """The solution of a state whose arguments are known to be sound; see `finish`."""
     sample = early_problem(problem, state)
     if not _is_done(state):
         state = advanced(sample, state, np.asarray(state.rows.beta.shape[-1], np.int32))

@@ -132,7 +132,7 @@ def sweep(
 
 
 class _Lane(eqx.Module):
-    """One anneal."""
+    """What one setting and seed of a sweep computes."""
 
     build: Callable[[Any], Problem]
     settings: Any

@@ -13,6 +13,7 @@ from ..solvers.implicit import LinearSolve, implicit_tangent
 from ..solvers.spectrum import SpectrumOptions
 from .branching.watch import Detector
 from .curvature import differentiable_curvature, find_critical_beta, random_start
+from .problem import Problem
 
 
 def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
@@ -21,13 +22,13 @@ def _prepare(params: Any, beta: Any) -> tuple[Any, Any]:
 
 
 @program
-def _curvature(problem: Any, params: Any, beta: Any, options: SpectrumOptions) -> Any:
+def _curvature(problem: Problem, params: Any, beta: Any, options: SpectrumOptions) -> Any:
     start = random_start(problem, params, jax.random.key(0))
     return differentiable_curvature(problem, params, beta, start, options)
 
 
 def curvature(
-    problem: Any, params: Any, beta: Any, *, detector: Detector | None = None
+    problem: Problem, params: Any, beta: Any, *, detector: Detector | None = None
 ) -> Float[Array, ""]:
     """Smallest eigenvalue of metric^-1/2 Hess F metric^-1/2 in the primal variables.
 
@@ -58,7 +59,7 @@ def curvature(
 
 
 @program
-def _critical_beta(problem: Any, params: Any, beta: Any, options: SpectrumOptions) -> Any:
+def _critical_beta(problem: Problem, params: Any, beta: Any, options: SpectrumOptions) -> Any:
     start = random_start(problem, params, jax.random.key(0))
     root = find_critical_beta(problem, params, beta, start, options)
     finite = jnp.isfinite(root)
@@ -78,7 +79,7 @@ def _critical_beta(problem: Any, params: Any, beta: Any, options: SpectrumOption
 
 
 def critical_beta(
-    problem: Any, params: Any, beta: Any, *, detector: Detector | None = None
+    problem: Problem, params: Any, beta: Any, *, detector: Detector | None = None
 ) -> Float[Array, ""]:
     """Nearest beta' at which the curvature is zero, with params fixed.
 
@@ -107,12 +108,14 @@ def critical_beta(
 
 
 @program
-def _sensitivity(problem: Any, params: Any, beta: Any, linear: LinearSolve) -> Any:
+def _sensitivity(problem: Problem, params: Any, beta: Any, linear: LinearSolve) -> Any:
     still = jax.tree.map(lambda _: None, problem)
     return implicit_tangent(params, problem, beta, (still, jnp.ones_like(beta)), linear)
 
 
-def sensitivity(problem: Any, params: Any, beta: Any, *, linear: LinearSolve | None = None) -> Any:
+def sensitivity(
+    problem: Problem, params: Any, beta: Any, *, linear: LinearSolve | None = None
+) -> Any:
     """d params / d beta at a solution, NaN where the linear system is singular.
 
     It grows as 1 / curvature near a transition and is small between transitions.
@@ -138,11 +141,11 @@ def sensitivity(problem: Any, params: Any, beta: Any, *, linear: LinearSolve | N
 
 
 @program
-def _gradients(problem: Any, params: Any, beta: Any) -> Any:
+def _gradients(problem: Problem, params: Any, beta: Any) -> Any:
     return eqx.filter_grad(lambda p: p.free_energy(params, beta))(problem)
 
 
-def gradients(problem: Any, params: Any, beta: Any) -> Any:
+def gradients(problem: Problem, params: Any, beta: Any) -> Any:
     """dF / d(every array of the problem) with params and beta held, by the envelope theorem.
 
     At a solution with exact stationarity this is the full derivative of the optimal free energy.

@@ -112,7 +112,7 @@ class MarkovAggregator(ClusterMixin, BaseEstimator):
         return rows / rows.sum(axis=1, keepdims=True)
 
     def fit(self, X: Any, y: Any = None) -> "MarkovAggregator":
-        """Find the superstates."""
+        """Find the superstates of a chain."""
         del y
         if self.n_clusters != "auto":
             check_integer("n_clusters", self.n_clusters)

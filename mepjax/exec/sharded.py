@@ -64,12 +64,12 @@ class Sharded(AbstractExecutor):
 
     @property
     def in_blocks(self) -> bool:
-        """Always."""
+        """True: no array of N x K is held whole."""
         return True
 
     @property
     def rows(self) -> int | None:
-        """`block`."""
+        """The `block` asked for; `None` leaves it to the cache."""
         return self.block
 
     @property

@@ -51,7 +51,7 @@ class FromFunction(AbstractEnvironment):
     def observe(
         self, key: Any, problem: Clustering, entity: Any, prescribed: Any, centres: Any
     ) -> Observation:
-        """`fn` for each."""
+        """What the function answers for each interaction."""
 
         def all_of(key: Any, entity: Array, prescribed: Array, centres: Array) -> Observation:
             keys = jax.random.split(key, entity.shape[0])

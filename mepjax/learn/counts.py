@@ -106,16 +106,16 @@ class Counts(ModelLearner):
 
     @property
     def needs(self) -> Needs:
-        """Where entities went."""
+        """Where entities went, and no costs."""
         return Needs(realised=True)
 
     @property
     def saturated(self) -> bool:
-        """Always."""
+        """True: tables can tell any probabilities."""
         return True
 
     def init(self, key: Any, problem: Clustering) -> CountState:
-        """Nothing counted."""
+        """Tables of zeros."""
         del key
         n, k = problem.x.shape[0], problem.k
         self._check(n)
@@ -141,7 +141,7 @@ class Counts(ModelLearner):
         )
 
     def evidence(self, problem: Clustering, interactions: Interactions) -> Evidence:
-        """Without distances."""
+        """Interactions as counted, without distances, which tables do not use."""
         return as_evidence(problem, interactions, at_centres=False)
 
     def _table(self, evidence: Evidence) -> Int[Array, " m"]:
@@ -219,7 +219,7 @@ class Counts(ModelLearner):
     def refitted(
         self, parameters: Float[Array, "blocks k"], evidence: Evidence
     ) -> Float[Array, "blocks k"]:
-        """Counted again."""
+        """The tables of greatest likelihood, counted again from this evidence."""
         k = parameters.shape[-1]
         tables = parameters.reshape(-1, k, k)
         empty = CountState(jnp.zeros_like(tables), jnp.zeros_like(tables[..., 0]))

@@ -65,7 +65,7 @@ def solved(
     if model is None:
         return None
     # What was learnt is not checked, as bad values must end in a code.
-    aware = eqx.tree_at(lambda p: p.autonomy, problem, model)
+    aware = trees.replaced(problem, autonomy=model)
     key = jax.random.fold_in(state.key, np.uint32(2**32 - 3))
     starts = carry.centres.shape[0]
     found = solve(aware, state.schedule, key=key, starts=starts, adjoint=NoGrad()).solution

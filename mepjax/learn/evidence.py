@@ -85,7 +85,7 @@ class ModelLearner(AbstractLearner):
         return False
 
     def autonomy(self, state: Any) -> AbstractAutonomy:
-        """The learnt model."""
+        """The autonomy model with the parameters that were learnt."""
         return self.model(self.parameters(state))
 
     def costs(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks
+from .._core import arrays, checks, trees
 from .._core.programs import program
 from .._core.types import Scalar
 from ..problems.autonomy.base import AbstractAutonomy, NoAutonomy
@@ -169,9 +169,8 @@ def with_autonomy(problem: Clustering, model: Any) -> Clustering:
     """The problem under another autonomy, checked where values are concrete."""
     model = NoAutonomy() if model is None else model
     model = arrays.cast_floats(model, problem.x.dtype)
-    changed = eqx.tree_at(lambda p: p.autonomy, problem, model)
     checks.enforce(model.check(problem.x.shape[0], problem.k))
-    return changed
+    return trees.replaced(problem, autonomy=model)
 
 
 def average_costs(

@@ -240,7 +240,7 @@ class Structured(ModelLearner):
     def probabilities(
         self, parameters: Float[Array, "1 size"], evidence: Evidence
     ) -> Float[Array, "m k"]:
-        """The family's."""
+        """p(k | j, i) of the family at the learnt parameters."""
         kappa = parameters[0, :-2][self._groups(evidence)][:, None]
         log_weights, _ = slopes(evidence, parameters[0, -2:])
         own = jnp.arange(log_weights.shape[1]) == evidence.prescribed[:, None]

@@ -56,7 +56,7 @@ class Arrangement(eqx.Module):
 
     @property
     def clusters(self) -> int:
-        """C."""
+        """C, the number of clusters, each of which gets one signal."""
         return len(self.choices)
 
     @property

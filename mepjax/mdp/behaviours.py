@@ -134,7 +134,7 @@ class Local(AbstractBehaviour):
 
     @property
     def local(self) -> bool:
-        """Always."""
+        """True: an agent's move depends on its own state and signal."""
         return True
 
     def rows(self, place: Place, agents: tuple[int, ...], signals: Array) -> Array:

@@ -1,6 +1,5 @@
 """Methods that improve one cluster's signals at a time, as solvers of the one inner loop."""
 
-import abc
 from typing import Any
 
 import equinox as eqx
@@ -37,7 +36,7 @@ class RoundRobin(eqx.Module):
 
     @staticmethod
     def start(problem: Steered, last: Any = None) -> "RoundRobin":
-        """Nothing done."""
+        """The state before the first step: the problem's own policy, and no bounds."""
         zero = jnp.zeros((), jnp.int32)
         infinite = jnp.asarray(jnp.inf, problem.tolerance.dtype)
         no = jnp.asarray(False)
@@ -78,12 +77,6 @@ class AbstractClusterMethod(AbstractSolver):
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
         """The policy to start from."""
         return RoundRobin.start(problem)
-
-    @abc.abstractmethod
-    def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
-    ) -> tuple[Any, Any, StepInfo]:
-        """One step."""
 
 
 def _cluster_step(

@@ -112,7 +112,7 @@ class FactoredMDP(eqx.Module):
 
     @property
     def n_agents(self) -> int:
-        """N."""
+        """N, the number of agents, steered or not."""
         return len(self.sizes)
 
     @property

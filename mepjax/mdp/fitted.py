@@ -66,7 +66,7 @@ class FittedIteration(AbstractSolver):
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
-        """Signal 0 everywhere."""
+        """The policy that sends signal 0 in every state, as where improvement starts."""
         states = problem.place.index.shape[0]
         policy = jnp.zeros((states, problem.operator.arrangement.clusters), jnp.int32)
         return policy, jnp.asarray(False)

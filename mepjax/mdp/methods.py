@@ -68,13 +68,13 @@ class ValueIteration(_Certified):
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
     def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
-        """No state."""
+        """`None`: nothing is carried from step to step."""
         return None
 
     def step(
         self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
-        """One backup."""
+        """One backup of all values."""
         updated, _ = problem.backup(params, beta)
         new, info = _middle(problem, params, updated)
         return new, state, info

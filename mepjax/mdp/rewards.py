@@ -74,7 +74,7 @@ class Separable(AbstractReward):
         self.scopes = tuple(tuple(int(a) for a in scope) for scope in scopes or own)
 
     def of_states(self, place: Place) -> Array:
-        """Nothing."""
+        """Zero: every part depends on signals."""
         return jnp.zeros(place.index.shape, self.tables[0].dtype)
 
     def of_agents(self, place: Place, agents: Sequence[int], signals: Array) -> Array:
@@ -86,7 +86,7 @@ class Separable(AbstractReward):
         return total
 
     def jointly(self, place: Place, signals: Array) -> None:
-        """Nothing."""
+        """`None`: there is no part that sums over agents do not give."""
         return None
 
     def checks(self, owner: str, sizes: tuple[int, ...], signals: tuple[int, ...]) -> list[Check]:
@@ -128,11 +128,11 @@ class StateReward(AbstractReward):
         return self.table[place.index]
 
     def of_agents(self, place: Place, agents: Sequence[int], signals: Array) -> None:
-        """Nothing."""
+        """`None`: nothing belongs to single agents."""
         return None
 
     def jointly(self, place: Place, signals: Array) -> None:
-        """Nothing."""
+        """`None`: there is no part that sums over agents do not give."""
         return None
 
     def checks(self, owner: str, sizes: tuple[int, ...], signals: tuple[int, ...]) -> list[Check]:
@@ -163,15 +163,15 @@ class JointReward(AbstractReward):
 
     @property
     def joint(self) -> bool:
-        """Always."""
+        """True: the function may couple all signals."""
         return True
 
     def of_states(self, place: Place) -> Array:
-        """Nothing."""
+        """Zero: every part depends on signals."""
         return jnp.zeros(place.index.shape)
 
     def of_agents(self, place: Place, agents: Sequence[int], signals: Array) -> None:
-        """Nothing."""
+        """`None`: nothing belongs to single agents."""
         return None
 
     def jointly(self, place: Place, signals: Array) -> Array:

@@ -65,19 +65,19 @@ class SoftQ(AbstractRule):
             raise ValueError(f"SoftQ: `prior` must be 'uniform' or None; got {self.prior!r}.")
 
     def temperature(self, beta: Any, discount: Any) -> Any:
-        """1/beta."""
+        """1/beta, at which entropy counts action by action."""
         del discount
         return 1 / beta
 
     def value(self, row: Row, beta: Any, discount: Any) -> Float[Array, ""]:
-        """Soft minimum."""
+        """The soft minimum of action values at `temperature`."""
         temperature = self.temperature(beta, discount)
         counted = gibbs.softmin(row, 1 / temperature)
         extra = 0.0 if self.prior is None else temperature * np.log(row.shape[0])
         return counted + extra
 
     def log_policy(self, row: Row, beta: Any, discount: Any) -> Row:
-        """Gibbs."""
+        """Gibbs weights of actions at `temperature`."""
         return gibbs.masked_log_policy(row, 1 / self.temperature(beta, discount))
 
 
@@ -92,7 +92,7 @@ class MEP(SoftQ):
     prior: str | None = eqx.field(static=True, default=None)
 
     def temperature(self, beta: Any, discount: Any) -> Any:
-        """discount / beta."""
+        """discount / beta, at which the entropy of paths counts."""
         return discount / beta
 
 
@@ -105,12 +105,12 @@ class QLearning(AbstractRule):
     epsilon: Any = 0.1
 
     def value(self, row: Row, beta: Any, discount: Any) -> Float[Array, ""]:
-        """The least."""
+        """The least action value, as costs are minimised."""
         del beta, discount
         return jnp.min(row)
 
     def answer(self, row: Row, beta: Any, discount: Any) -> Row:
-        """The best action."""
+        """All weight on the action of least value."""
         del beta, discount
         best = jnp.arange(row.shape[0]) == jnp.argmin(row)
         return jnp.where(best, 0.0, -jnp.inf).astype(row.dtype)
@@ -131,7 +131,7 @@ class DoubleQ(QLearning):
 
     @property
     def n_tables(self) -> int:
-        """Two."""
+        """Two: each judges what the other chooses."""
         return 2
 
     def targets(

@@ -27,11 +27,11 @@ class SoftChain(AbstractChain):
     discount: Float[Array, ""]
 
     def sweep(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """One step."""
+        """Cost of one step, and the discounted values of where it leads."""
         return self.cost + self.discount * self.transitions.mv(values)
 
     def values(self, guess: Float[Array, " states"]) -> Float[Array, " states"]:
-        """All steps."""
+        """Values of going on for ever, by a solve that starts from `guess`."""
         return solve_chain(self.transitions, self.discount, self.cost, guess)
 
     def operator(self) -> lx.AbstractLinearOperator:

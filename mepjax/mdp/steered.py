@@ -52,7 +52,7 @@ class Steered(AbstractBellman):
 
     @property
     def clusters(self) -> int:
-        """C."""
+        """C, the number of clusters, each of which gets one signal."""
         return self.operator.arrangement.clusters
 
     def backup(

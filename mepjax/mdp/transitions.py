@@ -13,7 +13,7 @@ DENSE_LIMIT = 2_000
 
 
 class Matrix(eqx.Module):
-    """Every probability."""
+    """A chain's transition matrix, dense."""
 
     p: Float[Array, "rows columns"]
 
@@ -22,7 +22,7 @@ class Matrix(eqx.Module):
         return jnp.matmul(self.p, values, precision="highest")
 
     def matrix(self) -> Float[Array, "rows columns"]:
-        """All probabilities."""
+        """The transition matrix, dense; rows are where steps start."""
         return self.p
 
     def masked(self, keep: Float[Array, " rows"]) -> "Matrix":
@@ -43,7 +43,7 @@ class Rows(eqx.Module):
         return jnp.sum(self.p.astype(values.dtype) * ahead, axis=1)
 
     def matrix(self) -> Float[Array, "rows columns"]:
-        """All probabilities."""
+        """The transition matrix, dense; rows are where steps start."""
         rows = jnp.arange(self.next.shape[0])[:, None]
         empty = jnp.zeros((self.next.shape[0], self.columns), self.p.dtype)
         return empty.at[rows, self.next].add(self.p, mode="drop")
@@ -68,7 +68,7 @@ class Edges(eqx.Module):
         return jax.ops.segment_sum(self.p * ahead, self.row, self.rows, indices_are_sorted=True)
 
     def matrix(self) -> Float[Array, "rows columns"]:
-        """All probabilities."""
+        """The transition matrix, dense; rows are where steps start."""
         empty = jnp.zeros((self.rows, self.columns), self.p.dtype)
         return empty.at[self.row, self.column].add(self.p, mode="drop")
 

@@ -134,7 +134,7 @@ class LinearValues(AbstractValues):
         return 1e-9 if dtype == jnp.float64 else 1e-5
 
     def init(self, operator: ClusteredMDP, key: Any) -> Float[Array, " weights"]:
-        """Zero everywhere."""
+        """Parameters at which all values are zero."""
         del key
         count = 1 + sum(table.shape[1] for _, _, table in self._parts(operator))
         return jnp.zeros(count, operator.model.dtype)

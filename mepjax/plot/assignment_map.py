@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .._core import trees
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
@@ -142,11 +142,8 @@ def _policy_at(problem: Clustering, params: Any, beta: Any, places: np.ndarray) 
             "point, so it says nothing of other places. Draw `clusters` instead."
         ) from None
     dtype = problem.x.dtype
-    elsewhere = eqx.tree_at(
-        lambda p: (p.x, p.weights),
-        problem,
-        (jnp.asarray(places, dtype), jnp.ones(n, dtype)),
-    )
+    # What was measured from the data stays, as places are judged by the costs of the data.
+    elsewhere = trees.replaced(problem, x=jnp.asarray(places, dtype), weights=jnp.ones(n, dtype))
     return np.asarray(log_policy(elsewhere, params, jnp.asarray(beta, dtype)), np.float64)
 
 

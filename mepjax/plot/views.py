@@ -7,6 +7,7 @@ import numpy as np
 
 from .._core.params import primal_of
 from .._core.programs import program
+from ..engine.problem import Problem
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from ..problems.facility_path import FacilityPath
@@ -113,7 +114,7 @@ _ending = program(_ends)
 
 
 @program
-def log_policy(problem: Any, params: Any, beta: Any) -> Any:
+def log_policy(problem: Problem, params: Any, beta: Any) -> Any:
     """The problem's log policy."""
     return problem.policy(params, beta)
 

@@ -115,7 +115,7 @@ class AveragedClustering(Problem):
 
     @property
     def convex_at_zero(self) -> bool:
-        """As given."""
+        """What was said of the averages when it was built."""
         return self.convex
 
     @property
@@ -125,7 +125,7 @@ class AveragedClustering(Problem):
 
     @property
     def n_slots(self) -> int:
-        """K."""
+        """K, the number of clusters."""
         return self.k
 
     def _shares(self) -> Float[Array, " n"]:
@@ -199,7 +199,7 @@ class AveragedClustering(Problem):
 
     @property
     def scatters(self) -> bool:
-        """Starts are entities."""
+        """True: starts are entities drawn by weight."""
         return True
 
     def scatter(self, key: Any) -> Float[Array, "k d"]:

@@ -188,7 +188,7 @@ class SparseRegression(Problem):
     # The contract.
 
     def init(self, key: Any) -> Float[Array, "k n"]:
-        """Uniform placements."""
+        """Uniform placements, the minimiser as beta -> 0."""
         del key
         n = self.design.shape[1]
         return jnp.full((self.k, n), 1 / n, self.design.dtype)

@@ -58,13 +58,10 @@ def locate_then_route(
     """
     legs = problem.stage_costs
     entry = legs[0] if isinstance(legs, tuple) else legs
-    alone = FacilityPath(
-        problem.nodes, problem.destinations, problem.n_facilities, weights=problem.weights,
-        fixed=problem.fixed, n_stages=1, stage_costs=(entry, None, None),
+    alone = problem.replace(
+        n_stages=1, stage_costs=(entry, None, None), links=None, max_hops=None, direct=False,
+        entry_capacity=None, facility_capacity=None, link_capacity=None,
     )  # fmt: skip
-    alone = eqx.tree_at(
-        lambda p: p.node_spread, alone, problem.node_spread, is_leaf=lambda leaf: leaf is None
-    )
     solution = anneal(alone, schedule, key=key, adjoint=NoGrad())
     return LocateThenRoute(solution.params, _harden(problem, solution.params), solution.code)
 

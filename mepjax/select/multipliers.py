@@ -102,11 +102,7 @@ def _report(problem: ScalableClustering, params: Any, beta: Any) -> MultiplierRe
 
     def costs(multipliers: Float[Array, "3"]) -> tuple[Float[Array, "3"], CostParts]:
         first, second, third = multipliers
-        moved = eqx.tree_at(
-            lambda p: (p.interaction, p.computation),
-            problem,
-            (second / first, third / (variance * first)),
-        )
+        moved = problem.replace(interaction=second / first, computation=third / (variance * first))
         solved = attach(
             params, moved, first, jnp.zeros((), bool), options=LinearSolve(), on_failure="nan"
         )
@@ -224,7 +220,7 @@ def _budget(
     problem: ScalableClustering, schedule: Any, target: Any, key: Any, rtol: Any, of_kept: Any
 ) -> Budget:
     def at(log_multiplier: Array) -> ScalableClustering:
-        return eqx.tree_at(lambda p: p.computation, problem, jnp.exp(log_multiplier))
+        return problem.replace(computation=jnp.exp(log_multiplier))
 
     def spent(log_multiplier: Array, params: Any, beta: Array) -> Array:
         parts = at(log_multiplier).costs_by_part(params, beta)

@@ -28,7 +28,7 @@ _REPAIR = Repair(steps=5)
 class _OfSize(Growable):
     """A clustering of which only some slots are used."""
 
-    problem: Any
+    problem: Growable
     used: Bool[Array, " k"]
 
     @property

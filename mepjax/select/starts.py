@@ -108,7 +108,7 @@ class Run:
 
     @property
     def code(self) -> Code:
-        """How it ended."""
+        """The `Code` with which its solution ended."""
         return Code(int(self.solution.code))
 
     @property
@@ -159,7 +159,7 @@ class Watch(Protocol):
     """Is told what is being solved."""
 
     def run(self, name: str, restart: int) -> None:
-        """A solve starts."""
+        """A solve of this name and restart starts."""
 
     def stage(self, progress: Progress, /) -> None:
         """A stage of it has ended."""
@@ -253,7 +253,7 @@ def _measured(problem: Problem, solution: Solution) -> Measured:
 class _Solver:
     def __init__(
         self,
-        problem: Any,
+        problem: Problem,
         schedule: AbstractSchedule,
         keys: Any,
         tie: float,
@@ -302,15 +302,10 @@ class _Solver:
     def _ignore(self) -> Run | None:
         """What somebody unaware of autonomy would keep: the lowest cost without it."""
         plain = self.problem
-        ignoring = plain.autonomy.without_overrides
-        if ignoring is not None and supports_growth(plain):
-            # The same programs serve again.
-            plain = eqx.tree_at(lambda problem: problem.autonomy, plain, ignoring)
-        else:
-            capacity = None if plain.capacity is None else plain.capacity.given
-            plain = Clustering(
-                plain.x, plain.k, weights=plain.weights, cost=plain.cost, capacity=capacity
-            )
+        assert isinstance(plain, Clustering)  # `is_aware` has looked
+        # Where clusters grow, the same programs serve again.
+        ignoring = plain.autonomy.without_overrides if supports_growth(plain) else None
+        plain = plain.replace(autonomy=ignoring)
         runs = [self._start(IGNORED, restart, plain) for restart in range(len(self.keys))]
         believed = [
             replace(run, cost=hard_cost(plain, run.solution.params).cost)
@@ -320,7 +315,7 @@ class _Solver:
         chosen = lowest(believed, self.tie)
         return None if chosen is None else runs[chosen.restart]
 
-    def _start(self, name: str, restart: int, problem: Any) -> Run:
+    def _start(self, name: str, restart: int, problem: Problem) -> Run:
         # Growth has no chance in it and is done once; other starts then are random and repaired,
         # without an anneal. A continuation in the autonomy belongs to the default start.
         grows = supports_growth(problem)
@@ -333,7 +328,7 @@ class _Solver:
             start = kicked_start(problem, self.keys[restart])
         return self._record(name, restart, problem, self.schedule, start, None)
 
-    def _random(self, name: str, restart: int, problem: Any) -> Run:
+    def _random(self, name: str, restart: int, problem: Problem) -> Run:
         if self.watch is not None:
             self.watch.run(name, restart)
         start = _scattered(problem, self.keys[restart])
@@ -347,7 +342,7 @@ class _Solver:
         self,
         name: str,
         restart: int,
-        problem: Any,
+        problem: Problem,
         schedule: AbstractSchedule,
         start: Any,
         source: Run | None,

@@ -76,7 +76,7 @@ class Envelope(AbstractAdjoint):
     def apply(
         self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
-        """Params as constants."""
+        """Params without a derivative, which no array of the problem has a part in."""
         if not problem.variational:
             raise ValueError(
                 f"Envelope: {type(problem).__name__} with this stationarity does not make the "
@@ -124,5 +124,5 @@ class NoGrad(AbstractAdjoint):
     def apply(
         self, params: Any, problem: Equation, beta: Float[Array, ""], failing: Bool[Array, ""]
     ) -> Any:
-        """Params as constants."""
+        """Params without a derivative, which no array of the problem has a part in."""
         return jax.lax.stop_gradient(params)

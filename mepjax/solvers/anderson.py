@@ -50,7 +50,7 @@ class Anderson(AbstractSolver):
             raise ValueError(f"Anderson: `memory` must be at least 1; got {self.memory}.")
 
     def init(self, problem: FreeEnergy, params: Any, beta: Float[Array, ""]) -> _History:
-        """Empty history."""
+        """A history of no steps."""
         flat, _ = ravel_pytree(params)
         empty = jnp.zeros((self.memory, flat.size), flat.dtype)
         return _History(empty, empty, jnp.zeros((), jnp.int32))

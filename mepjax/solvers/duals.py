@@ -76,7 +76,7 @@ class Dual(Equation):
         return optimality(prices, gap, self.active, self.free, self.beta)
 
     def residual(self, params: Float[Array, " q"], beta: Any) -> Float[Array, " q"]:
-        """The optimality conditions."""
+        """Zero at the best prices: use meets its limit, or the price is zero and use below it."""
         del beta
         known = None if self.expansion is None else self.expansion(params)
         _, gap = self.value_and_gap(params) if known is None else known[:2]
@@ -109,7 +109,7 @@ class ProjectedNewton(AbstractSolver):
     stage_max_steps: int = eqx.field(static=True, default=100)
 
     def init(self, problem: Dual, params: Float[Array, " q"], beta: Float[Array, ""]) -> _State:
-        """The first damping."""
+        """The damping to start with, and no step behind."""
         del beta
         known = None if problem.expansion is None else problem.expansion(params)
         return _State(jnp.asarray(1e-3, params.dtype), known)

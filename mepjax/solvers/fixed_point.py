@@ -40,13 +40,13 @@ class FixedPoint(AbstractSolver):
             raise ValueError(f"FixedPoint: `damping` must be in (0, 2); got {self.damping}.")
 
     def init(self, problem: Equation, params: Any, beta: Float[Array, ""]) -> Any:
-        """No state."""
+        """`None`: nothing is carried from step to step."""
         return None
 
     def step(
         self, problem: Equation, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
-        """One damped update."""
+        """A step of size `damping` along the problem's own update."""
         move = trees.subtract(problem.update(params, beta), params)
         new = trees.axpy(self.damping, move, params)
         return new, state, StepInfo(move, jnp.asarray(False))

@@ -43,20 +43,9 @@ class AbstractKernel(eqx.Module):
     parts (`take`).
     """
 
-    @property
-    @abc.abstractmethod
-    def n_states(self) -> int:
-        """Number of rows: states from which transitions start."""
-
-    @property
-    @abc.abstractmethod
-    def n_actions(self) -> int:
-        """Number of actions in every state."""
-
-    @property
-    @abc.abstractmethod
-    def n_columns(self) -> int:
-        """Number of states in which transitions end."""
+    n_states: eqx.AbstractVar[int]
+    n_actions: eqx.AbstractVar[int]
+    n_columns: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def outcomes(self) -> Outcomes:
@@ -141,11 +130,3 @@ def as_indices(name: str, value: Any, ndim: int) -> Int[Array, "..."]:
 def check_indices(owner: str, name: str, value: Any, n: int) -> checks.Check:
     """Check that indices are in 0..n-1."""
     return checks.check_range(owner, name, value, low=0.0, high=float(n - 1))
-
-
-def rebuilt(kernel: Any, **fields: Any) -> Any:
-    """A kernel with other fields, sizes included, that need no check."""
-    new: Any = object.__new__(type(kernel))
-    for name, value in (vars(kernel) | fields).items():
-        object.__setattr__(new, name, value)
-    return new

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..._core import arrays, checks
+from ..._core import arrays, checks, trees
 from ..transitions import Matrix
-from .base import AbstractKernel, Outcomes, Part, Policy, rebuilt
+from .base import AbstractKernel, Outcomes, Part, Policy
 
 
 class Dense(AbstractKernel):
@@ -31,6 +32,9 @@ class Dense(AbstractKernel):
     """
 
     p: Float[Array, "states actions columns"]
+    n_states: int = eqx.field(static=True)
+    n_actions: int = eqx.field(static=True)
+    n_columns: int = eqx.field(static=True)
 
     def __init__(self, p: Any) -> None:
         self.p = arrays.as_float_array("p", p)
@@ -39,21 +43,7 @@ class Dense(AbstractKernel):
                 "Dense: `p` must have shape (states, actions, states), not empty; "
                 f"got {self.p.shape}."
             )
-
-    @property
-    def n_states(self) -> int:
-        """Rows."""
-        return self.p.shape[0]
-
-    @property
-    def n_actions(self) -> int:
-        """Actions."""
-        return self.p.shape[1]
-
-    @property
-    def n_columns(self) -> int:
-        """Columns."""
-        return self.p.shape[2]
+        self.n_states, self.n_actions, self.n_columns = self.p.shape
 
     def outcomes(self) -> Outcomes:
         """Shapes (S, 1, 1), (1, A, 1) and (1, 1, S)."""
@@ -61,7 +51,7 @@ class Dense(AbstractKernel):
         return Outcomes(s[:, None, None], a[None, :, None], n[None, None, :])
 
     def probabilities(self) -> Float[Array, "..."]:
-        """The array itself."""
+        """p itself, shape (states, actions, next states)."""
         return self.p
 
     def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
@@ -71,7 +61,7 @@ class Dense(AbstractKernel):
         return jnp.sum(self.p * per_outcome, axis=-1)
 
     def expect(self, values: Float[Array, " columns"]) -> Float[Array, "states actions"]:
-        """One matrix product."""
+        """Expected value of the next state, by one matrix product."""
         return jnp.matmul(self.p, values, precision="highest")
 
     def under(self, policy: Policy) -> Matrix:
@@ -88,14 +78,15 @@ class Dense(AbstractKernel):
         return jnp.minimum(place, self.n_columns - 1).astype(jnp.int32)
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
-        """Rows and columns."""
+        """The numbers of rows and columns that are kept."""
         picked = jnp.asarray(rows, jnp.int32), jnp.asarray(columns, jnp.int32)
         return Part(picked, len(rows), len(columns))
 
     def take(self, part: Part) -> "Dense":
         """A block of the array, whose rows may sum to less than one."""
         rows, columns = part.arrays
-        return rebuilt(self, p=self.p[rows][:, :, columns])
+        p = self.p[rows][:, :, columns]
+        return trees.replaced(self, p=p, n_states=part.n_rows, n_columns=part.n_columns)
 
     def checks(self, owner: str) -> list[checks.Check]:
         """Finite, nonnegative, rows that sum to one."""

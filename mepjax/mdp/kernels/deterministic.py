@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..._core import checks
+from ..._core import checks, trees
 from ..transitions import Rows
-from .base import AbstractKernel, Outcomes, Part, Policy, as_indices, check_indices, lookup, rebuilt
+from .base import AbstractKernel, Outcomes, Part, Policy, as_indices, check_indices, lookup
 
 
 class Deterministic(AbstractKernel):
@@ -30,26 +30,14 @@ class Deterministic(AbstractKernel):
     """
 
     next: Int[Array, "states actions"]
-    columns: int = eqx.field(static=True)
+    n_states: int = eqx.field(static=True)
+    n_actions: int = eqx.field(static=True)
+    n_columns: int = eqx.field(static=True)
 
     def __init__(self, next: Any) -> None:
         self.next = as_indices("next", next, 2)
-        self.columns = self.next.shape[0]
-
-    @property
-    def n_states(self) -> int:
-        """Rows."""
-        return self.next.shape[0]
-
-    @property
-    def n_actions(self) -> int:
-        """Actions."""
-        return self.next.shape[1]
-
-    @property
-    def n_columns(self) -> int:
-        """Columns."""
-        return self.columns
+        self.n_states, self.n_actions = self.next.shape
+        self.n_columns = self.n_states
 
     def outcomes(self) -> Outcomes:
         """Shapes (S, 1), (1, A) and (S, A)."""
@@ -57,39 +45,41 @@ class Deterministic(AbstractKernel):
         return Outcomes(s[:, None], a[None, :], self.next)
 
     def probabilities(self) -> Float[Array, "..."]:
-        """Ones."""
+        """Ones, as every outcome is certain."""
         return jnp.ones(self.next.shape, jnp.float32)
 
     def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
-        """The outcome itself."""
+        """What differs by outcome, as there is one for each action."""
         return jnp.broadcast_to(per_outcome, self.next.shape)
 
     def entropy(self) -> Float[Array, "states actions"]:
-        """Zero."""
+        """Zero, as the next state is certain."""
         return jnp.zeros(self.next.shape, jnp.float32)
 
     def under(self, policy: Policy) -> Rows:
         """One next state for each row, or one for each action."""
         if policy.ndim == 1:
             chosen = jnp.take_along_axis(self.next, policy[:, None], axis=1)
-            return Rows(chosen, jnp.ones(chosen.shape, jnp.float32), self.columns)
-        return Rows(self.next, policy, self.columns)
+            return Rows(chosen, jnp.ones(chosen.shape, jnp.float32), self.n_columns)
+        return Rows(self.next, policy, self.n_columns)
 
     def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
-        """The next state."""
+        """The one next state there is; the number is not used."""
         del uniform
         return self.next[state, action]
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
         """Next states of the rows as places among the columns."""
-        places = lookup(columns, self.columns)
+        places = lookup(columns, self.n_columns)
         picked = jnp.asarray(places[np.asarray(self.next)[rows]])
         return Part((picked,), len(rows), len(columns))
 
     def take(self, part: Part) -> "Deterministic":
         """The same transitions with other numbers."""
-        return rebuilt(self, next=part.arrays[0], columns=part.n_columns)
+        return trees.replaced(
+            self, next=part.arrays[0], n_states=part.n_rows, n_columns=part.n_columns
+        )
 
     def checks(self, owner: str) -> list[checks.Check]:
-        """States in range."""
-        return [check_indices(owner, "next", self.next, self.columns)]
+        """That next states are numbers of states."""
+        return [check_indices(owner, "next", self.next, self.n_columns)]

@@ -43,8 +43,9 @@ class Functional(AbstractKernel):
 
     next_state: Callable[..., Any]
     event_probabilities: Any
-    rows: int = eqx.field(static=True)
-    actions: int = eqx.field(static=True)
+    n_states: int = eqx.field(static=True)
+    n_actions: int = eqx.field(static=True)
+    n_columns: int = eqx.field(static=True)
     events: int = eqx.field(static=True)
 
     def __init__(
@@ -66,26 +67,11 @@ class Functional(AbstractKernel):
                     f"function; got shape {p.shape}."
                 )
             self.event_probabilities, self.events = p, p.size
-        self.rows, self.actions = int(n_states), int(n_actions)
-
-    @property
-    def n_states(self) -> int:
-        """Rows."""
-        return self.rows
-
-    @property
-    def n_actions(self) -> int:
-        """Actions."""
-        return self.actions
-
-    @property
-    def n_columns(self) -> int:
-        """Columns."""
-        return self.rows
+        self.n_states, self.n_actions, self.n_columns = int(n_states), int(n_actions), int(n_states)
 
     def _each(self, function: Callable[[Any, Any], Any]) -> Any:
         over = jax.vmap(jax.vmap(function, in_axes=(None, 0)), in_axes=(0, None))
-        states, actions = jnp.arange(self.rows), jnp.arange(self.actions)
+        states, actions = jnp.arange(self.n_states), jnp.arange(self.n_actions)
         return over(states.astype(jnp.int32), actions.astype(jnp.int32))
 
     def _events_of(self, state: Any, action: Any) -> Int[Array, " events"]:
@@ -100,27 +86,27 @@ class Functional(AbstractKernel):
 
     def outcomes(self) -> Outcomes:
         """Shapes (S, 1, 1), (1, A, 1) and (S, A, events)."""
-        s, a = jnp.arange(self.rows, dtype=jnp.int32), jnp.arange(self.actions, dtype=jnp.int32)
+        s, a = (jnp.arange(size, dtype=jnp.int32) for size in (self.n_states, self.n_actions))
         return Outcomes(s[:, None, None], a[None, :, None], self._each(self._events_of))
 
     def probabilities(self) -> Float[Array, "..."]:
         """Shape (S, A, events)."""
-        shape = (self.rows, self.actions, self.events)
+        shape = (self.n_states, self.n_actions, self.events)
         return jnp.broadcast_to(self._each(self._chances_of), shape)
 
     def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
-        """Sum over events."""
+        """The sum over events, each by its probability."""
         return jnp.sum(self.probabilities() * per_outcome, axis=-1)
 
     def under(self, policy: Policy) -> Rows:
         """Events of the actions taken, or of all."""
         if policy.ndim == 1:
-            states = jnp.arange(self.rows, dtype=jnp.int32)
+            states = jnp.arange(self.n_states, dtype=jnp.int32)
             after = jax.vmap(self._events_of)(states, policy)
             p = jnp.broadcast_to(jax.vmap(self._chances_of)(states, policy), after.shape)
-            return Rows(after, p, self.rows)
+            return Rows(after, p, self.n_states)
         after, p = self.outcomes().next, self.probabilities() * policy[..., None]
-        return Rows(after.reshape(self.rows, -1), p.reshape(self.rows, -1), self.rows)
+        return Rows(after.reshape(self.n_states, -1), p.reshape(self.n_states, -1), self.n_states)
 
     def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
         """By inversion over the events."""
@@ -133,17 +119,17 @@ class Functional(AbstractKernel):
         raise NotImplementedError("Functional: it has no parts; use `sparse()` first.")
 
     def take(self, part: Part) -> "AbstractKernel":
-        """See `part`."""
+        """Not possible, as there is no `part`."""
         raise NotImplementedError("Functional: it has no parts; use `sparse()` first.")
 
     def checks(self, owner: str) -> list[checks.Check]:
         """States in range and probabilities that sum to one, where that fits in memory."""
-        if self.rows * self.actions * self.events > 10_000_000:
+        if self.n_states * self.n_actions * self.events > 10_000_000:
             return []
         after, p = self.outcomes().next, self.probabilities()
         return [
             checks.check_finite(owner, "event_probabilities", p),
             checks.check_range(owner, "event_probabilities", p, low=0.0),
             checks.check_rows_sum_to_one(owner, "event_probabilities", p),
-            check_indices(owner, "next_state", after, self.rows),
+            check_indices(owner, "next_state", after, self.n_states),
         ]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..._core import arrays, checks
+from ..._core import arrays, checks, trees
 from ..transitions import Edges
-from .base import AbstractKernel, Outcomes, Part, Policy, as_indices, check_indices, lookup, rebuilt
+from .base import AbstractKernel, Outcomes, Part, Policy, as_indices, check_indices, lookup
 
 
 class Sparse(AbstractKernel):
@@ -39,9 +39,9 @@ class Sparse(AbstractKernel):
     p: Float[Array, " edges"]
     pair: Int[Array, " edges"]
     next: Int[Array, " edges"]
-    rows: int = eqx.field(static=True)
-    actions: int = eqx.field(static=True)
-    columns: int = eqx.field(static=True)
+    n_states: int = eqx.field(static=True)
+    n_actions: int = eqx.field(static=True)
+    n_columns: int = eqx.field(static=True)
 
     def __init__(
         self, state: Any, action: Any, next: Any, p: Any, *,
@@ -76,38 +76,23 @@ class Sparse(AbstractKernel):
         else:
             self.pair = state * n_actions + action
         self.p, self.next = p, after
-        self.rows, self.actions, self.columns = int(n_states), int(n_actions), int(n_states)
-
-    @property
-    def n_states(self) -> int:
-        """Rows."""
-        return self.rows
-
-    @property
-    def n_actions(self) -> int:
-        """Actions."""
-        return self.actions
-
-    @property
-    def n_columns(self) -> int:
-        """Columns."""
-        return self.columns
+        self.n_states, self.n_actions, self.n_columns = int(n_states), int(n_actions), int(n_states)
 
     def outcomes(self) -> Outcomes:
         """One of each for every edge."""
-        return Outcomes(self.pair // self.actions, self.pair % self.actions, self.next)
+        return Outcomes(self.pair // self.n_actions, self.pair % self.n_actions, self.next)
 
     def probabilities(self) -> Float[Array, "..."]:
-        """Of the edges."""
+        """The probability of each edge."""
         return self.p
 
     def mean(self, per_outcome: Float[Array, "..."]) -> Float[Array, "states actions"]:
         """Sums of consecutive edges."""
-        size = self.rows * self.actions
+        size = self.n_states * self.n_actions
         sums = jax.ops.segment_sum(
             self.p * per_outcome, self.pair, size, indices_are_sorted=True, mode="drop"
         )
-        return sums.reshape(self.rows, self.actions)
+        return sums.reshape(self.n_states, self.n_actions)
 
     def under(self, policy: Policy) -> Edges:
         """The same edges, those of an action times its probability."""
@@ -116,11 +101,11 @@ class Sparse(AbstractKernel):
             chosen = (policy[found.state] == found.action).astype(self.p.dtype)
         else:
             chosen = policy[found.state, found.action]
-        return Edges(found.state, self.next, self.p * chosen, self.rows, self.columns)
+        return Edges(found.state, self.next, self.p * chosen, self.n_states, self.n_columns)
 
     def sample(self, uniform: Any, state: Any, action: Any) -> Int[Array, ""]:
         """By going along the edges of the pair, whose own sums keep every digit."""
-        pair = state * self.actions + action
+        pair = state * self.n_actions + action
         first = jnp.searchsorted(self.pair, pair, side="left")
         last = jnp.searchsorted(self.pair, pair, side="right") - 1
 
@@ -138,10 +123,10 @@ class Sparse(AbstractKernel):
     def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
         """Edges that are kept, and their new numbers."""
         pair, after = np.asarray(self.pair), np.asarray(self.next)
-        row = lookup(rows, self.rows)[pair // self.actions]
-        column = lookup(columns, self.columns)[after]
+        row = lookup(rows, self.n_states)[pair // self.n_actions]
+        column = lookup(columns, self.n_columns)[after]
         kept = np.flatnonzero((row < len(rows)) & (column < len(columns)))
-        new = row[kept].astype(np.int64) * self.actions + pair[kept] % self.actions
+        new = row[kept].astype(np.int64) * self.n_actions + pair[kept] % self.n_actions
         order = np.argsort(new, kind="stable")
         numbers = (kept[order], new[order], column[kept][order])
         picked = tuple(jnp.asarray(a, jnp.int32) for a in numbers)
@@ -150,15 +135,16 @@ class Sparse(AbstractKernel):
     def take(self, part: Part) -> "Sparse":
         """Some of the edges."""
         kept, pair, after = part.arrays
-        return rebuilt(
-            self, p=self.p[kept], pair=pair, next=after, rows=part.n_rows, columns=part.n_columns
-        )
+        return trees.replaced(
+            self, p=self.p[kept], pair=pair, next=after, n_states=part.n_rows,
+            n_columns=part.n_columns,
+        )  # fmt: skip
 
     def checks(self, owner: str) -> list[checks.Check]:
         """Finite, nonnegative; sums over the edges of a pair are one, or no edge is there."""
         xp, p = checks.on_host(self.p)
         if xp is np:
-            sums = np.bincount(np.asarray(self.pair), p, self.rows * self.actions)
+            sums = np.bincount(np.asarray(self.pair), p, self.n_states * self.n_actions)
         else:
             sums = self.mean(jnp.ones_like(p)).ravel()
         off = xp.where(sums == 0, 0.0, xp.abs(sums - 1))

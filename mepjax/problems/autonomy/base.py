@@ -117,15 +117,15 @@ class NoAutonomy(AbstractAutonomy):
 
     @property
     def exchangeable(self) -> bool:
-        """Always."""
+        """True: overrides treat all clusters alike."""
         return True
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> None:
-        """Nothing."""
+        """`None`, as there are no overrides to represent."""
         return None
 
     def average(self, kernel: Any, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        """The distances themselves."""
+        """The distances themselves, since nobody overrides."""
         return distances
 
 

@@ -45,11 +45,11 @@ class Uniform(AbstractAutonomy):
 
     @property
     def exchangeable(self) -> bool:
-        """Always."""
+        """True: overrides treat all clusters alike."""
         return True
 
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
-        """kappa a probability."""
+        """That kappa is a probability, and one number or one an entity."""
         return check_kappa("Uniform", self.kappa, n)
 
     @property
@@ -58,11 +58,11 @@ class Uniform(AbstractAutonomy):
         return at_kappa_zero(self)
 
     def of_entities(self, places: Int[Array, " m"]) -> "Uniform":
-        """Their kappa."""
+        """The model with the kappa of these entities."""
         return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
-        """kappa."""
+        """kappa, which is all that p depends on."""
         return self.kappa
 
     def average(self, kernel: Array, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:
@@ -133,7 +133,7 @@ class Matrix(AbstractAutonomy):
         return check_stochastic("Matrix", self.p)
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
-        """p."""
+        """The probabilities themselves."""
         return self.p
 
     def average(self, kernel: Array, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:
@@ -175,11 +175,11 @@ class Dense(AbstractAutonomy):
         return check_stochastic("Dense", self.p)
 
     def of_entities(self, places: Int[Array, " m"]) -> "Dense":
-        """Their matrices."""
+        """The model with the matrices of these entities."""
         return eqx.tree_at(lambda a: a.p, self, self.p[places])
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
-        """p."""
+        """The probabilities themselves."""
         return self.p
 
     def average(self, kernel: Array, distances: Float[Array, "n k"]) -> Float[Array, "n k"]:

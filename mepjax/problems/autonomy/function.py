@@ -52,7 +52,7 @@ class Function(AbstractAutonomy):
 
     @property
     def depends_on_centres(self) -> bool:
-        """Assumed."""
+        """True, since what the function looks at is not known."""
         return True
 
     @property

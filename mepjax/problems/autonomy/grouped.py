@@ -71,13 +71,13 @@ class Grouped(AbstractAutonomy):
         return (*check_stochastic("Grouped", self.p), *self._group_checks())
 
     def of_entities(self, places: Int[Array, " m"]) -> "Grouped":
-        """Their groups."""
+        """The model with the groups of these entities."""
         return eqx.tree_at(lambda a: a.group, self, jnp.asarray(self.group)[places])
 
     def kernel(
         self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost
     ) -> tuple[Array, Array]:
-        """Tables and groups."""
+        """The tables, and which of them is each entity's."""
         return jnp.asarray(self.p), jnp.asarray(self.group)
 
     def average(

@@ -122,12 +122,12 @@ class Softmax(AbstractAutonomy):
 
     @property
     def depends_on_centres(self) -> bool:
-        """Always."""
+        """True: overrides go to what is near."""
         return True
 
     @property
     def exchangeable(self) -> bool:
-        """Always."""
+        """True: overrides treat all clusters alike."""
         return True
 
     @property
@@ -136,7 +136,7 @@ class Softmax(AbstractAutonomy):
         return not self.reaches_entity
 
     def of_entities(self, places: Int[Array, " m"]) -> "Softmax":
-        """Their kappa."""
+        """The model with the kappa of these entities."""
         return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
 
     def kernel(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._core import arrays, checks, sampling
+from ..._core import arrays, checks, sampling, trees
 from ..._core.params import Params, primal_of
-from ...engine.problem import Constrained, Continuation, Growable
+from ...engine.problem import Constrained, Continuation, Growable, check_fields
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
 from ...solvers.armijo import Armijo
@@ -130,7 +130,7 @@ class ClusteringData(Growable, Constrained):
             "x": self.x, "k": self.k, "weights": self.weights, "cost": self.cost.as_given(),
             "autonomy": self.autonomy, "stationarity": self.stationarity, "capacity": capacity,
         }  # fmt: skip
-        self._only_fields(fields, set(now))
+        check_fields(type(self).__name__, fields, now)
         return type(self)(**(now | fields)).on(self.executor)
 
     def checks(self) -> tuple[checks.Check, ...]:
@@ -168,7 +168,7 @@ class ClusteringData(Growable, Constrained):
 
     @property
     def n_slots(self) -> int:
-        """K."""
+        """K, the number of clusters."""
         return self.k
 
     @property
@@ -186,7 +186,7 @@ class ClusteringData(Growable, Constrained):
     def relaxed(self, s: Float[Array, ""]) -> Self:
         """The same problem with a milder autonomy."""
         easier = self.autonomy.relaxed(s, self._centred(), self._shares(), self.k, self.cost)
-        return eqx.tree_at(lambda problem: problem.autonomy, self, easier)
+        return trees.replaced(self, autonomy=easier)
 
     def _centred(self) -> Float[Array, "n d"]:
         return self.x - jax.lax.stop_gradient(self.origin)
@@ -242,7 +242,7 @@ class ClusteringData(Growable, Constrained):
 
     @property
     def scatters(self) -> bool:
-        """Starts are entities."""
+        """True: starts are entities drawn by weight."""
         return True
 
     def scatter(self, key: Any) -> Any:
@@ -287,7 +287,7 @@ class ClusteringData(Growable, Constrained):
                 "memory only."
             )
         executor.check(self.x.shape[0])
-        moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
+        moved = trees.replaced(self, executor=executor)
         if not executor.in_blocks:
             return moved
         return placed(moved, EntitySums(moved, executor).by_entity())
@@ -301,8 +301,10 @@ class ClusteringData(Growable, Constrained):
         if count <= n:
             return self
         places = sampling.systematic(key, self.executor.everywhere(self.weights), n)
-        return eqx.tree_at(
-            lambda p: (p.x, p.weights, p.autonomy),
+        # What was measured stays, so that F is that of all data but for chance.
+        return trees.replaced(
             self.on(InMemory()),
-            (self.x[places], jnp.ones((n,), self.x.dtype), self.autonomy.of_entities(places)),
+            x=self.x[places],
+            weights=jnp.ones((n,), self.x.dtype),
+            autonomy=self.autonomy.of_entities(places),
         )

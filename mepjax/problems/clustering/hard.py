@@ -1,6 +1,6 @@
 """Hard decisions of a clustering, and what given centres cost."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, Int
 from ..._core import arrays
 from ..._core.params import primal_of
 from ..hard_clustering import HardClustering
+
+if TYPE_CHECKING:
+    from .problem import Clustering
 
 __all__ = ["Evaluation", "HardClustering", "evaluate"]
 
@@ -28,7 +31,7 @@ class Evaluation(eqx.Module):
     entropy: Float[Array, ""] | None
 
 
-def evaluate(problem: Any, params: Any, beta: Any, autonomy: Any) -> Evaluation:
+def evaluate(problem: "Clustering", params: Any, beta: Any, autonomy: Any) -> Evaluation:
     """`Clustering.evaluate`."""
     if autonomy is not None:
         problem = problem.replace(autonomy=autonomy)

@@ -351,7 +351,7 @@ class Clustering(Associations):
         return places if isinstance(self.cost, SquaredEuclidean) else costs, places
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
-        """Where `has_slot_spectrum`."""
+        """When each cluster splits, and what each is worth; needs `has_slot_spectrum`."""
         if isinstance(self.cost, SquaredEuclidean):
             return slot_spectrum(self._soft_means(None), params, beta)
         cost, x, shares = self.cost, self._centred(), self._shares()

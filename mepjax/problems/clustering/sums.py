@@ -65,7 +65,7 @@ class EntitySums(eqx.Module):
         return jax.tree.map(lambda a: a / total, sums)
 
     def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
-        """F."""
+        """F at these centres, summed over entities in blocks."""
 
         def part(block: Any, shares: Array, y: Array, beta: Array) -> Array:
             return gibbs.free_energy(block.average_distances(y), shares, beta)
@@ -115,7 +115,7 @@ class BlockedEntities(Entities):
 
     @property
     def k(self) -> int:
-        """Number of clusters."""
+        """K, the number of clusters."""
         return 1 if self.centres is None else self.centres.shape[0]
 
     @property

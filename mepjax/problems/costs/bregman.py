@@ -128,7 +128,7 @@ class _Separable(MeanCost):
         """phi''(y), elementwise."""
 
     def check_data(self, x: Float[Array, "n d"]) -> tuple[checks.Check, ...]:
-        """Positive data."""
+        """That the data are positive."""
         return (checks.check_range(type(self).__name__, "x", x, low=0.0, open_low=True),)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:

@@ -36,12 +36,12 @@ class Cosine(AbstractCost):
 
     @property
     def never_negative(self) -> bool:
-        """Always."""
+        """True: costs are zero or more for all pairs."""
         return True
 
     @property
     def exact_step(self) -> bool:
-        """Always."""
+        """True: the minimisers have a closed form."""
         return True
 
     @property
@@ -101,7 +101,7 @@ class Cosine(AbstractCost):
     def precondition(
         self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
-        """A division."""
+        """A solve with `metric`, which is diagonal."""
         return vector / self._stiffness(entities, y)
 
     def gauge_equation(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:

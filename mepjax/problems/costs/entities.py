@@ -30,7 +30,7 @@ class Entities(eqx.Module):
     @property
     @abc.abstractmethod
     def k(self) -> int:
-        """Number of clusters."""
+        """K, the number of clusters."""
 
     @property
     @abc.abstractmethod
@@ -49,7 +49,7 @@ class WeightedEntities(Entities):
     x: Float[Array, "n d"]
 
     def sum(self, part: Callable[..., Any], *args: Any) -> Any:
-        """At once."""
+        """The sum over all entities at once."""
         return part(self.weights, self.x, *args)
 
     @property
@@ -59,11 +59,11 @@ class WeightedEntities(Entities):
 
     @property
     def first(self) -> Float[Array, " d"]:
-        """The first row."""
+        """The first row of the data."""
         return self.x[0]
 
     def scale(self, cost: Any) -> Float[Array, ""]:
-        """By total weights."""
+        """`cost.spread` of the entities, each by its weight in all clusters together."""
         total = jnp.sum(self.weights, axis=1)
         return cost.spread(self.x, total / jnp.sum(total))
 

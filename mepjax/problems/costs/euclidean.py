@@ -34,12 +34,12 @@ class SmoothedDistance(AbstractCost):
 
     @property
     def never_negative(self) -> bool:
-        """Always."""
+        """True: costs are zero or more for all pairs."""
         return True
 
     @property
     def convex(self) -> bool:
-        """Assumed."""
+        """True: sums of distances are convex, strictly so unless entities are on one line."""
         return True
 
     def as_given(self) -> Any:
@@ -183,11 +183,11 @@ class Euclidean(SmoothedDistance):
 
     @property
     def translation_invariant(self) -> bool:
-        """Always."""
+        """True: only differences of places count."""
         return True
 
     def check(self, d: int) -> tuple[checks.Check, ...]:
-        """Smoothing not negative."""
+        """That the smoothing is not negative."""
         return self._check_smoothing()
 
     def for_data(self, x: Float[Array, "n d"], weights: Float[Array, " n"]) -> "Euclidean":
@@ -198,7 +198,7 @@ class Euclidean(SmoothedDistance):
         return trees.replaced(self, smoothing=smoothing, measured=True)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
-        """Smoothed distances."""
+        """sqrt(|x_i - y_k|^2 + smoothing^2) for all pairs."""
         return self._length(squared_euclidean(x, y))
 
     def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:

@@ -29,12 +29,12 @@ class Manhattan(AbstractCost):
 
     @property
     def never_negative(self) -> bool:
-        """Always."""
+        """True: costs are zero or more for all pairs."""
         return True
 
     @property
     def translation_invariant(self) -> bool:
-        """Always."""
+        """True: only differences of places count."""
         return True
 
     @property
@@ -44,12 +44,12 @@ class Manhattan(AbstractCost):
 
     @property
     def smooth(self) -> bool:
-        """Never."""
+        """False: absolute values have a kink where a coordinate meets an entity's."""
         return False
 
     @property
     def exact_step(self) -> bool:
-        """Always."""
+        """True: the minimisers have a closed form."""
         return True
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
@@ -66,7 +66,7 @@ class Manhattan(AbstractCost):
         return jax.lax.scan(add, total, (x.T, y.T))[0]
 
     def start(self, entities: Entities) -> Float[Array, "k d"]:
-        """The weighted medians."""
+        """The weighted medians, coordinate by coordinate: the minimisers."""
         first = entities.first
         return self.step(entities, jnp.broadcast_to(first, (entities.k, *first.shape)))
 
@@ -96,7 +96,7 @@ class Manhattan(AbstractCost):
     def precondition(
         self, entities: Entities, y: Float[Array, "k d"], vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
-        """NaN."""
+        """NaN: there is no Hessian to solve with."""
         return jnp.full_like(vector, jnp.nan)
 
     def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:

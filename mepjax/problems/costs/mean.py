@@ -18,7 +18,7 @@ class MeanCost(AbstractCost):
 
     @property
     def never_negative(self) -> bool:
-        """Always."""
+        """True: costs are zero or more for all pairs."""
         return True
 
     @property
@@ -28,11 +28,11 @@ class MeanCost(AbstractCost):
 
     @property
     def exact_step(self) -> bool:
-        """Always."""
+        """True: the minimisers have a closed form."""
         return True
 
     def step(self, entities: Entities, y: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        """The weighted means."""
+        """The weighted means; a centre without mass stays."""
         return weighted_means(entities, y)
 
     @abc.abstractmethod
@@ -48,7 +48,7 @@ class MeanCost(AbstractCost):
         """Solve with `metric_of`."""
 
     def metric(self, entities: Entities, y: Float[Array, "k d"]) -> lx.AbstractLinearOperator:
-        """`metric_of` the masses."""
+        """`metric_of` the masses that entities give."""
         return self.metric_of(safe_masses(entities.sum(masses)), y)
 
     def precondition(

@@ -28,16 +28,16 @@ class SquaredEuclidean(MeanCost):
     """
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
-        """Squared distances."""
+        """|x_i - y_k|^2 for all pairs."""
         return squared_euclidean(x, y)
 
     @property
     def translation_invariant(self) -> bool:
-        """Always."""
+        """True: only differences of places count."""
         return True
 
     def embed(self, x: Float[Array, "n d"], shares: Float[Array, " n"]) -> Float[Array, "n d"]:
-        """x itself."""
+        """x itself, in which the cost is quadratic already."""
         return x
 
     def metric_of(
@@ -112,7 +112,7 @@ class Mahalanobis(MeanCost):
 
     @property
     def translation_invariant(self) -> bool:
-        """Always."""
+        """True: only differences of places count."""
         return True
 
     def _rotated(self, points: Float[Array, "m d"]) -> Float[Array, "m d"]:

@@ -25,7 +25,7 @@ from .traffic import energy_of, flow_and_entered, free_energy_at, sums_of
 def price_gauge(network: Network) -> Prices | None:
     """Changes of the prices that change nothing, stacked; `None` if there are none."""
     return network.capacities.gauge(
-        network._active(), direct=network.direct, n_stages=network.n_stages
+        network.active_prices(), direct=network.direct, n_stages=network.n_stages
     )
 
 
@@ -34,9 +34,9 @@ def dual_at(
 ) -> tuple[Dual, Array, Callable[[Array], Prices]]:
     """The dual at fixed locations, the present prices, flat, and how to shape them."""
     locations, prices = split_params(params)
-    costs = None if network.executor.in_blocks else network._charged(locations, level=level)
+    costs = None if network.executor.in_blocks else network.charged_costs(locations, level=level)
     flat, shaped = ravel_pytree(prices)
-    active = network._active()
+    active = network.active_prices()
 
     def value(flat: Array) -> Array:
         prices = shaped(flat)
@@ -72,7 +72,7 @@ def price_residual(network: Network, prices: Prices, flow: StageCosts, beta: Sca
 
 def gaps_of(network: Network, flow: StageCosts) -> tuple[Prices, Prices]:
     """Use less limit where there is one, and where that is."""
-    limits, active = network.capacities.limits, network._active()
+    limits, active = network.capacities.limits, network.active_prices()
     return gaps(use(flow, limits), limits, active), active
 
 
@@ -113,7 +113,7 @@ def directions_at(network: Network) -> Params | None:
     if rows is None:
         return None
     count = jax.tree.leaves(rows)[0].shape[0]
-    return Params(jnp.zeros((count, *network._shape), network.nodes.dtype), rows)
+    return Params(jnp.zeros((count, *network.locations_shape), network.nodes.dtype), rows)
 
 
 def code_at(network: Network, params: Params, beta: Scalar) -> Int[Array, ""]:
@@ -126,7 +126,7 @@ def code_at(network: Network, params: Params, beta: Scalar) -> Int[Array, ""]:
 
 def scale_at(network: Network, params: Any) -> Any:
     """`Problem.params_scale`: the data's size, and for prices the mean cost of an entry."""
-    size = network._size()
+    size = network.size()
     if not isinstance(params, Params):
         return size
     if network.executor.in_blocks:
@@ -146,7 +146,7 @@ def terms_at(network: Network, params: Any, beta: Scalar) -> Terms:
         flow, _ = flow_and_entered(network, params, beta)
     else:
         energy, (flow, slope) = eqx.filter_value_and_grad(lambda pair: energy_of(network, *pair))(
-            (network._charged(params), beta)
+            (network.charged_costs(params), beta)
         )
     distortion, entropy = energy + beta * slope, beta**2 * slope
     _, prices = split_params(params)

@@ -23,8 +23,8 @@ def first_transition(network: Network) -> Float[Array, ""]:
     distances between `AbstractCost.embed` of the places. 1 for data at one point.
     """
     stiff, rbar = _coincident(network.total, network.n_stages, network.self_loops)
-    entry, _, end = (not isinstance(legs, FreeLegs) for legs in network._legs)
-    shares = jax.lax.stop_gradient(network._shares())
+    entry, _, end = (not isinstance(legs, FreeLegs) for legs in network.legs)
+    shares = jax.lax.stop_gradient(network.shares())
     x, z = as_squared(trees.stop_gradient(network), shares)
     origin = shares @ x
     x, z = x - origin, z - origin
@@ -45,7 +45,7 @@ def first_transition(network: Network) -> Float[Array, ""]:
 
 def as_squared(network: Network, shares: Float[Array, " n"]) -> tuple[Array, Array]:
     """Nodes and destinations between which squared distance is like the costs."""
-    entry, _, end = (cost_of(legs) for legs in network._legs)
+    entry, _, end = (cost_of(legs) for legs in network.legs)
     cost = entry if end is None else end if entry is None else entry
     assert cost is not None
     places = jnp.concatenate([network.nodes, network.destinations])

@@ -7,14 +7,14 @@ its Hessian keeps moves apart and moves together separate.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._core import paths, sampling
+from ..._core import paths, sampling, trees
 from ..._core.params import primal_of
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
@@ -25,11 +25,14 @@ from .legs import FreeLegs, is_squared
 from .links import Links
 from .network import Network
 
+if TYPE_CHECKING:
+    from .problem import FacilityPath
+
 # Steps of a trial of two, and how well it need be solved.
 _TRIAL_STEPS, _TRIAL_RTOL = 10, 1e-3
 
 
-def slot_spectrum(problem: Any, params: Any, beta: Scalar) -> SlotSpectrum:
+def slot_spectrum(problem: "FacilityPath", params: Any, beta: Scalar) -> SlotSpectrum:
     """`Problem.slot_spectrum` of a `FacilityPath` without masks and capacities.
 
     Facilities at exactly one place are a group. Its critical beta is beta / (1 - mu), with mu the
@@ -87,7 +90,7 @@ def slot_spectrum(problem: Any, params: Any, beta: Scalar) -> SlotSpectrum:
     )
 
 
-def _with_twin(problem: Any, y: Float[Array, "k d"]) -> Any:
+def _with_twin(problem: "FacilityPath", y: Float[Array, "k d"]) -> Any:
     """The problem with a facility more, of which all but two stand already: see `_among`."""
     standing = y[1:] if problem.fixed is None else jnp.concatenate([y[1:], problem.fixed])
     m, n = problem.total + 1, problem.nodes.shape[0]
@@ -102,16 +105,14 @@ def _with_twin(problem: Any, y: Float[Array, "k d"]) -> Any:
         max_hops=problem.max_hops, stage_costs=problem.stage_costs, direct=problem.direct,
         self_loops=problem.self_loops,
     )  # fmt: skip
-    return eqx.tree_at(
-        lambda p: (p.node_spread, p.destination_spread, p.origin),
-        twins,
-        (problem.node_spread, problem.destination_spread, problem.origin),
-        is_leaf=lambda leaf: leaf is None,
-    )
+    return trees.replaced(
+        twins, origin=problem.origin, node_spread=problem.node_spread,
+        destination_spread=problem.destination_spread,
+    )  # fmt: skip
 
 
 def _among(
-    problem: Any,
+    problem: "FacilityPath",
     twins: Any,
     y: Float[Array, "k d"],
     others: Int[Array, " k-1"],
@@ -123,16 +124,18 @@ def _among(
     standing = y[others] if problem.fixed is None else jnp.concatenate([y[others], problem.fixed])
     ever = jnp.ones((standing.shape[0] - others.shape[0],), bool)
     there = jnp.concatenate([jnp.ones((2,), bool), present, ever])
-    masks = (twins.links.entry, twins.links.between)
-    return eqx.tree_at(
-        lambda p: (p.fixed, p.links.entry, p.links.between),
-        twins,
-        (standing, *(jnp.broadcast_to(there, mask.shape) for mask in masks)),
+    entry, between = (
+        jnp.broadcast_to(there, mask.shape) for mask in (twins.links.entry, twins.links.between)
     )
+    links = trees.replaced(twins.links, entry=entry, between=between)
+    return trees.replaced(twins, fixed=standing, links=links)
 
 
 def _separation(
-    problem: Any, pair: Float[Array, "2 d"], beta: Float[Array, ""], start: Float[Array, " d"]
+    problem: "FacilityPath",
+    pair: Float[Array, "2 d"],
+    beta: Float[Array, ""],
+    start: Float[Array, " d"],
 ) -> tuple[Float[Array, ""], Float[Array, "2 d"]]:
     """Critical beta of a pair at one place, with the policy held, and how far apart to try it.
 
@@ -167,7 +170,7 @@ def _separation(
     return critical, length * jnp.stack([found.direction, -found.direction])
 
 
-def _removal_costs(problem: Any, params: Any) -> Float[Array, " k"]:
+def _removal_costs(problem: "FacilityPath", params: Any) -> Float[Array, " k"]:
     """How much the hard cost rises without each of the facilities to place."""
     costs = problem.leg_costs(params)
     shares = problem.weights / jnp.sum(problem.weights)
@@ -192,7 +195,7 @@ def no_spectrum(network: Network) -> str | None:
         return "capacities tell facilities apart"
     if not network.exchangeable:
         return "masks tell facilities apart"
-    _, link, _ = network._legs
+    _, link, _ = network.legs
     if network.n_stages > 1 and not (isinstance(link, FreeLegs) or is_squared(link)):
         return "links that are neither squared distances nor free have a kink at one place"
     return None
@@ -205,13 +208,14 @@ def subsample(network: Any, key: Any, n: int) -> Any:
         return network
     rows = sampling.systematic(key, network.executor.everywhere(network.weights), n)
 
-    def of_nodes(p: Network) -> Any:
-        return p.nodes, p.max_hops, p.node_spread, p.links.entry, p.links.direct
+    def drawn(module: Any, *names: str) -> dict[str, Any]:
+        return {
+            name: jax.tree.map(lambda leaf: leaf[rows], getattr(module, name)) for name in names
+        }
 
-    drawn = jax.tree.map(lambda leaf: leaf[rows], of_nodes(network))
-    return eqx.tree_at(
-        lambda p: (*of_nodes(p), p.weights),
+    return trees.replaced(
         network.on(InMemory()),
-        (*drawn, jnp.ones((n,), network.weights.dtype)),
-        is_leaf=lambda leaf: leaf is None,
+        **drawn(network, "nodes", "max_hops", "node_spread"),
+        links=trees.replaced(network.links, **drawn(network.links, "entry", "direct")),
+        weights=jnp.ones((n,), network.weights.dtype),
     )

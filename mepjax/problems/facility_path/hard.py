@@ -166,7 +166,7 @@ class _Program:
                 self.flows.append((column(links[a, b], whole), r, int(a), int(b)))
         self.cost = np.array(value)
         self.rows: list[Any] = []
-        self._shape = n, m
+        self.locations_shape = n, m
         self._conserve()
 
     @property
@@ -197,7 +197,7 @@ class _Program:
         self.rows.append((columns, low, high))
 
     def _conserve(self) -> None:
-        n, m = self._shape
+        n, m = self.locations_shape
         choices: list[list[tuple[int, float]]] = [[] for _ in range(n)]
         balance: dict[tuple[int, int], list[tuple[int, float]]] = {
             (r, a): [] for r in range(self.k) for a in range(m)
@@ -256,7 +256,7 @@ class _Program:
                 f"HiGHS says: {result.message}"
             )
         x = result.x
-        n, m = self._shape
+        n, m = self.locations_shape
         entered, straight = np.full(n, -1), np.full(n, -1)
         for column, i, j in self.entries:
             entered[i] = j if x[column] > 0.5 else entered[i]
@@ -288,10 +288,10 @@ def harden(network: Network, params: Any, capacities: str) -> HardPaths:
     at = network.at(locations)
     if capacities == "assign" and network.capacities.given:
         limits = network.n_stages if network.max_hops is None else network.max_hops
-        return assign(network.leg_costs(at), network._shares(), limits, network.capacities)
+        return assign(network.leg_costs(at), network.shares(), limits, network.capacities)
     if network.executor.in_blocks:
         found = sums_of(network).shortest(at)
     else:
         found = paths.shortest(network.leg_costs(at), network.max_hops)
     routes = paths.without_cycles(found.states)
-    return HardPaths(routes, found.destinations, found.costs, network._shares() @ found.costs)
+    return HardPaths(routes, found.destinations, found.costs, network.shares() @ found.costs)

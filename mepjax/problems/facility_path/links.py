@@ -1,11 +1,12 @@
-"""Which legs of a facility network are permitted."""
+"""Which legs of a facility network are permitted, and how many."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from ..._core import checks
 
@@ -130,3 +131,17 @@ def reachability(
         f"{owner}: node {{got}} cannot reach a destination under `links` and `max_hops`; "
         "permit a leg, or leave the node out.",
     )
+
+
+def as_hops(owner: str, max_hops: Any, n: int) -> Int[Array, " n"]:
+    """The most facilities on the route of each of `n` nodes."""
+    hops = max_hops if isinstance(max_hops, jax.Array) else np.asarray(max_hops)
+    if not jnp.issubdtype(hops.dtype, jnp.integer) or hops.shape not in ((), (n,)):
+        raise ValueError(
+            f"{owner}: `max_hops` must be an int or {n} of them, one per node; got shape "
+            f"{hops.shape} of dtype {hops.dtype}."
+        )
+    if checks.is_concrete(hops):
+        with jax.ensure_compile_time_eval():
+            return jnp.asarray(np.broadcast_to(np.asarray(hops), (n,)), jnp.int32)
+    return jnp.broadcast_to(hops, (n,)).astype(jnp.int32)

@@ -27,7 +27,7 @@ def pull_of(network: Network, flow: StageCosts) -> tuple[Array, Array, Array]:
 
     Without the legs that cost nothing, which hold no facility in place.
     """
-    entry, link, end = (0.0 if isinstance(legs, FreeLegs) else 1.0 for legs in network._legs)
+    entry, link, end = (0.0 if isinstance(legs, FreeLegs) else 1.0 for legs in network.legs)
     apart = 1 - jnp.eye(network.total, dtype=flow.links.dtype)
     return entry * flow.first, end * flow.last, link * apart * (flow.links + flow.links.T)
 
@@ -67,7 +67,7 @@ def balance_of(
     k = network.n_facilities
     stiffness, to_fixed, live = stiffness_of(network, flow)
     _, exits, _ = pull_of(network, flow)
-    entry, _, _ = network._legs
+    entry, _, _ = network.legs
     pull = jnp.zeros_like(entered) if isinstance(entry, FreeLegs) else entered
     pull = pull + jnp.matmul(exits, z, precision=_HIGHEST)
     pull = pull[:k] + jnp.matmul(to_fixed, y[k:], precision=_HIGHEST)
@@ -102,7 +102,7 @@ def equation_at(
 
 def metric_at(network: Network, params: Any, flow: StageCosts) -> lx.AbstractLinearOperator:
     """`Problem.metric`, given the traffic there."""
-    if network._squared:
+    if network.all_squared:
         stiffness, _, _ = stiffness_of(network, flow)
 
         def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
@@ -114,7 +114,7 @@ def metric_at(network: Network, params: Any, flow: StageCosts) -> lx.AbstractLin
         def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
             return jnp.matmul(hessian, v.ravel(), precision=_HIGHEST).reshape(v.shape)
 
-    structure = jax.ShapeDtypeStruct(network._shape, network.nodes.dtype)
+    structure = jax.ShapeDtypeStruct(network.locations_shape, network.nodes.dtype)
     return lx.FunctionLinearOperator(apply, structure, lx.positive_semidefinite_tag)
 
 
@@ -122,7 +122,7 @@ def solve_metric(
     network: Network, params: Any, flow: StageCosts, vector: Float[Array, "k d"]
 ) -> Float[Array, "k d"]:
     """Solve with the metric: one small factorisation."""
-    if network._squared:
+    if network.all_squared:
         stiffness, _, _ = stiffness_of(network, flow)
         return _solve(2 * stiffness, vector)
     return _solve(hessian_at(network, params, flow), vector.reshape(-1, 1)).reshape(vector.shape)
@@ -131,7 +131,7 @@ def solve_metric(
 def hessian_at(network: Network, params: Any, flow: StageCosts) -> Float[Array, "size size"]:
     """Hessian of D in the flat locations at fixed traffic, made positive definite."""
     locations, prices = split_params(params)
-    _, link, _ = network._legs
+    _, link, _ = network.legs
     _, _, live = stiffness_of(network, flow)
 
     def cost(legs: Float[Array, "a b"], traffic: Float[Array, "a b"]) -> Float[Array, ""]:
@@ -142,24 +142,24 @@ def hessian_at(network: Network, params: Any, flow: StageCosts) -> Float[Array, 
         return cost(costs.first, flow.first) + cost(costs.last, flow.last)
 
     def between(locations: Float[Array, "k d"]) -> Float[Array, ""]:
-        _, y, _, origin = network._relative(join_params(locations, prices))
-        return cost(link.pairwise(y, y, network._between(), origin), flow.links)
+        _, y, _, origin = network.relative_places(join_params(locations, prices))
+        return cost(link.pairwise(y, y, network.open_between(), origin), flow.links)
 
     return location_hessian(ends, between, locations, live)
 
 
 def init_at(network: Network, key: Any) -> Any:
     """`Problem.init`."""
-    middle = jnp.mean(network.destinations, axis=0) + network._shares() @ network.nodes
-    start = network._join(jnp.broadcast_to(middle / 2, network._shape))
+    middle = jnp.mean(network.destinations, axis=0) + network.shares() @ network.nodes
+    start = network.params_at(jnp.broadcast_to(middle / 2, network.locations_shape))
     if isinstance(start, Params):
         dual, flat, shaped = dual_at(network, start, 1.0, level=True)
         start = Params(start.primal, shaped(solve_dual(dual, flat)))
     placed = placed_for(network, *flow_and_entered(network, start, 1.0, level=True), start)
-    if not network._squared:
-        scale = network._size()
+    if not network.all_squared:
+        scale = network.size()
         placed = placed + 0.01 * scale * jax.random.normal(key, placed.shape, placed.dtype)
-    return network._join(placed)
+    return network.params_at(placed)
 
 
 def location_hessian(

@@ -1,6 +1,6 @@
 """The data of a facility network: who travels, what stands, and what the legs cost."""
 
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._core import arrays, checks
+from ..._core import arrays, checks, trees
 from ..._core.params import join_params, primal_of, split_params
 from ..._core.paths import StageCosts
 from ...engine.problem import Constrained, Growable
@@ -21,7 +21,7 @@ from ..capacity.limits import as_capacity
 from ..per_entity import placed
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .legs import checks_of as checks_of_legs
-from .links import Links, as_links, reachability
+from .links import Links, as_hops, as_links, reachability
 from .prices import Capacities, Prices, charged
 from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
 
@@ -103,12 +103,12 @@ class Network(Growable, Constrained):
                 f"got {self.weights.shape}."
             )
         self.stage_costs = arrays.cast_floats(as_stage_costs(stage_costs), dtype)
-        entry, _, end = self._legs
+        entry, _, end = self.legs
         check_known_enough(_OWNER, "nodes", self.node_spread, (entry,))
         check_known_enough(_OWNER, "destinations", self.destination_spread, (end, entry))
         self.links = as_links(links)
         self.links.check_shapes(_OWNER, n, m, self.destinations.shape[0], direct=direct)
-        self.max_hops = None if max_hops is None else self._hops(max_hops)
+        self.max_hops = None if max_hops is None else as_hops(_OWNER, max_hops, n)
         self.capacities = Capacities(
             as_capacity(_OWNER, "entry_capacity", entry_capacity, (m,), dtype),
             as_capacity(_OWNER, "facility_capacity", facility_capacity, (m,), dtype),
@@ -131,26 +131,13 @@ class Network(Growable, Constrained):
             )
         return places
 
-    def _hops(self, max_hops: Any) -> Array:
-        n = self.nodes.shape[0]
-        hops = max_hops if isinstance(max_hops, jax.Array) else np.asarray(max_hops)
-        if not jnp.issubdtype(hops.dtype, jnp.integer) or hops.shape not in ((), (n,)):
-            raise ValueError(
-                f"{_OWNER}: `max_hops` must be an int or {n} of them, one per node; got shape "
-                f"{hops.shape} of dtype {hops.dtype}."
-            )
-        if checks.is_concrete(hops):
-            with jax.ensure_compile_time_eval():
-                return jnp.asarray(np.broadcast_to(np.asarray(hops), (n,)), jnp.int32)
-        return jnp.broadcast_to(hops, (n,)).astype(jnp.int32)
-
     def _origin(self, raw: Any) -> Float[Array, " d"]:
         """The weighted mean as a constant, in float64 on the host where that is possible."""
         if checks.is_concrete(raw, self.weights):
             weights = np.asarray(self.weights, np.float64)
             mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
             return arrays.as_float_array("origin", mean.astype(self.nodes.dtype), self.nodes.dtype)
-        return jax.lax.stop_gradient(self._shares() @ self.nodes)
+        return jax.lax.stop_gradient(self.shares() @ self.nodes)
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, hop limits in range, and a way out for every node."""
@@ -166,7 +153,7 @@ class Network(Growable, Constrained):
             for leaf in jax.tree.leaves(eqx.filter(self.stage_costs, eqx.is_inexact_array))
         ]
         for legs, places in zip(
-            self._legs, (self.nodes, self.nodes, self.destinations), strict=True
+            self.legs, (self.nodes, self.nodes, self.destinations), strict=True
         ):
             found += checks_of_legs(legs, places)
         limits = np.asarray(self.n_stages)
@@ -185,10 +172,11 @@ class Network(Growable, Constrained):
         return tuple(found)
 
     @property
-    def _shape(self) -> tuple[int, int]:
+    def locations_shape(self) -> tuple[int, int]:
+        """Facilities to place, and coordinates."""
         return self.n_facilities, self.nodes.shape[1]
 
-    def _join(self, locations: Float[Array, "k d"]) -> Any:
+    def params_at(self, locations: Float[Array, "k d"]) -> Any:
         """Params at these locations, without prices."""
         prices = self.capacities.no_prices() if self.capacities.given else None
         return join_params(locations, prices)
@@ -196,11 +184,11 @@ class Network(Growable, Constrained):
     def at(self, values: Any) -> Any:
         """Params with facilities at given locations, shape (n_facilities, d), and prices zero."""
         values = arrays.as_float_array("locations", values, self.nodes.dtype)
-        if values.shape != self._shape:
+        if values.shape != self.locations_shape:
             raise ValueError(
-                f"{_OWNER}: `locations` must have shape {self._shape}; got {values.shape}."
+                f"{_OWNER}: `locations` must have shape {self.locations_shape}; got {values.shape}."
             )
-        return self._join(values)
+        return self.params_at(values)
 
     @property
     def total(self) -> int:
@@ -215,12 +203,12 @@ class Network(Growable, Constrained):
     @property
     def convex_at_zero(self) -> bool:
         """For squared distance; of other costs nothing is known."""
-        return self._squared
+        return self.all_squared
 
     @property
     def tied_at_zero(self) -> bool:
         """Where every leg's cost is known to be convex."""
-        costs = [cost_of(legs) for legs in self._legs]
+        costs = [cost_of(legs) for legs in self.legs]
         return all(cost is None or cost.convex for cost in costs)
 
     @property
@@ -230,15 +218,15 @@ class Network(Growable, Constrained):
         return all(mask is None for mask in masks) and not self.capacities.given
 
     @property
-    def _legs(self) -> tuple[Legs, Legs, Legs]:
+    def legs(self) -> tuple[Legs, Legs, Legs]:
         """Costs of entries, links and exits."""
         legs = self.stage_costs
         return legs if isinstance(legs, tuple) else (legs, legs, legs)
 
     @property
-    def _squared(self) -> bool:
+    def all_squared(self) -> bool:
         """Whether every leg costs the squared distance or nothing."""
-        return all(isinstance(legs, FreeLegs) or is_squared(legs) for legs in self._legs)
+        return all(isinstance(legs, FreeLegs) or is_squared(legs) for legs in self.legs)
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -247,7 +235,7 @@ class Network(Growable, Constrained):
 
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
-        return FixedPoint() if self._squared else Armijo()
+        return FixedPoint() if self.all_squared else Armijo()
 
     @property
     def scatters(self) -> bool:
@@ -258,13 +246,14 @@ class Network(Growable, Constrained):
         """Facilities at random places on the straight ways of nodes, drawn by weight, to ends."""
         which, where, how_far = jax.random.split(key, 3)
         n, k, ends = self.nodes.shape[0], self.n_facilities, self.destinations.shape[0]
-        shares = self.executor.everywhere(self._shares())
+        shares = self.executor.everywhere(self.shares())
         rows = jax.random.choice(which, n, (k,), replace=n < k, p=shares)
         end = jax.random.randint(where, (k,), 0, ends)
         t = jax.random.uniform(how_far, (k, 1), self.nodes.dtype)
         return self.at((1 - t) * self.nodes[rows] + t * self.destinations[end])
 
-    def _shares(self) -> Float[Array, " n"]:
+    def shares(self) -> Float[Array, " n"]:
+        """Weights of nodes, summing to one."""
         return self.weights / jnp.sum(self.weights)
 
     def locations(self, params: Any) -> Float[Array, "k d"]:
@@ -276,7 +265,7 @@ class Network(Growable, Constrained):
         placed = primal_of(params)
         return placed if self.fixed is None else jnp.concatenate([placed, self.fixed])
 
-    def _relative(self, params: Any) -> tuple[Array, Array, Array, Array]:
+    def relative_places(self, params: Any) -> tuple[Array, Array, Array, Array]:
         """Nodes, facilities and destinations relative to the origin, and the origin."""
         origin = jax.lax.stop_gradient(self.origin)
         places = self.nodes, self.facilities(params), self.destinations
@@ -298,7 +287,8 @@ class Network(Growable, Constrained):
             link = ~between if link is None else link & ~between
         return Links(entry=entry, between=link, exit=links.exit, direct=links.direct)
 
-    def _between(self) -> Bool[Array, "m m"] | None:
+    def open_between(self) -> Bool[Array, "m m"] | None:
+        """Permitted links between facilities; `None`: all."""
         between = self._open_links().between
         if self.self_loops:
             return between
@@ -310,15 +300,15 @@ class Network(Growable, Constrained):
 
         Without the prices of capacities.
         """
-        x, y, z, origin = self._relative(params)
-        (entry, link, end), links = self._legs, self._open_links()
+        x, y, z, origin = self.relative_places(params)
+        (entry, link, end), links = self.legs, self._open_links()
         here, there = self.node_spread, self.destination_spread
         direct = None
         if self.direct:
             direct = expected_costs(entry, x, z, (here, there), links.direct, origin)
         return StageCosts(
             first=expected_costs(entry, x, y, (here, None), links.entry, origin),
-            links=link.pairwise(y, y, self._between(), origin),
+            links=link.pairwise(y, y, self.open_between(), origin),
             last=expected_costs(end, y, z, (None, there), links.exit, origin),
             direct=direct,
             n_stages=self.n_stages,
@@ -331,12 +321,12 @@ class Network(Growable, Constrained):
 
         `level`: prices alone, as if all that is permitted cost nothing.
         """
-        costs = self._charged(params, level=level)
+        costs = self.charged_costs(params, level=level)
         return costs.first, costs.direct
 
     def common_costs(self, params: Any, *, level: bool = False) -> StageCosts:
         """Costs of links and exits, prices included, and of entries for no node at all."""
-        return self._of_no_node()._charged(params, level=level)
+        return self._of_no_node().charged_costs(params, level=level)
 
     def _of_no_node(self) -> "Network":
         return jax.tree.map(lambda leaf, own: leaf[:0] if own else leaf, self, self.by_node())
@@ -351,27 +341,28 @@ class Network(Growable, Constrained):
 
         return eqx.tree_at(of_nodes, nothing, replace_fn=lambda _: True)
 
-    def _active(self) -> Prices:
-        between = self._between()
+    def active_prices(self) -> Prices:
+        """Which prices there are: those of permitted legs with a limit."""
+        between = self.open_between()
         m = self.total
         return self.capacities.active(jnp.ones((m, m), bool) if between is None else between)
 
-    def _charged(self, params: Any, *, level: bool = False) -> StageCosts:
+    def charged_costs(self, params: Any, *, level: bool = False) -> StageCosts:
         """Costs of all legs, prices included; `level`: prices alone."""
         _, prices = split_params(params)
         costs = self.leg_costs(params)
         if level:
             costs = jax.tree.map(lambda c: jnp.where(jnp.isposinf(c), c, 0.0), costs)
-        return costs if prices is None else charged(costs, prices, self._active())
+        return costs if prices is None else charged(costs, prices, self.active_prices())
 
-    def _size(self) -> Float[Array, ""]:
+    def size(self) -> Float[Array, ""]:
         """Root mean square distance of nodes and destinations from the nodes' mean; 1 for none."""
-        mean = self._shares() @ self.nodes
-        spread = self._shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
+        mean = self.shares() @ self.nodes
+        spread = self.shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
         spread = spread + jnp.mean(jnp.sum((self.destinations - mean) ** 2, axis=1))
         return jax.lax.stop_gradient(jnp.where(spread > 0, jnp.sqrt(spread), 1.0))
 
-    def on(self, executor: AbstractExecutor) -> "Network":
+    def on(self, executor: AbstractExecutor) -> Self:
         """This problem with its sums over nodes computed by `executor`.
 
         What is told of every node (`policy`, `traffic`, `stage_policies`, `revisits`) has a row for
@@ -382,13 +373,13 @@ class Network(Growable, Constrained):
         """
         if executor == self.executor:
             return self
-        if executor.in_blocks and not self._squared:
+        if executor.in_blocks and not self.all_squared:
             raise TypeError(
                 f"{_OWNER}: with `executor` {type(executor).__name__}, `stage_costs` must be "
                 "squared distances or free; others are computed in memory only."
             )
         executor.check(self.nodes.shape[0])
-        moved = eqx.tree_at(lambda problem: problem.executor, self, executor)
+        moved = trees.replaced(self, executor=executor)
         return placed(moved, moved.by_node()) if executor.in_blocks else moved
 
 

@@ -105,7 +105,7 @@ class FacilityPath(Network):
 
     def traffic(self, params: Any, beta: Scalar) -> StageCosts:
         """Expected use of every leg per unit of weight: the gradient of F in its cost."""
-        return flow_of(self, self._charged(params), beta)
+        return flow_of(self, self.charged_costs(params), beta)
 
     def usage(self, params: Any, beta: Scalar) -> Float[Array, " m"]:
         """Expected visits of every facility per unit of weight; they sum to the mean hops."""
@@ -117,7 +117,7 @@ class FacilityPath(Network):
 
     def stage_policies(self, params: Float[Array, "k d"], beta: Scalar) -> Policies:
         """Log Gibbs policies of every choice along the path, as in `mepjax.paths.policies`."""
-        return Policies(*paths.log_policies(self._charged(params), beta, self.max_hops))
+        return Policies(*paths.log_policies(self.charged_costs(params), beta, self.max_hops))
 
     def init(self, key: Any) -> Any:
         """The location step at equal weight on all permitted paths, the minimiser as beta -> 0.
@@ -142,7 +142,7 @@ class FacilityPath(Network):
         """
         locations, prices = split_params(params)
         flow, entered = flow_and_entered(self, params, beta)
-        if self._squared:
+        if self.all_squared:
             new = placed_for(self, flow, entered, params)
         else:
             move = solve_metric(self, params, flow, slope_of(self, params, flow, entered))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..._core import trees
+from ...engine.problem import check_fields
 from ..capacity.limits import Capacity, Equal
 from .legs import CostLegs, Legs
 from .network import Network
@@ -34,7 +35,7 @@ def arguments(network: Network) -> dict[str, Any]:
 def rebuilt(network: Any, fields: dict[str, Any]) -> Any:
     """`FacilityPath.replace`: places that are not replaced scatter as they did."""
     now = arguments(network)
-    network._only_fields(fields, set(now))
+    check_fields(type(network).__name__, fields, now)
     new = type(network)(**(now | fields))
     kept = {
         f"{kind}_spread": getattr(network, f"{kind}_spread")

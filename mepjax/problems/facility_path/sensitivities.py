@@ -1,7 +1,7 @@
 """What a facility network's cost and locations depend on most."""
 
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -14,6 +14,9 @@ from ..._core.params import primal_of
 from ..._core.programs import program
 from ..._core.types import Scalar
 from ...solvers.implicit import LinearSolve, attach
+
+if TYPE_CHECKING:
+    from .problem import FacilityPath
 
 
 class Sensitivities(eqx.Module):
@@ -54,7 +57,7 @@ class Sensitivities(eqx.Module):
 _PLACES = ("nodes", "destinations", "fixed")
 
 
-def given_arrays(problem: Any) -> dict[str, Array]:
+def given_arrays(problem: "FacilityPath") -> dict[str, Array]:
     """Everything a facility network was given that derivatives may be taken in."""
     names = [name for name in (*_PLACES, "weights") if getattr(problem, name) is not None]
     capacities = problem.capacities
@@ -63,13 +66,13 @@ def given_arrays(problem: Any) -> dict[str, Array]:
     return {name: _named(problem, name) for name in names}
 
 
-def _named(problem: Any, name: str) -> Array:
+def _named(problem: "FacilityPath", name: str) -> Array:
     kind, _, capacity = name.partition("_")
     return getattr(problem.capacities, kind).limit if capacity else getattr(problem, name)
 
 
 @program
-def find_sensitivities(problem: Any, params: Any, beta: Scalar) -> Sensitivities:
+def find_sensitivities(problem: "FacilityPath", params: Any, beta: Scalar) -> Sensitivities:
     """`Sensitivities` at a solution; one linear solve per coordinate of the locations."""
     data = given_arrays(problem)
 

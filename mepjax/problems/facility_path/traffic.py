@@ -131,7 +131,7 @@ def sums_of(network: Network) -> NodeSums:
 
 def energy_of(network: Network, costs: StageCosts, beta: Scalar) -> Float[Array, ""]:
     """F at these costs of legs, less what all capacity costs."""
-    return jnp.sum(network._shares() * paths.values(costs, beta, network.max_hops))
+    return jnp.sum(network.shares() * paths.values(costs, beta, network.max_hops))
 
 
 def free_energy_at(network: Network, params: Any, beta: Scalar) -> Float[Array, ""]:
@@ -139,11 +139,11 @@ def free_energy_at(network: Network, params: Any, beta: Scalar) -> Float[Array, 
     if network.executor.in_blocks:
         energy = sums_of(network).energy(params, beta)
     else:
-        energy = energy_of(network, network._charged(params), beta)
+        energy = energy_of(network, network.charged_costs(params), beta)
     prices = dual_of(params)
     if prices is None:
         return energy
-    return energy - worth(prices, network.capacities.limits, network._active())
+    return energy - worth(prices, network.capacities.limits, network.active_prices())
 
 
 def flow_of(network: Network, costs: StageCosts, beta: Scalar) -> StageCosts:
@@ -160,7 +160,7 @@ def flow_and_entered(
     """
     if network.executor.in_blocks:
         return sums_of(network).flow(params, beta, level=level)
-    flow = flow_of(network, network._charged(params, level=level), beta)
+    flow = flow_of(network, network.charged_costs(params, level=level), beta)
     x = network.nodes - jax.lax.stop_gradient(network.origin)
     return flow, jnp.matmul(flow.first.T, x, precision=_HIGHEST)
 
@@ -171,14 +171,14 @@ def revisits(network: Network, params: Any, beta: Scalar) -> Float[Array, " m"]:
     No recursion over stages can forbid it. Where legs cost something it fades as beta grows;
     negative prices of capacities, which only `Equal` ones have, reward it.
     """
-    costs = network._charged(params)
+    costs = network.charged_costs(params)
     energy = paths.values(costs, beta, network.max_hops)
 
     def once(j: Array) -> Array:
         at_most_once = paths.values(paths.once_through(costs, j), beta, network.max_hops)
         return 1 - jnp.exp(-beta * (at_most_once - energy))
 
-    return jax.lax.map(once, jnp.arange(network.total)) @ network._shares()
+    return jax.lax.map(once, jnp.arange(network.total)) @ network.shares()
 
 
 def visits(flow: StageCosts) -> Float[Array, " m"]:

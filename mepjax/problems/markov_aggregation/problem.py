@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ..._core import arrays, checks, gibbs, trees
 from ..._core.types import Scalar
-from ...engine.problem import Growable, Terms
+from ...engine.problem import Growable, Terms, check_fields
 from ...engine.slot_spectrum import SlotSpectrum
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
@@ -101,7 +101,7 @@ class MarkovAggregation(Growable):
         """
         weights = "stationary" if self.is_stationary else self.weights
         now = {"transitions": self.rows, "k": self.k, "weights": weights}
-        self._only_fields(fields, set(now))
+        check_fields(type(self).__name__, fields, now)
         return type(self)(**(now | fields))
 
     def _row_checks(self) -> tuple[checks.Check, ...]:
@@ -150,7 +150,7 @@ class MarkovAggregation(Growable):
 
     @property
     def transitions(self) -> Float[Array, "n s"]:
-        """The rows, dense."""
+        """The rows as an array of shape (N, S)."""
         return self.rows.dense()
 
     def _shares(self) -> Float[Array, " n"]:
@@ -215,7 +215,7 @@ class MarkovAggregation(Growable):
     def residual_and_metric(
         self, params: Float[Array, "k s"], beta: Scalar
     ) -> tuple[Float[Array, "k s"], lx.AbstractLinearOperator]:
-        """In one pass."""
+        """`residual` and `metric` from one pass over the policy."""
         still = jax.lax.stop_gradient(params)
         # What stays moves nothing else, so that the Jacobian is symmetric.
         held = jnp.where(params <= self._floor(), still, params)
@@ -298,7 +298,7 @@ class MarkovAggregation(Growable):
 
     @property
     def n_slots(self) -> int:
-        """K."""
+        """K, the number of clusters."""
         return self.k
 
     def slot_spectrum(self, params: Float[Array, "k s"], beta: Scalar) -> SlotSpectrum:

@@ -22,12 +22,12 @@ class AbstractRows(eqx.Module):
     @property
     @abc.abstractmethod
     def shape(self) -> tuple[int, int]:
-        """(N, S)."""
+        """(N, S): vectors, and states over which each sums to one."""
 
     @property
     @abc.abstractmethod
     def dtype(self) -> Any:
-        """Of the numbers."""
+        """dtype of the probabilities."""
 
     @property
     @abc.abstractmethod
@@ -68,7 +68,7 @@ class AbstractRows(eqx.Module):
 
     @abc.abstractmethod
     def dense(self) -> Float[Array, "n s"]:
-        """All numbers."""
+        """All N S numbers as an array, zeros included."""
 
 
 def _negative_entropy(p: Array) -> Array:
@@ -83,46 +83,46 @@ class DenseRows(AbstractRows):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, S)."""
+        """(N, S): vectors, and states over which each sums to one."""
         return self.values.shape[0], self.values.shape[1]
 
     @property
     def dtype(self) -> Any:
-        """Of the numbers."""
+        """dtype of the probabilities."""
         return self.values.dtype
 
     @property
     def entries(self) -> Any:
-        """All numbers."""
+        """All N S numbers, as they are stored."""
         return self.values
 
     def row_sums(self) -> Any:
-        """By summation."""
+        """Sum of each row, on the host where numbers are concrete."""
         xp, values = on_host(self.values)
         return xp.sum(values, axis=1)
 
     def sums(self, weights: Float[Array, "n k"]) -> Float[Array, "k s"]:
-        """One product."""
+        """sum_i weights_ij pi_i, by one matrix product."""
         return jnp.matmul(weights.T, self.values, precision=_HIGHEST)
 
     def along(self, vectors: Float[Array, "k s"]) -> Float[Array, "n k"]:
-        """One product."""
+        """pi_i . v_j, by one matrix product."""
         return jnp.matmul(self.values, vectors.T, precision=_HIGHEST)
 
     def grouped_sums(
         self, amounts: Float[Array, " n"], labels: Int[Array, " n"], k: int
     ) -> Float[Array, "k s"]:
-        """One pass."""
+        """sum_{i in group j} amounts_i pi_i, in one pass over the rows."""
         return jax.ops.segment_sum(amounts[:, None] * self.values, labels, k)
 
     def grouped_along(
         self, vectors: Float[Array, "k s"], labels: Int[Array, " n"]
     ) -> Float[Array, " n"]:
-        """One pass."""
+        """pi_i . v of the group of row i, in one pass over the rows."""
         return jnp.sum(self.values * vectors[labels], axis=1)
 
     def entropies(self) -> Float[Array, " n"]:
-        """Row by row."""
+        """sum_s pi_is log pi_is of each row, with 0 log 0 = 0."""
         return jnp.sum(_negative_entropy(self.values), axis=1)
 
     def outside(self, covered: Any) -> Float[Array, "n k"]:
@@ -131,7 +131,7 @@ class DenseRows(AbstractRows):
         return positive @ (~covered).astype(self.dtype).T
 
     def dense(self) -> Float[Array, "n s"]:
-        """As they are."""
+        """The array that is stored."""
         return self.values
 
 
@@ -145,12 +145,12 @@ class SparseRows(AbstractRows):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, S)."""
+        """(N, S): vectors, and states over which each sums to one."""
         return self.size
 
     @property
     def dtype(self) -> Any:
-        """Of the numbers."""
+        """dtype of the probabilities."""
         return self.values.dtype
 
     @property
@@ -167,7 +167,7 @@ class SparseRows(AbstractRows):
         return jnp.take(table, index, axis=0, mode="fill", fill_value=0)
 
     def row_sums(self) -> Any:
-        """By summation."""
+        """Sum of each row, on the host where numbers are concrete."""
         xp, values = on_host(self.values)
         if xp is jnp:
             return self._by_row(self.values)
@@ -176,12 +176,12 @@ class SparseRows(AbstractRows):
         return np.bincount(row[kept], values[kept], self.size[0])
 
     def sums(self, weights: Float[Array, "n k"]) -> Float[Array, "k s"]:
-        """One product."""
+        """sum_i weights_ij pi_i, by one matrix product."""
         parts = self.values[:, None] * self._padded(weights, self.row)
         return jax.ops.segment_sum(parts, self.column, self.size[1]).T
 
     def along(self, vectors: Float[Array, "k s"]) -> Float[Array, "n k"]:
-        """One product."""
+        """pi_i . v_j, by one matrix product."""
         return self._by_row(self.values[:, None] * self._padded(vectors.T, self.column))
 
     def grouped_sums(
@@ -203,7 +203,7 @@ class SparseRows(AbstractRows):
         return self._by_row(self.values * found)
 
     def entropies(self) -> Float[Array, " n"]:
-        """Row by row."""
+        """sum_s pi_is log pi_is of each row, with 0 log 0 = 0."""
         return self._by_row(_negative_entropy(self.values))
 
     def outside(self, covered: Any) -> Float[Array, "n k"]:

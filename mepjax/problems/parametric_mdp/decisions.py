@@ -1,6 +1,6 @@
 """Soft decisions at given costs: one Bellman equation among the states that are entered."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -10,6 +10,9 @@ from jaxtyping import Array, Float, Int
 from ..._core.types import Scalar
 from ...mdp.soft import SoftBellman
 from ...mdp.solve import solve_values
+
+if TYPE_CHECKING:
+    from .problem import ParametricMDP
 
 Costs = Float[Array, "s a"]
 
@@ -26,14 +29,16 @@ class Decisions(eqx.Module):
     code: Int[Array, ""]
 
 
-def operators(problem: Any, costs: Costs, *, hard: bool = False) -> tuple[SoftBellman, SoftBellman]:
+def operators(
+    problem: "ParametricMDP", costs: Costs, *, hard: bool = False
+) -> tuple[SoftBellman, SoftBellman]:
     """The Bellman operators among inner states, and from all states to those."""
     log_prior = problem.log_prior() if problem.entropy == "prior" or hard else None
     if problem.permitted is not None:
         costs = jnp.where(problem.permitted, costs, jnp.inf)
     kernel, structure, ends = problem.kernel, problem.structure, problem.terminal
     noise = kernel.entropy() if problem.entropy == "paths" else None
-    if structure.among is None:
+    if structure.among is None or structure.onward is None:
         whole = SoftBellman(
             costs=costs, kernel=kernel, discount=problem.discount, log_prior=log_prior,
             noise=noise, ends=ends, proper=structure.proper, hard=hard,
@@ -55,7 +60,9 @@ def operators(problem: Any, costs: Costs, *, hard: bool = False) -> tuple[SoftBe
     return among, onward
 
 
-def decide(problem: Any, costs: Costs, beta: Scalar, *, hard: bool = False) -> Decisions:
+def decide(
+    problem: "ParametricMDP", costs: Costs, beta: Scalar, *, hard: bool = False
+) -> Decisions:
     """Solve the Bellman equation, and take one backup from everywhere."""
     among, onward = operators(problem, costs, hard=hard)
     inner, code = jnp.zeros((0,), costs.dtype), jnp.zeros((), jnp.int32)
@@ -73,7 +80,7 @@ def decide(problem: Any, costs: Costs, beta: Scalar, *, hard: bool = False) -> D
     return Decisions(action_values, values, policy, code)
 
 
-def prior_traffic(problem: Any, costs: Costs) -> Costs:
+def prior_traffic(problem: "ParametricMDP", costs: Costs) -> Costs:
     """Traffic under the prior policy, which no cost moves; ones where it is beyond all numbers."""
     among, onward = operators(problem, jnp.zeros_like(costs), hard=True)
     log_prior, index = problem.log_prior(), problem.structure.inner

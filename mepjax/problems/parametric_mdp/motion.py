@@ -1,7 +1,7 @@
 """How places respond to traffic: the Hessian of the expected cost at fixed traffic."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -15,13 +15,16 @@ from ..._core.linear import solve_scaled
 from ..costs import weighted_sum
 from .step_costs import flow_of, squared_stiffness
 
+if TYPE_CHECKING:
+    from .problem import ParametricMDP
+
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Motion(eqx.Module):
     """The parameterised process `problem` at `params`, with its traffic held."""
 
-    problem: Any
+    problem: "ParametricMDP"
     params: Any
     traffic: Float[Array, "s a"]
 

@@ -281,7 +281,7 @@ class ParametricMDP(Constrained):
     def residual_and_metric(
         self, params: Any, beta: Scalar
     ) -> tuple[Any, lx.AbstractLinearOperator]:
-        """From one traffic."""
+        """`residual` and `metric` from one solve for the traffic."""
         motion = self._motion(params, beta)
         return motion.equation(), motion.operator()
 

@@ -1,6 +1,6 @@
 """What the free energy and the places of a solution depend on most."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._core import trees
+
+if TYPE_CHECKING:
+    from .problem import ParametricMDP
 
 
 class PlanSensitivities(eqx.Module):
@@ -43,15 +46,14 @@ class PlanSensitivities(eqx.Module):
 
 
 @eqx.filter_jit
-def find_plan_sensitivities(problem: Any, params: Any, beta: Any) -> PlanSensitivities:
+def find_plan_sensitivities(problem: "ParametricMDP", params: Any, beta: Any) -> PlanSensitivities:
     """By the envelope theorem: places do not move to first order in F."""
     params = trees.stop_gradient(params)
 
     def energy(arrays: Any) -> Float[Array, ""]:
         states, actions, discount = arrays
-        moved = eqx.tree_at(lambda q: (q.unknowns.states, q.discount), problem, (states, discount))
-        if actions is not None:
-            moved = eqx.tree_at(lambda q: q.unknowns.actions, moved, actions)
+        unknowns = trees.replaced(problem.unknowns, states=states, actions=actions)
+        moved = trees.replaced(problem, unknowns=unknowns, discount=discount)
         return moved.free_energy(params, beta)
 
     unknowns = problem.unknowns

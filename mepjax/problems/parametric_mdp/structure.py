@@ -1,6 +1,6 @@
 """Which states form the system of equations, and a policy that ends: found on the host."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -14,6 +14,9 @@ from ...mdp.kernels.deterministic import Deterministic
 from ...mdp.kernels.functional import Functional
 from ...mdp.model import refuse_earning_cycles
 from ...mdp.reach import entered, proper_policy
+
+if TYPE_CHECKING:
+    from .problem import ParametricMDP
 
 _OWNER = "ParametricMDP"
 
@@ -79,7 +82,7 @@ def _find(
     return Structure(found.inner, *parts, jnp.asarray(way.policy))
 
 
-def refuse_earning_extra(problem: Any) -> None:
+def refuse_earning_extra(problem: "ParametricMDP") -> None:
     """Raise `ValueError` where extra costs make a cycle earn without discount.
 
     For squared distance and a deterministic kernel, if all is concrete. Steps from and to unknown

@@ -279,7 +279,7 @@ class ScalableClustering(Growable):
     def residual_and_metric(
         self, params: ScalableParams, beta: Scalar
     ) -> tuple[ScalableParams, lx.AbstractLinearOperator]:
-        """In one pass."""
+        """`residual` and `metric` from one pass over the policy."""
         found = slopes(self, params, beta)
         return self._residual(params, beta, found), self._metric(params, found)
 
@@ -330,7 +330,7 @@ class ScalableClustering(Growable):
 
     @property
     def n_slots(self) -> int:
-        """K."""
+        """K, the number of clusters."""
         return self.k
 
     @property
@@ -348,7 +348,7 @@ class ScalableClustering(Growable):
             return self
         rows = sampling.systematic(key, self.weights, n)
         ones = jnp.ones((n,), self.x.dtype)
-        return eqx.tree_at(lambda p: (p.x, p.weights), self, (self.x[rows], ones))
+        return trees.replaced(self, x=self.x[rows], weights=ones)
 
     # Beyond the contract.
 

@@ -1,12 +1,15 @@
 """What a group of a scalable clustering computes with, and what that costs."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+if TYPE_CHECKING:
+    from .problem import ScalableClustering
 
 # Pairs with a smaller exp(-d / (s V)) need not be computed, equation (36) and after.
 KEPT = 1e-2
@@ -91,7 +94,7 @@ def exchange(
     return Exchange(distances, ratio, nearness, share, total)
 
 
-def reach_is_held(problem: Any, log_reach: Array, slope: Array) -> Array:
+def reach_is_held(problem: "ScalableClustering", log_reach: Array, slope: Array) -> Array:
     """Whether a reach is at an end beyond which costs would fall, or nothing acts on it."""
     low, high = math.log(SHORTEST), math.log(LONGEST)
     beyond = ((log_reach <= low) & (slope >= 0)) | ((log_reach >= high) & (slope <= 0))

@@ -1,6 +1,6 @@
 """Derivatives of the free energy of a scalable clustering: equations (26) to (28)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -11,6 +11,9 @@ from ..._core import gibbs, trees
 from ..._core.types import Scalar
 from ..costs.entities import live, safe_masses
 from .shares import Exchange, ScalableParams, inside, reach_is_held
+
+if TYPE_CHECKING:
+    from .problem import ScalableClustering
 
 
 class Slopes(eqx.Module):
@@ -52,7 +55,7 @@ def _curvature(
     return beyond + 2 * computing * masses * ((shares @ pull) ** 2 + pairs.share * (shares @ bend))
 
 
-def slopes(problem: Any, params: ScalableParams, beta: Scalar) -> Slopes:
+def slopes(problem: "ScalableClustering", params: ScalableParams, beta: Scalar) -> Slopes:
     """All of them in one pass over the pairs."""
     shares, origin, variance = problem.shares(), problem.origin(), problem.variance()
     prices = (problem.interaction, problem.computation * variance)

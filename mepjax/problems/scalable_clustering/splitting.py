@@ -1,6 +1,6 @@
 """Where groups of a scalable clustering separate, and what that gains."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,13 @@ from ...engine.slot_spectrum import SlotSpectrum
 from ..costs.entities import WeightedEntities, safe_masses
 from .shares import reach_is_held
 
+if TYPE_CHECKING:
+    from .problem import ScalableClustering
+
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def _costs(problem: Any, place: Float[Array, " d+1"]) -> Float[Array, " n"]:
+def _costs(problem: "ScalableClustering", place: Float[Array, " d+1"]) -> Float[Array, " n"]:
     """d~_i of one group whose centre, relative to the origin, and log reach are given."""
     origin = problem.origin()
     distances = problem.cost.pairwise(problem.x - origin, place[None, :-1])
@@ -24,7 +27,7 @@ def _costs(problem: Any, place: Float[Array, " d+1"]) -> Float[Array, " n"]:
 
 
 def _critical(
-    problem: Any,
+    problem: "ScalableClustering",
     place: Float[Array, " d+1"],
     weights: Float[Array, " n"],
 ) -> tuple[Float[Array, ""], Float[Array, " d+1"], Float[Array, " n"]]:
@@ -56,19 +59,19 @@ def _critical(
     return critical, direction, centred @ direction
 
 
-def first_transition(problem: Any, params: Any) -> Float[Array, ""]:
+def first_transition(problem: "ScalableClustering", params: Any) -> Float[Array, ""]:
     """beta at which coincident groups separate; 1 for constant data."""
     place = _places(problem, params)[0]
     critical, _, _ = _critical(problem, place, problem.shares())
     return jnp.where(jnp.isfinite(critical), critical, 1.0)
 
 
-def _places(problem: Any, params: Any) -> Float[Array, "k d+1"]:
+def _places(problem: "ScalableClustering", params: Any) -> Float[Array, "k d+1"]:
     relative = params.centres - problem.origin()
     return jnp.concatenate([relative, params.log_reach[:, None]], axis=1)
 
 
-def slot_spectrum(problem: Any, params: Any, beta: Scalar) -> SlotSpectrum:
+def slot_spectrum(problem: "ScalableClustering", params: Any, beta: Scalar) -> SlotSpectrum:
     """Per group its critical beta, and what two in its place would gain."""
     origin, shares = problem.origin(), problem.shares()
     pairs = problem.exchange(params)
