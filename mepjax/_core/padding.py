@@ -2,18 +2,18 @@
 
 import numpy as np
 
-_SMALLEST = 64
+_SMALLEST = 128
 
 
 def padded_size(n: int) -> int:
-    """`n` rounded up to one of four sizes an octave: at most a quarter more, and at least 64.
+    """`n` rounded up to one of four sizes an octave: at most a quarter more, and at least 128.
 
     **Example:**
 
     ```python
     >>> from mepjax._core.padding import padded_size
-    >>> [padded_size(n) for n in (1, 64, 65, 100, 1000, 1025)]
-    [64, 64, 80, 112, 1024, 1280]
+    >>> [padded_size(n) for n in (1, 100, 128, 129, 1000, 1025)]
+    [128, 128, 128, 160, 1024, 1280]
 
     ```
     """

@@ -9,6 +9,7 @@ import pytest
 import mepjax as mj
 from mepjax import Code
 
+from ..jitted import jitted
 from . import paths_numpy as oracle
 
 N, M, L, STAGES = 7, 3, 2, 3
@@ -185,7 +186,7 @@ def test_a_case_in_which_the_printed_update_cycles():
     y = free.init(jax.random.key(0))
 
     def usage(alpha):
-        costs = free.leg_costs(y)
+        costs = jitted.leg_costs(free, y)
         costs = mj.paths.stage_costs(
             costs.first + alpha, costs.links + alpha, costs.last, n_stages=stages
         )
@@ -202,9 +203,9 @@ def test_a_case_in_which_the_printed_update_cycles():
     problem = mj.FacilityPath(
         x, z, 2, n_stages=stages, self_loops=True, facility_capacity=mj.Equal(wanted)
     )
-    params = problem.eliminate(problem.at(y), beta)
-    np.testing.assert_allclose(problem.usage(params, beta), wanted, atol=1e-9)
-    assert int(problem.constraint_code(params, beta)) == Code.OK
+    params = jitted.eliminate(problem, problem.at(y), beta)
+    np.testing.assert_allclose(jitted.usage(problem, params, beta), wanted, atol=1e-9)
+    assert int(jitted.constraint_code(problem, params, beta)) == Code.OK
 
 
 @pytest.mark.parametrize("beta", [1e-4, 1.0, 30.0, 1e3])
@@ -219,8 +220,8 @@ def test_prices_are_found_from_any_start_at_any_beta(beta, dtype):
         start = problem.at(y)
         far = eqx.tree_at(lambda p: p.dual.facility, start, jnp.asarray([5.0, -3.0, 1.0], dtype))
         for params in (start, far):
-            settled = problem.eliminate(params, beta)
+            settled = jitted.eliminate(problem, params, beta)
             tolerance = 1e-8 if dtype == np.float64 else 3e-3
             np.testing.assert_allclose(
-                problem.usage(settled, beta), [0.6, 0.5, 0.4], atol=tolerance
+                jitted.usage(problem, settled, beta), [0.6, 0.5, 0.4], atol=tolerance
             )

@@ -13,6 +13,7 @@ import mepjax as mj
 from mepjax import Code
 from mepjax.problems.clustering.transport import whole_sizes
 
+from ..jitted import jitted
 from . import cluster_sizes_numpy as oracle
 
 N, K, D = 9, 3, 2
@@ -173,7 +174,7 @@ def test_many_entities_are_assigned_as_by_linear_programming(equality):
         b_eq=np.concatenate([np.ones(n), wanted]) if equality else np.ones(n),
         **({} if equality else rows),
     )  # fmt: skip
-    for params in (problem.at(y), problem.eliminate(problem.at(y), 50.0)):
+    for params in (problem.at(y), jitted.eliminate(problem, problem.at(y), 50.0)):
         hard: Any = problem.harden(params, capacities="assign")
         np.testing.assert_allclose(hard.cost, found.fun / n, rtol=1e-9)
         assert float(jnp.max(hard.excess)) <= 1 / n

@@ -9,6 +9,8 @@ import scipy.optimize
 import mepjax as mj
 from mepjax.problems.scalable_clustering import shares as parts
 
+from ..jitted import jitted
+
 N, K = 30, 3
 BETA = 2.0
 
@@ -59,7 +61,7 @@ def test_free_energy_is_the_paper_s_objective_and_its_slopes_are_26_and_28(multi
         x, weights, y, log_reach, BETA, *multipliers
     )
     params = params_of(y, log_reach)
-    np.testing.assert_allclose(problem.free_energy(params, BETA), -value / BETA, rtol=1e-12)
+    np.testing.assert_allclose(jitted.free_energy(problem, params, BETA), -value / BETA, rtol=1e-12)
     mass = joint.sum(axis=0)
     w = b1 + b2 * (1 - e + d / s * e)
     num = (joint * w).T @ x - (2 * b3 * n / s * mass)[:, None] * ((rho[:, None] * e).T @ x)
@@ -70,7 +72,7 @@ def test_free_energy_is_the_paper_s_objective_and_its_slopes_are_26_and_28(multi
     np.testing.assert_allclose(slope.centres, -dy / BETA, atol=1e-12)
     np.testing.assert_allclose(slope.log_reach, -s * ds / BETA, atol=1e-12)
     if any(multipliers):
-        residual = problem.residual(params, BETA)
+        residual = jitted.residual(problem, params, BETA)
         np.testing.assert_allclose(residual.log_reach, slope.log_reach, atol=1e-12)
         np.testing.assert_allclose(residual.centres, slope.centres, atol=1e-12)
     np.testing.assert_allclose(np.exp(problem.policy(params, BETA)), joint / rho[:, None])
@@ -87,11 +89,13 @@ def test_costs_by_part_make_up_the_distortion():
     np.testing.assert_allclose(found.interaction, (joint * d * (1 - e)).sum())
     np.testing.assert_allclose(found.computation, (joint * n**2).sum())
     np.testing.assert_allclose(found.kept, (e > 1e-2).mean())
-    terms = problem.terms(params, BETA)
+    terms = jitted.terms(problem, params, BETA)
     total = found.coverage + 2 * found.interaction + 0.7 * problem.variance() * found.computation
     np.testing.assert_allclose(terms.distortion, total, rtol=1e-12)
     np.testing.assert_allclose(
-        terms.distortion - terms.entropy / BETA, problem.free_energy(params, BETA), rtol=1e-12
+        terms.distortion - terms.entropy / BETA,
+        jitted.free_energy(problem, params, BETA),
+        rtol=1e-12,
     )
 
 
@@ -311,7 +315,9 @@ def test_a_traced_negative_multiplier_becomes_a_code():
     @jax.jit
     def solve(price):
         problem = mj.ScalableClustering(x, 2, computation=price)
-        return mj.anneal(problem, mj.Geometric(0.1, 1.0, 2.0), key=jax.random.key(0))
+        return mj.anneal(
+            problem, mj.Explicit([0.1]), key=jax.random.key(0), detector=mj.NoDetector()
+        )
 
     solution = solve(-0.5)
     assert solution.code == mj.Code.INVALID_INPUT

@@ -40,10 +40,23 @@ def test_a_run_within_its_budget_passes_and_one_above_fails(budget, tmp_path, ca
     said = capsys.readouterr().out
     assert "Default run: 719 s of tests, 360 s on 2 cores, at most 360" in said
     assert "700.0  tests/contracts: none" in said
+    assert "Over budget" not in said
     assert budget.main(good, slow, "1201") == 1
-    dear = report(tmp_path / "default.xml", none=700, paths=21)
+    said = capsys.readouterr().out
+    assert "Over budget: all of CI by 1 s." in said and "Over budget: the default" not in said
+    dear = report(tmp_path / "default.xml", none=700, paths=24)
     assert budget.main(dear, slow, "100") == 1
-    assert "Over budget" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Over budget: the default run by 2 s." in said and "Over budget: all" not in said
+    assert budget.main(dear, slow, "1300") == 1
+    assert capsys.readouterr().out.count("Over budget") == 2
+
+
+def test_ci_fails_where_the_budget_does():
+    script = (ROOT / ".ci" / "run").read_text()
+    body = script.split("\nbudget() {\n")[1].split("\n}")[0]
+    assert body.endswith('"$SECONDS"') and "||" not in body
+    assert '\nstep "budget of the tests" budget\n' in script
 
 
 def test_a_new_system_brings_its_own_budget(budget, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 from sklearn.utils import estimator_checks as checks
 
-from mepjax.estimators import AutonomyAwareClustering
+from mepjax.estimators import AutonomyAwareClustering, LearnedAutonomyClustering
 
 QUICK = {"factor": 1.5, "restarts": 1}
 
@@ -24,9 +24,10 @@ def test_scipy_has_its_array_api_switched_on():
     assert isinstance(array, type(array_api_strict.zeros(1)))
 
 
-# Some fifty, on data of many shapes, for each of which an anneal is compiled.
+# Some fifty, on data of many shapes, for each of which an anneal is compiled. The second, which has
+# no autonomy before it has a log, runs the programs of the first.
 @pytest.mark.slow
-@checks.parametrize_with_checks([AutonomyAwareClustering()])
+@checks.parametrize_with_checks([AutonomyAwareClustering(), LearnedAutonomyClustering()])
 def test_the_default_passes(estimator, check):
     _run(check, estimator)
 

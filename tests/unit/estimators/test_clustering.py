@@ -85,9 +85,9 @@ def test_separated_blobs_without_autonomy_are_those_of_k_means():
     assert found.n_iter_ > 20 and len(found.transitions_) >= 1
 
 
-@pytest.mark.parametrize(("kind", "n"), [("none", 64), ("uniform", 60), ("matrix", 64)])
+@pytest.mark.parametrize(("kind", "n"), [("none", 128), ("uniform", 60), ("matrix", 128)])
 def test_it_is_what_a_direct_anneal_finds(kind, n):
-    # 64 rows are not padded, 60 are.
+    # 128 rows are not padded, 60 are.
     x, weights = blobs(n), 1.0 + np.arange(n) % 2
     found = estimator(**AUTONOMY[kind]).fit(x, sample_weight=weights)
     model = {"none": None, "uniform": mj.autonomy.Uniform(0.2), "matrix": mj.autonomy.Matrix(P)}

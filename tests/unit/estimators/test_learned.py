@@ -6,7 +6,6 @@ import pytest
 import sklearn
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import estimator_checks as checks
 
 import mepjax as mj
 from mepjax.estimators import AutonomyAwareClustering, LearnedAutonomyClustering
@@ -50,9 +49,3 @@ def test_mistakes_are_named():
         LearnedAutonomyClustering(4, learner="deep").fit(X, interactions=_log())
     with pytest.raises(TypeError, match="`interactions` must be mepjax.learn.Interactions"):
         LearnedAutonomyClustering(4).fit(X, interactions=[1])
-
-
-@pytest.mark.slow
-@checks.parametrize_with_checks([LearnedAutonomyClustering(3, **QUICK)])
-def test_it_passes_the_checks_of_sklearn(estimator, check):
-    check(estimator)

@@ -1,4 +1,3 @@
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +5,8 @@ import pytest
 
 import mepjax as mj
 from mepjax import Code
+
+from ...jitted import jitted
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(12, 2))
@@ -66,21 +67,28 @@ def test_what_only_the_solve_can_tell_is_infeasible():
 def test_a_bound_that_is_met_exactly_without_a_price_is_flagged():
     free = build()
     y = free.init(KEY) + np.array([[0.0, 0.0], [0.3, 0.1], [-0.2, 0.4]])
-    natural = np.array(free.entry_shares(y, 1.0))
+    natural = np.array(jitted.entry_shares(free, y, 1.0))
     problem = build(entry_capacity=np.array([natural[0], 1.0, 1.0]))
-    params = problem.eliminate(problem.at(y), 1.0)
-    assert int(problem.constraint_code(params, 1.0)) == Code.WEAKLY_ACTIVE
+    params = jitted.eliminate(problem, problem.at(y), 1.0)
+    assert int(jitted.constraint_code(problem, params, 1.0)) == Code.WEAKLY_ACTIVE
     roomy = build(entry_capacity=np.array([natural[0] + 0.01, 1.0, 1.0]))
-    assert int(roomy.constraint_code(roomy.eliminate(roomy.at(y), 1.0), 1.0)) == Code.OK
+    assert (
+        int(jitted.constraint_code(roomy, jitted.eliminate(roomy, roomy.at(y), 1.0), 1.0))
+        == Code.OK
+    )
 
 
 def test_slack_bounds_change_nothing():
     y = np.array([[0.0, 0.0], [0.8, 0.3], [-0.5, 0.2]])
     free, bounded = build(), build(facility_capacity=[5.0, 5.0, np.inf])
-    params = bounded.eliminate(bounded.at(y), 2.0)
+    params = jitted.eliminate(bounded, bounded.at(y), 2.0)
     np.testing.assert_array_equal(params.dual.facility, 0)
-    np.testing.assert_allclose(bounded.update(params, 2.0).primal, free.update(y, 2.0))
-    np.testing.assert_allclose(bounded.free_energy(params, 2.0), free.free_energy(y, 2.0))
+    np.testing.assert_allclose(
+        jitted.update(bounded, params, 2.0).primal, jitted.update(free, y, 2.0)
+    )
+    np.testing.assert_allclose(
+        jitted.free_energy(bounded, params, 2.0), jitted.free_energy(free, y, 2.0)
+    )
 
 
 def test_capacities_vmap_and_price_is_the_derivative_of_free_energy():
@@ -133,7 +141,7 @@ def test_descent_costs_meet_capacities_too():
     assert int(solution.code) == Code.OK
     shares = problem.entry_shares(solution.params, solution.beta)
     np.testing.assert_allclose(shares, [0.6, 0.4], atol=1e-8)
-    residual = problem.residual(solution.params, solution.beta)
+    residual = jitted.residual(problem, solution.params, solution.beta)
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(residual)) < 1e-7
 
 
@@ -149,8 +157,8 @@ def test_gauge_rows_change_nothing():
     values = []
     for i in range(count):
         moved = jax.tree.map(lambda p, r, i=i: p + 0.7 * r[i], start, rows)
-        values += [eqx.filter_jit(lambda p: problem.traffic(p, 1.3))(moved)]
-    plain = problem.traffic(start, 1.3)
+        values += [jitted.traffic(problem, moved, 1.3)]
+    plain = jitted.traffic(problem, start, 1.3)
     for value in values:
         np.testing.assert_allclose(value.first, plain.first, atol=1e-12)
         np.testing.assert_allclose(value.links, plain.links, atol=1e-12)
