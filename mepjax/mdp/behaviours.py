@@ -19,6 +19,8 @@ from .._core.checks import Check, check_finite, check_function, is_concrete, on_
 
 # States at which a function's rows are looked at when the model is built.
 _LOOKED_AT = 64
+# Numbers of a table above which a message says how large it would be (1 GiB in float64).
+_LARGE = 2**27
 # Signals up to which rows of a whole table are put together from slices.
 _SLICED = 32
 
@@ -341,9 +343,16 @@ def _own(sizes: Sequence[int], agents: Sequence[int]) -> int:
 
 def _check_shape(owner: str, array: Any, shape: tuple[int, ...], agents: Sequence[int]) -> None:
     if array.shape != shape:
+        numbers = _joint(shape)
+        large = (
+            f" A table of that shape holds {numbers:.3g} numbers ({numbers * 8 / 2**30:.3g} GiB in "
+            "float64); `Local`, `Scoped` and `Rows` store less."
+            if numbers > _LARGE
+            else ""
+        )
         raise ValueError(
             f"{owner}: the behaviour of {name_agents(agents)} must have shape {shape} (states, "
-            f"signals{', next states' if len(shape) == 3 else ''}); got {array.shape}."
+            f"signals{', next states' if len(shape) == 3 else ''}); got {array.shape}.{large}"
         )
 
 

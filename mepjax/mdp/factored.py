@@ -92,7 +92,8 @@ class FactoredMDP(eqx.Module):
         if states > _LARGEST:
             raise ValueError(
                 f"FactoredMDP: `sizes` make {states:.3g} joint states, more than can be "
-                "numbered (2^31). Model fewer agents at once."
+                f"numbered (2^31); their values alone take {states * 8 / 2**30:.3g} GiB. Model "
+                "fewer agents at once."
             )
         self.behaviours, self.factors = _in_order(behaviours, len(self.sizes))
         numbers = (self.behaviours, as_reward(reward))

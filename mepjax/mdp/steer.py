@@ -29,6 +29,8 @@ TIES = ("first", "stay")
 
 # Numbers that a backup may hold for one state (2 GiB in float64).
 _MOST = 2**28
+# Numbers that all states may hold (64 GiB), and how many arrays of all states a solve has.
+_MOST_HELD, _ARRAYS = 2**33, 8
 
 _MESSAGES = {
     Code.MAX_STEPS: (
@@ -288,6 +290,14 @@ def _check_order(order: Any, clusters: int) -> Array:
 def _check_size(operator: ClusteredMDP, method: AbstractSolver, certificate: str) -> None:
     """Say how large the work is before it starts, where it cannot fit."""
     one_cluster = isinstance(method, AbstractClusterMethod) and not isinstance(method, Hybrid)
+    model, clusters = operator.model, operator.arrangement.clusters
+    held = model.n_states * (clusters + _ARRAYS)
+    if held > _MOST_HELD:
+        raise ValueError(
+            f"steer: values and a policy of {model.n_states:.3g} joint states and {clusters} "
+            f"clusters hold {held:.3g} numbers ({held * 8 / 2**30:.3g} GiB), more than "
+            f"{_MOST_HELD:.3g}. Model fewer agents at once, or fit values with `steer_fitted`."
+        )
     if one_cluster and certificate != "exact":
         return
     numbers = operator.exact_numbers()

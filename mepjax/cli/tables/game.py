@@ -1,5 +1,6 @@
 """A population in a TOML file."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ _AGENT = {"local", "scoped", "parents", "table", "reward"}
 def read_game(path: Path) -> mdp.FactoredMDP:
     """The population in a file.
 
-    **Raises:** `CommandError` that names the file, and the line where it is no TOML.
+    **Raises:** `CommandError` that names the file and the line: where it is no TOML, of a key that
+    is not known, or where the agent begins that is wrong.
     """
-    where = f"GAME {str(path)!r}"
+    where, text = f"GAME {str(path)!r}", ""
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        found = tomllib.loads(text)
     except OSError as error:
         raise CommandError(f"{where}: cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -36,8 +39,29 @@ def read_game(path: Path) -> mdp.FactoredMDP:
     try:
         return _channels(found["channels"]) if "channels" in found else _tables(found)
     except (KeyError, TypeError, ValueError) as error:
-        text = f"lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-        raise CommandError(f"{where}: {text}") from None
+        says = f"lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        raise CommandError(f"{where}{_line(text, says)}: {says}") from None
+
+
+def _line(text: str, says: str) -> str:
+    """The line of the key that a sentence is about, or of the agent; nothing if of neither."""
+    key = re.search("has the key '(.*?)'; expected", says)
+    agent = re.search(r"\bagent (\d+)\b", says)
+    first = 0
+    headers = [m.start() for m in re.finditer(r"(?m)^\s*\[\[\s*agents\s*\]\]", text)]
+    if agent and int(agent[1]) < len(headers):
+        first = headers[int(agent[1])]
+    elif not key:
+        return ""
+    if key:
+        named = re.compile(rf"(?m)^\s*\[*\s*[\"']?{re.escape(key[1])}[\"']?\s*[\]=.]")
+        found = named.search(text, first)
+        if found is None:
+            return ""
+        first = found.start()
+    # Blank lines before a key belong to the match.
+    first += len(text[first:]) - len(text[first:].lstrip())
+    return f", line {text.count(chr(10), 0, first) + 1}"
 
 
 def _known(where: str, table: Any, names: set[str]) -> dict[str, Any]:

@@ -66,7 +66,21 @@ def test_without_a_file_the_channel_game_is_run(tmp_path, capsys):
     ("text", "arguments", "says"),
     [
         ("discount = \n", [], "is no TOML: Invalid value (at line 1, column 12)"),
-        ("[chanels]\n", [], "has the key 'chanels'; expected only"),
+        ("\n[chanels]\n", [], "line 2: the file has the key 'chanels'; expected only"),
+        (
+            GAME.replace("reward = [[3", "rewards = [[3"),
+            [],
+            "line 10: agent 1 has the key 'rewards'; expected only",
+        ),
+        (
+            GAME.replace(
+                "[0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]]\nreward = [[3",
+                "[0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]]\nreward = [[3",
+            ),
+            [],
+            "line 8: FactoredMDP: rows of `p of agent 1` must sum to one; got a row that sums to "
+            "0.5 (state 0, signal 1)",
+        ),
         ("[channels]\nplayers = 0\n", [], "`n` must be at least 1; got 0"),
         (GAME.replace("0.5", "1.5", 1), [], "`discount` must be in (0, 1); got 1.5"),
         (GAME.replace("sizes = [2, 2]", ""), [], "lacks 'sizes'"),

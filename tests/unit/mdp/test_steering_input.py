@@ -87,6 +87,20 @@ def test_labels_must_not_cut_groups_nor_join_agents_with_other_signals():
     assert mdp.steer(model, [0, 1]).certified
 
 
+def test_how_large_tables_and_values_would_be_is_told():
+    small = np.full((4, 2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"holds 2.68e\+08 numbers \(2 GiB in .*`Local`, `Scoped`"):
+        mdp.FactoredMDP([small] * 26, np.zeros(4), sizes=[2] * 26, signals=2, discount=0.9)
+    agents = 30
+    model = mdp.FactoredMDP(
+        [mdp.Local(np.full((2, 2, 2), 0.5))] * agents,
+        mdp.Separable([np.zeros((2, 2))] * agents),
+        sizes=[2] * agents, signals=2, discount=0.9,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"1.07e\+09 joint states and 1 clusters hold .* GiB"):
+        mdp.steer(model, np.zeros(agents, int), method=mdp.CVI(), certificate="none")
+
+
 def test_a_sweep_beyond_memory_is_refused_before_it_starts():
     agents = 24
     local = np.full((2, 9, 2), 0.5)
