@@ -26,6 +26,7 @@ NAMES = (
     "learning",
     "markov",
     "sparse",
+    "tracking",
     "gpu",
 )
 

@@ -15,6 +15,7 @@ from .commands.regress import regress
 from .commands.reproduce import reproduce
 from .commands.route import route
 from .commands.steer import steer
+from .commands.track import track
 from .console import Group, guarded, say
 from .options.groups import spread
 
@@ -48,6 +49,7 @@ def _top(
 app.command()(spread(cluster))
 app.command()(spread(route))
 app.command()(spread(steer))
+app.command()(spread(track))
 app.command()(spread(learn))
 app.command("how-many")(spread(how_many))
 app.command()(spread(aggregate))

@@ -20,6 +20,7 @@ RESULTS = (
     "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
     "agents.csv", "policy.csv", "splits.csv", "steered.png",
     "sizes.csv", "returns.png", "superstates.csv", "transitions.csv", "aggregation.png",
+    "track.csv", "track.json", "track.png", "track.gif",
     "coefficients.csv", "path.csv", "sparse_path.png",
 )  # fmt: skip
 

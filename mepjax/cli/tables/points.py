@@ -208,6 +208,13 @@ def _check_weights(weights: np.ndarray, table: TableFile) -> None:
 # Longitude and latitude.
 
 
+def lonlat_of(titles: list[str]) -> tuple[int, int] | None:
+    """Which lower-case titles are longitude and latitude; `None` unless each is one."""
+    east = [place for place, title in enumerate(titles) if title in _LONGITUDE]
+    north = [place for place, title in enumerate(titles) if title in _LATITUDE]
+    return (east[0], north[0]) if len(east) == len(north) == 1 else None
+
+
 def _find_lonlat(table: TableFile, chosen: list[int], columns: str | None) -> tuple[int, int]:
     """Which of the chosen columns are longitude and latitude, by name, else by their order."""
     titles = [table.titles[index].strip().lower() for index in chosen]
