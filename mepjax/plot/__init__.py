@@ -1,9 +1,10 @@
 """Figures: each function takes (problem, solution) and returns matplotlib axes.
 
-`animate` alone writes a file; `cost_ratio` and `value_by_clusters` take plain numbers, `returns`
-and `trade_off` a report of `mepjax.select`, `track` a scene that `mepjax.control` followed,
-`splitting` and `steered` what `mepjax.mdp` found. Every figure can be read by the colour-blind and
-in print: colours never stand alone, but with numbers, markers, line styles or hatches.
+`animate` alone writes a file; `cost_ratio`, `learning_curves` and `value_by_clusters` take plain
+numbers, `sensitivity` derivatives, `policy_map` an MDP and what `mdp.solve` found, `returns` and
+`trade_off` a report of `mepjax.select`, `track` a scene that `mepjax.control` followed, `splitting`
+and `steered` what `mepjax.mdp` found. Every figure can be read by the colour-blind and in print:
+colours never stand alone, but with numbers, markers, line styles or hatches.
 """
 
 from .aggregation import aggregation
@@ -15,8 +16,12 @@ from .clusters import clusters
 from .cost_of_ignoring import cost_of_ignoring
 from .cost_ratio import cost_ratio
 from .learning import gap_against_interactions, learnt_numbers, log_coverage
+from .learning_curves import learning_curves
+from .policy_map import policy_map
 from .returns import returns
 from .routes import routes
+from .sensitivity import sensitivity
+from .small_cells import small_cells
 from .sparse_path import sparse_path
 from .splitting import splitting
 from .steered import steered
@@ -35,10 +40,14 @@ __all__ = [
     "cost_of_ignoring",
     "cost_ratio",
     "gap_against_interactions",
+    "learning_curves",
     "learnt_numbers",
     "log_coverage",
+    "policy_map",
     "returns",
     "routes",
+    "sensitivity",
+    "small_cells",
     "splitting",
     "steered",
     "sparse_path",
