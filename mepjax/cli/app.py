@@ -11,6 +11,7 @@ from .commands.aggregate import aggregate
 from .commands.cluster import cluster
 from .commands.how_many import how_many
 from .commands.learn import learn
+from .commands.plan import plan
 from .commands.regress import regress
 from .commands.reproduce import reproduce
 from .commands.route import route
@@ -48,6 +49,7 @@ def _top(
 
 app.command()(spread(cluster))
 app.command()(spread(route))
+app.command()(spread(plan))
 app.command()(spread(steer))
 app.command()(spread(track))
 app.command()(spread(learn))

@@ -22,6 +22,7 @@ RESULTS = (
     "sizes.csv", "returns.png", "superstates.csv", "transitions.csv", "aggregation.png",
     "track.csv", "track.json", "track.png", "track.gif",
     "coefficients.csv", "path.csv", "sparse_path.png",
+    "places.csv", "sensitivities.csv", "plan.png",
 )  # fmt: skip
 
 
