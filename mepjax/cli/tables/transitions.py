@@ -52,7 +52,7 @@ class Decisions:
         """Which states are to be placed."""
         if self.places is None:
             return np.zeros(len(self.states), bool)
-        return np.isnan(self.places).any(axis=1)
+        return np.asarray(np.isnan(self.places).any(axis=1))
 
     @property
     def terminal(self) -> np.ndarray:
