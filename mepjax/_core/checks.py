@@ -90,6 +90,26 @@ def check_weighted_points(owner: str, x: Any, weights: Any) -> tuple[Check, ...]
     )
 
 
+def square_range(dtype: Any) -> tuple[float, float]:
+    """(low, high): largest coordinates in between have sums of squares that `dtype` can hold."""
+    limits = jnp.finfo(dtype)
+    return 1e3 * float(limits.tiny) ** 0.5, 1e-2 * float(limits.max) ** 0.5
+
+
+def check_squares(owner: str, name: str, points: Any) -> Check:
+    """Check that squares of the points' differences are numbers, and not all zero of rounding."""
+    xp, values = on_host(points)
+    with np.errstate(over="ignore", invalid="ignore"):
+        extent = xp.max(xp.abs(values - values[:1]))
+    low, high = square_range(values.dtype)
+    return Check(
+        (extent == 0) | ((extent > low) & (extent < high)),
+        extent,
+        f"{owner}: `{name}` must have differences between {low:.3g} and {high:.3g}, whose squares "
+        f"{values.dtype} can hold; got {{got}} at most. Scale them.",
+    )
+
+
 def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
     """Check that the last axis of a stochastic array sums to one, to the precision of its dtype."""
     xp, value = on_host(value)

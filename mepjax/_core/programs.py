@@ -1,7 +1,8 @@
 """How the library compiles itself: quickly where that saves more than it costs."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -137,9 +138,29 @@ def program(
         if options not in variants:
             extra: dict[str, Any] = {"compiler_options": dict(options)} if options else {}
             variants[options] = eqx.filter_jit(function, **extra)
-        return variants[options](*args, **kwargs)
+        with own_arithmetic():
+            return variants[options](*args, **kwargs)
 
     return call
+
+
+@contextlib.contextmanager
+def own_arithmetic() -> Iterator[None]:
+    """Whatever the user's `jax_debug_nans`, `jax_numpy_dtype_promotion` and rank promotion are.
+
+    These look for faults in a user's arithmetic. In the library's NaN is what a trace does not
+    know, and how solves report what is not finite (NON_FINITE), and types and ranks are promoted
+    on purpose. Nothing is entered where all are as they are by default, of the programs' key.
+    """
+    config: Any = jax.config
+    with contextlib.ExitStack() as stack:
+        if config.jax_debug_nans:
+            stack.enter_context(jax.debug_nans(False))
+        if config.jax_numpy_dtype_promotion != "standard":
+            stack.enter_context(jax.numpy_dtype_promotion("standard"))
+        if config.jax_numpy_rank_promotion != "allow":
+            stack.enter_context(jax.numpy_rank_promotion("allow"))
+        yield
 
 
 def _staging() -> bool:

@@ -117,12 +117,6 @@ class Scaling:
         return np.asarray(x, np.float64) * self.factor + self.shift
 
 
-def square_range(dtype: Any) -> tuple[float, float]:
-    """(low, high): largest coordinates in between have sums of squares that `dtype` can hold."""
-    limits = np.finfo(dtype)
-    return 1e3 * float(limits.tiny) ** 0.5, 1e-2 * float(limits.max) ** 0.5
-
-
 def _is_constant(x: np.ndarray, mean: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Whether columns differ by no more than the rounding of their mean and variance.
 

@@ -8,6 +8,7 @@ import numpy as np
 import mepjax as mj
 
 from .._core.programs import program
+from ..select.order import in_order
 from ..select.starts import Measured, Run, Starts
 from .errors import SOLVE, CommandError
 
@@ -29,6 +30,11 @@ def best_run(found: Starts) -> Run:
             f"the solve failed in all {len(runs)} runs: [{code.name}] {code.message}", SOLVE
         )
     return found.best
+
+
+def best_clusters(problem: mj.Clustering, found: Starts) -> Run:
+    """The best run, with clusters in the order of their centres."""
+    return in_order(problem, best_run(found))
 
 
 def hard_routes(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .._core.programs import own_arithmetic
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint
 from ..solvers.base import AbstractSolver
@@ -17,6 +18,7 @@ from .stages import completed
 from .state import check_kind, check_problem
 
 
+@own_arithmetic()
 def anneal(
     problem: Problem,
     schedule: AbstractSchedule | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._core import arrays, checks, trees
 from .._core.keys import check_key
+from .._core.programs import own_arithmetic
 from .._core.types import Tracer
 from ..solvers.adjoints import AbstractAdjoint, Implicit
 from ..solvers.base import AbstractSolver
@@ -34,6 +35,7 @@ from .state import (
 )
 
 
+@own_arithmetic()
 def begin(
     problem: Problem,
     schedule: AbstractSchedule | None = None,
@@ -135,6 +137,7 @@ def begin(
     )
 
 
+@own_arithmetic()
 def advance(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
     """Solve the next stages of an anneal; fewer where the schedule has fewer left.
 
@@ -173,6 +176,7 @@ def advance(problem: Problem, state: AnnealState, stages: Any) -> AnnealState:
     return advanced(early_problem(problem, state), state, stages)
 
 
+@own_arithmetic()
 def finish(problem: Problem, state: AnnealState) -> Solution:
     """Solve the stages that are left, and return the solution that `anneal` would have.
 

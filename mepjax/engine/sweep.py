@@ -14,7 +14,7 @@ from .._core.checks import is_count
 from .._core.codes import is_failing
 from .._core.keys import check_key
 from .._core.params import split_params
-from .._core.programs import program
+from .._core.programs import own_arithmetic, program
 from .anneal import anneal
 from .problem import Problem
 from .solution import Solution
@@ -59,6 +59,7 @@ class Sweep(eqx.Module):
         return eqx.combine(jax.tree.map(lambda leaf: leaf[rows, chosen], arrays), rest)
 
 
+@own_arithmetic()
 def sweep(
     build: Callable[[Any], Problem],
     settings: Any,

@@ -27,6 +27,7 @@ from ..engine.schedules import Geometric
 from ..problems.autonomy import AbstractAutonomy
 from ..problems.clustering.problem import Clustering
 from ..problems.costs import Mahalanobis, SquaredEuclidean
+from ..select.order import canonical_order
 from ..select.starts import (
     Run,
     best_of_starts,
@@ -43,7 +44,7 @@ from .parameters import (
     check_positive,
     cost_model,
 )
-from .samples import by_coordinates, check_size, checked_weights
+from .samples import check_size, checked_weights
 
 _MOST_STAGES = 10_000
 # Hard costs this close, relative to the variance, differ by rounding only.
@@ -231,7 +232,7 @@ class AutonomyAwareClustering(
             params, beta = run.solution.params, float(run.solution.beta)
             centres = np.asarray(primal_of(params))
             if problem.exchangeable:
-                centres = centres[by_coordinates(centres)]
+                centres = centres[canonical_order(centres)]
             assigned = None if run.decisions is None else run.decisions.assignments
         self.cluster_centers_ = scaling.invert(centres).astype(x.dtype)
         self.beta_ = beta

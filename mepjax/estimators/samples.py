@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 
 from .._core.arrays import refuse_masked
-from .._core.scaling import Scaling, square_range
+from .._core.checks import square_range
+from .._core.scaling import Scaling
 from .parameters import check
 
 
@@ -29,16 +30,6 @@ def checked_weights(sample_weight: Any, n: int) -> np.ndarray:
     between = f"numbers with a sum between {limits.tiny:.3g} and {limits.max:.3g}"
     check(name, bool(limits.tiny <= total < np.inf), total, between)
     return weights
-
-
-def by_coordinates(centres: np.ndarray) -> np.ndarray:
-    """Clusters by their centres' coordinates, the first of which counts most.
-
-    So labels depend on the solution and not on the draw that led there. Coordinates are compared
-    to a millionth of their range, in which solutions found on different ways agree.
-    """
-    extent = np.maximum(np.ptp(centres, axis=0), np.finfo(np.float64).tiny)
-    return np.lexsort(np.round((centres - centres.min(axis=0)) / extent * 1e6).T[::-1])
 
 
 def check_size(scaling: Scaling, x: np.ndarray) -> None:

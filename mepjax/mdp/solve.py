@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
 from .._core.codes import Code, SolveError, as_code, is_failing
+from .._core.programs import own_arithmetic
 from .._core.types import Scalar
 from ..solvers.base import AbstractSolver
 from ..solvers.implicit import LinearSolve, attach
@@ -132,6 +133,7 @@ def _with_limit(
     return jnp.where(broken, as_code(Code.UNBOUNDED), found.code)
 
 
+@own_arithmetic()
 def solve(
     model: MDP,
     beta: Any = np.inf,

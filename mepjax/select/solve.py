@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from .._core import checks, trees
 from .._core.codes import Code
 from .._core.keys import check_key
+from .._core.programs import own_arithmetic
 from ..engine.branching.growth import Growth
 from ..engine.critical_jump import CriticalJump
 from ..engine.problem import Problem
@@ -58,6 +59,7 @@ class Solved(eqx.Module):
     runs: Runs
 
 
+@own_arithmetic()
 def solve(
     problem: Problem,
     schedule: AbstractSchedule | None = None,

@@ -20,7 +20,7 @@ import numpy as np
 from .._core import checks
 from .._core.codes import Code
 from .._core.params import dual_of, primal_of
-from .._core.programs import program
+from .._core.programs import own_arithmetic, program
 from .._core.types import Tracer
 from ..engine.anneal import anneal
 from ..engine.branching.growth import Growth, supports_growth
@@ -190,6 +190,7 @@ def default_betas(
     return min(0.5 * first, beta_max) if beta_min is None else beta_min, beta_max
 
 
+@own_arithmetic()
 def best_of_starts(
     problem: Problem,
     schedule: AbstractSchedule,

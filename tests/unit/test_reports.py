@@ -140,6 +140,23 @@ def test_labels_follow_the_centres_and_not_the_draw():
         np.testing.assert_array_equal(found.labels_[:4], [2, 1, 3, 0])
 
 
+@pytest.mark.slow
+def test_the_command_orders_clusters_too(tmp_path):
+    x = np.array([[0.0, 1.0], [0.0, -1.0], [5.0, 0.0], [-5.0, 0.0]])
+    np.savetxt(tmp_path / "points.csv", x, delimiter=",", header="x,y", comments="")
+    for seed in range(3):
+        coarse = ["--factor", "1.6", "--seed", str(seed), "--no-cache", "--force"]
+        out = ["--out", str(tmp_path / "out")]
+        assert run(["cluster", str(tmp_path / "points.csv"), "-k", "4", *coarse, *out]) == 0
+        read = lambda name: np.genfromtxt(tmp_path / "out" / name, delimiter=",", names=True)  # noqa: E731
+        centres = read("centres.csv")
+        np.testing.assert_allclose(centres["x"], [-5, 0, 0, 5], atol=1e-5)
+        np.testing.assert_allclose(centres["y"], [0, -1, 1, 0], atol=1e-5)
+        # Each point is with the centre that stands on it.
+        joined = read("assignments.csv")["cluster"].astype(int)
+        np.testing.assert_array_equal(joined, [2, 1, 3, 0])
+
+
 @pytest.mark.parametrize(
     ("autonomy", "ending"),
     [(None, [1, 0, 0]), (mj.autonomy.Uniform(0.3), [0.7, 0.15, 0.15])],
@@ -547,3 +564,80 @@ def test_medians_that_are_not_unique_hold_no_centre(k, centres, mean):
     assert float(solution.entropy) < 1e-3 and int(solution.code) == 0
     # Costs matter from one over the distances on, here 5 from the mean.
     assert float(problem.beta_scale()) == pytest.approx(0.1, rel=1e-3)
+
+
+# --- Squares that are no numbers. --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e19])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: mj.Clustering(x, 2),
+        lambda x: mj.Clustering(x, 2, cost="euclidean"),
+        lambda x: mj.FacilityPath(x, x[:1] / 2, 1),
+    ],
+    ids=["squares", "distances", "paths"],
+)
+def test_squares_that_are_no_numbers_are_refused(build, scale):
+    """All stood at the mean, with code OK: every square was zero."""
+    with pytest.raises(ValueError, match="differences between 1.08e-16 and 1.84e.17, whose"):
+        build((LINE * scale).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_traced_data_whose_squares_are_no_numbers_have_their_code():
+    """The right centres are .5 and 10.5, at any scale whose squares are numbers."""
+    problem, key = mj.Clustering(LINE.astype(np.float32), 2), jax.random.key(0)
+
+    def end(scale):
+        solution = mj.anneal(problem.replace(x=problem.x * scale), key=key)
+        return jnp.sort(solution.params[:, 0]) / scale, solution.code
+
+    with jax.enable_x64(False):
+        scales = jnp.array([1e-22, 1e-12, 1e12], jnp.float32)
+        centres, codes = jax.jit(jax.vmap(end))(scales)
+    assert list(codes) == [mj.Code.INVALID_INPUT, mj.Code.OK, mj.Code.OK]
+    np.testing.assert_allclose(centres[1:], [[0.5, 10.5]] * 2, rtol=1e-4)
+
+
+# --- Debugging modes of JAX. -------------------------------------------------------------------
+
+MODES = {
+    "nans": lambda: jax.debug_nans(True),
+    "types": lambda: jax.numpy_dtype_promotion("strict"),
+    "ranks": lambda: jax.numpy_rank_promotion("raise"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_debugging_modes_stop_no_anneal(mode):
+    """jax-ml/jax, its own options: NaN as what a trace does not know stopped every anneal.
+
+    Centres are means of two entities, so d sum(centres^2) / dx is the entity's centre.
+    """
+    key = jax.random.key(0)
+
+    def end(x):
+        return mj.anneal(mj.Clustering(x, 2), key=key).params
+
+    with MODES[mode]():
+        centres = end(jnp.asarray(LINE))
+        gradient = jax.grad(lambda x: jnp.vdot(end(x), end(x)))(jnp.asarray(LINE))
+    np.testing.assert_allclose(np.sort(centres[:, 0]), [0.5, 10.5], atol=1e-5)
+    np.testing.assert_allclose(gradient[:, 0], [0.5, 0.5, 10.5, 10.5], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_debugging_modes_stop_nothing_else(mode):
+    key, x = jax.random.key(0), jnp.asarray(LINE)
+    with MODES[mode]():
+        found = AutonomyAwareClustering(2, random_state=0).fit(LINE)
+        solved = mj.solve(mj.Clustering(x, 2), key=key)
+        path = mj.anneal(mj.FacilityPath(x, x[:1] + 5, 2, n_stages=1), key=key)
+    np.testing.assert_allclose(found.cluster_centers_[:, 0], [0.5, 10.5], atol=1e-6)
+    np.testing.assert_allclose(solved.runs.cost, 0.25, rtol=1e-6)
+    # Half way from each pair to the only destination.
+    np.testing.assert_allclose(np.sort(path.params[:, 0]), [2.75, 7.75], atol=1e-4)

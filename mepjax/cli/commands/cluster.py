@@ -23,7 +23,7 @@ from ..options.reading import TABLE_HELP, ReadingOptions
 from ..progress import with_bar
 from ..report import clustering, facts, folder, sections, terminal
 from ..report.model import Card, Heading, Report, Section, change, finite_or_none
-from ..solving import best_run
+from ..solving import best_clusters
 from ..tables.points import Points
 
 EXAMPLE = "bundled example: four_square(400)"
@@ -128,7 +128,7 @@ def solve(points: Points, request: Request, watch: Watch | None = None) -> Resul
             record=mj.Record(params=request.cluster.animate or size <= _MOST_RECORDED),
             watch=watch, sample=request.cluster.sample or None,
         )  # fmt: skip
-        best = best_run(found)
+        best = best_clusters(problem, found)
         betas = np.concatenate([np.asarray(run.solution.transitions) for run in best.path])
         met, n = betas[np.isfinite(betas)], len(points.x)
         view, before = cluster_view(problem, best.solution, rows=n, decisions=best.decisions), None

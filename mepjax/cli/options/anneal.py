@@ -12,9 +12,10 @@ import typer
 
 import mepjax as mj
 
+from ..._core.checks import square_range
 from ..._core.padding import pad_rows, pad_weights
 from ..._core.program_cache import keep_programs
-from ..._core.scaling import KINDS, Scaling, square_range
+from ..._core.scaling import KINDS, Scaling
 from ...select.starts import default_betas, first_transition
 from ..errors import CommandError
 from .checks import Checked, numeric, require

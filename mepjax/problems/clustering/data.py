@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ..._core import arrays, checks, sampling, trees
 from ..._core.params import Params, primal_of
+from ..._core.programs import own_arithmetic
 from ...engine.problem import Constrained, Continuation, Growable, check_fields
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
@@ -24,6 +25,7 @@ from ..capacity.prices import (
     as_cluster_capacity,
 )
 from ..costs.base import AbstractCost
+from ..costs.euclidean import Euclidean
 from ..costs.mean import MeanCost
 from ..costs.names import as_cost
 from ..costs.quadratic import SquaredEuclidean
@@ -50,6 +52,7 @@ class ClusteringData(Growable, Constrained):
     k: int = eqx.field(static=True)
     stationarity: str = eqx.field(static=True)
 
+    @own_arithmetic()
     def __init__(
         self,
         x: Any,
@@ -137,9 +140,11 @@ class ClusteringData(Growable, Constrained):
         """Finite data, usable weights, valid cost and autonomy."""
         owner = "Clustering"
         n, d = self.x.shape
+        squares = type(self.cost) in (SquaredEuclidean, Euclidean)
         return (
             checks.check_finite(owner, "x", self.x),
             *checks.check_weights(owner, "weights", self.weights),
+            *((checks.check_squares(owner, "x", self.x),) if squares else ()),
             *self.cost.check(d),
             *self.cost.check_data(self.x),
             *self.autonomy.check(n, self.k),

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..._core import checks
@@ -101,11 +102,16 @@ def for_places(legs: Legs, places: Array, weights: Array) -> Legs:
     return CostLegs(legs.cost.for_data(places, weights)) if isinstance(legs, CostLegs) else legs
 
 
-def checks_of(legs: Legs, places: Array) -> tuple[checks.Check, ...]:
-    """Conditions on a cost's own arrays and on places it is between."""
-    if not isinstance(legs, CostLegs):
-        return ()
-    return (*legs.cost.check(places.shape[1]), *legs.cost.check_data(places))
+def checks_of(legs: tuple[Legs, Legs, Legs], nodes: Array, ends: Array) -> list[checks.Check]:
+    """Conditions on the arrays of (entry, link, exit) and on the places they are between."""
+    found: list[checks.Check] = []
+    for leg, places in zip(legs, (nodes, nodes, ends), strict=True):
+        if isinstance(leg, CostLegs):
+            found += [*leg.cost.check(places.shape[1]), *leg.cost.check_data(places)]
+    if all(is_squared(leg) or isinstance(leg, FreeLegs) for leg in legs):
+        xp: Any = np if checks.is_concrete(nodes, ends) else jnp
+        found += [checks.check_squares("FacilityPath", "nodes", xp.concatenate([nodes, ends]))]
+    return found
 
 
 def as_stage_costs(stage_costs: Any) -> Legs | tuple[Legs, Legs, Legs]:

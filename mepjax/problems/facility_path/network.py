@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._core import arrays, checks, trees
 from ..._core.params import join_params, primal_of, split_params
 from ..._core.paths import StageCosts
+from ..._core.programs import own_arithmetic
 from ...engine.problem import Constrained, Growable
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
@@ -49,6 +50,7 @@ class Network(Growable, Constrained):
     direct: bool = eqx.field(static=True)
     self_loops: bool = eqx.field(static=True)
 
+    @own_arithmetic()
     def __init__(
         self,
         nodes: Any,
@@ -152,10 +154,7 @@ class Network(Growable, Constrained):
             checks.check_finite(_OWNER, "stage_costs", leaf)
             for leaf in jax.tree.leaves(eqx.filter(self.stage_costs, eqx.is_inexact_array))
         ]
-        for legs, places in zip(
-            self.legs, (self.nodes, self.nodes, self.destinations), strict=True
-        ):
-            found += checks_of_legs(legs, places)
+        found += checks_of_legs(self.legs, self.nodes, self.destinations)
         limits = np.asarray(self.n_stages)
         if self.max_hops is not None:
             limits = self.max_hops
