@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import mdp
 from ._core.arrays import PrecisionWarning
+from ._core.checkpoints import CheckpointWarning
 from ._core.codes import Code, SolveError
 from ._core.params import Params
 from ._core.programs import compile_options
@@ -19,7 +20,7 @@ from .engine.branching.base import AbstractBranching, StageEnd
 from .engine.branching.growth import Growth
 from .engine.branching.noise import NoDetector
 from .engine.branching.watch import Detector
-from .engine.checkpoint import CheckpointWarning, load, save
+from .engine.checkpoint import load, save
 from .engine.critical_jump import CriticalJump
 from .engine.distinct import n_distinct
 from .engine.drift import drift

@@ -4,9 +4,11 @@ import hashlib
 import os
 import platform
 import secrets
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -28,6 +30,27 @@ def compare(
     more = len(different) - _NAMED
     named = "; ".join(different[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
     raise ValueError(f"{owner}: {file} belongs to {whose}: {named}.")
+
+
+def check_format(owner: str, file: Path, header: Mapping[str, Any], form: int) -> None:
+    """Raise `ValueError` for what another version of mepjax wrote in another form."""
+    if header["format"] != form:
+        raise ValueError(
+            f"{owner}: {file} has format {header['format']}, of mepjax "
+            f"{header['versions']['mepjax']}; this version reads {form}."
+        )
+
+
+def warn_of_versions(owner: str, file: Path, header: Mapping[str, Any]) -> None:
+    """A `CheckpointWarning` to the caller of `load` where bits may differ."""
+    changed = differences(header["versions"], versions())
+    if changed:
+        warnings.warn(
+            f"{owner}: {file} was written with other versions, so bits may differ: "
+            f"{'; '.join(changed)}.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:

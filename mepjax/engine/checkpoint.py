@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import equinox as eqx
 
 from .._core import checks
 from .._core.checkpoints import (
-    CheckpointWarning,
+    check_format,
     checksum,
     compare,
-    differences,
     replace_file,
     versions,
+    warn_of_versions,
 )
 from .._core.fingerprint import describe
 from .problem import Problem
@@ -97,20 +96,9 @@ def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> A
         raise ValueError(f"load: {file} is damaged, so it cannot be resumed from; begin again.")
     line, _, arrays = content[size:].partition(b"\n")
     header = json.loads(line)
-    if header["format"] != _FORMAT:
-        raise ValueError(
-            f"load: {file} has format {header['format']}, of mepjax "
-            f"{header['versions']['mepjax']}; this version reads {_FORMAT}."
-        )
+    check_format("load", file, header, _FORMAT)
     compare("load", file, "another anneal", header["parts"], _parts(problem, like))
-    changed = differences(header["versions"], versions())
-    if changed:
-        warnings.warn(
-            f"load: {file} was written with other versions, so bits may differ: "
-            f"{'; '.join(changed)}.",
-            CheckpointWarning,
-            stacklevel=2,
-        )
+    warn_of_versions("load", file, header)
     try:
         kept = eqx.tree_deserialise_leaves(io.BytesIO(arrays), _kept(like))
     except (RuntimeError, ValueError, EOFError) as error:

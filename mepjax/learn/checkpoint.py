@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
-from .._core.checkpoints import CheckpointWarning, compare, differences, versions
+from .._core.checkpoints import check_format, compare, versions, warn_of_versions
 from .._core.fingerprint import describe
 from ..problems.clustering import Clustering
 from .learned import Learned, LearningTrace, Starts
@@ -123,11 +122,7 @@ def load(path: str | os.PathLike[str], problem: Clustering, like: Any) -> Any:
             raise ValueError(f"load: {where} has no checkpoint of learning by mepjax.")
         where = found[-1]
     header = _header(where)
-    if header["format"] != _FORMAT:
-        raise ValueError(
-            f"load: {where} has format {header['format']}, of mepjax "
-            f"{header['versions']['mepjax']}; this version reads {_FORMAT}."
-        )
+    check_format("load", where, header, _FORMAT)
     whole = isinstance(like, AbstractLearner)
     kind = (Learned if whole else LearningState).__name__
     if header["kind"] != kind:
@@ -136,14 +131,7 @@ def load(path: str | os.PathLike[str], problem: Clustering, like: Any) -> Any:
             f"for a Learned and what `begin` returns for a LearningState; got the one for {kind}."
         )
     compare("load", where, "other learning", header["parts"], _parts(problem, like))
-    changed = differences(header["versions"], versions())
-    if changed:
-        warnings.warn(
-            f"load: {where} was written with other versions, so bits may differ: "
-            f"{'; '.join(changed)}.",
-            CheckpointWarning,
-            stacklevel=2,
-        )
+    warn_of_versions("load", where, header)
     arrays = _read(where, header["leaves"])
     skeleton = _skeleton(problem, like) if whole else _kept(like)
     structure = jax.tree.structure(skeleton)
