@@ -13,6 +13,7 @@ MODULES = (
     "mepjax.costs",
     "mepjax.paths",
     "mepjax.datasets",
+    "mepjax.exec",
     "mepjax.plot",
     "mepjax.estimators",
     "mepjax.learn",

@@ -8,7 +8,7 @@ whole, is differentiable by the implicit function theorem, and vmaps.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import mdp
+from . import exec, mdp
 from ._core.arrays import PrecisionWarning
 from ._core.checkpoints import CheckpointWarning
 from ._core.codes import Code, SolveError
@@ -181,6 +181,7 @@ __all__ = [
     "datasets",
     "drift",
     "estimators",
+    "exec",
     "finish",
     "gradients",
     "learn",

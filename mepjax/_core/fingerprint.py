@@ -41,6 +41,9 @@ def _describe(value: Any, name: str, parts: dict[str, str], above: set[int]) -> 
         parts[name] = f"{jax.random.key_impl(value)} key {_array(np.asarray(data))}"
     elif eqx.is_array(value) or isinstance(value, np.ndarray | np.generic):
         parts[name] = _array(np.asarray(value))
+    elif isinstance(known := getattr(value, "fingerprint", None), str):
+        # Data that are not in memory, known by a hash of their own.
+        parts[name] = f"{_qualified(type(value))} {known}"
     elif isinstance(value, enum.Enum):
         parts[name] = str(value)
     elif value is None or isinstance(value, bool | int | float | complex | str | bytes):

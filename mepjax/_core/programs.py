@@ -100,7 +100,11 @@ class compile_options:  # noqa: N801 (reads like a function, as `jax.enable_x64`
             return ()
         if not isinstance(now, str):
             return now
-        large = is_long or sum(leaf.size for leaf in leaves) > _QUICK_LIMIT
+        # Points on disk are no leaves.
+        read = jax.tree.leaves(arguments, is_leaf=lambda node: hasattr(node, "numbers_read"))
+        numbers = sum(leaf.size for leaf in leaves)
+        numbers += sum(getattr(node, "numbers_read", 0) for node in read)
+        large = is_long or numbers > _QUICK_LIMIT
         if now == "auto" and large:
             return ()
         placed = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]

@@ -50,7 +50,7 @@ OPTIONAL = {
     "sklearn": {"estimators", "select", "reproduce"},
     "matplotlib": {"plot", "reproduce", "cli"},
     "PIL": {"plot", "reproduce", "cli"},
-    "pyarrow": {"datasets", "cli"},
+    "pyarrow": {"exec", "datasets", "cli"},
     "orbax": {"learn"},
     "gymnasium": {"mdp", "learn"},
     "typer": {"cli"},

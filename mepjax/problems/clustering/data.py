@@ -1,6 +1,6 @@
 """The data of a clustering: who is clustered, at what cost, under which autonomy and limits."""
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import equinox as eqx
 import jax
@@ -13,7 +13,9 @@ from ..._core.params import Params, primal_of
 from ..._core.programs import own_arithmetic
 from ...engine.problem import Constrained, Continuation, Growable, check_fields
 from ...exec.base import AbstractExecutor
+from ...exec.from_disk import FromDisk
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows, RowWeights
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
@@ -30,6 +32,7 @@ from ..costs.mean import MeanCost
 from ..costs.names import as_cost
 from ..costs.quadratic import SquaredEuclidean
 from ..per_entity import placed
+from . import on_disk
 from .sums import EntitySums
 
 _STATIONARITY = ("exact", "frozen")
@@ -38,6 +41,7 @@ _STATIONARITY = ("exact", "frozen")
 class ClusteringData(Growable, Constrained):
     """The data of a `Clustering`, which documents them, and what follows from them alone."""
 
+    # Points on disk are `Rows` here, and `RowWeights` their weights: sums go through them alike.
     x: Float[Array, "n d"]
     weights: Float[Array, " n"]
     autonomy: AbstractAutonomy
@@ -75,8 +79,9 @@ class ClusteringData(Growable, Constrained):
             )
         self.k = int(k)
         self.stationarity = stationarity
-        self.executor = InMemory()
-        self.x = arrays.as_float_array("x", x)
+        self.executor = FromDisk() if isinstance(x, Rows) else InMemory()
+        points: Any = x
+        self.x = points if isinstance(x, Rows) else arrays.as_float_array("x", x)
         if self.x.ndim != 2:
             raise ValueError(
                 f"{owner}: `x` must be 2-D, (entities, features); got shape {self.x.shape}."
@@ -85,11 +90,20 @@ class ClusteringData(Growable, Constrained):
         if n == 0 or d == 0:
             raise ValueError(f"{owner}: `x` must not be empty; got shape {self.x.shape}.")
         dtype = self.x.dtype
-        if weights is None:
+        if isinstance(self.x, Rows):
+            if weights is not None and not isinstance(weights, RowWeights):
+                raise ValueError(
+                    f"{owner}: `weights` of points on disk are a column of theirs; name it in "
+                    f"Rows(..., weights=column). Got {type(weights).__name__}."
+                )
+            weights = self.x.weights
+        elif weights is None:
             weights = np.ones(n, dtype)
         elif not isinstance(weights, jax.Array | np.ndarray):
             weights = np.asarray(weights, dtype)  # a list has no precision of its own
-        self.weights = arrays.as_float_array("weights", weights, dtype)
+        if not isinstance(weights, RowWeights):
+            weights = arrays.as_float_array("weights", weights, dtype)
+        self.weights = cast(Any, weights)
         if self.weights.shape != (n,):
             raise ValueError(
                 f"{owner}: `weights` must have shape ({n},) for {n} entities; "
@@ -104,6 +118,11 @@ class ClusteringData(Growable, Constrained):
                 'autonomy that depends on the centres; use `stationarity="frozen"` or a smooth '
                 "cost such as mepjax.costs.Euclidean()."
             )
+        if isinstance(self.x, Rows):
+            on_disk.check_supported(self)
+            checks.enforce(self.checks())
+            self.origin, self.spread = on_disk.measured(self.x)
+            return
         checks.enforce(self.checks())
         self.cost = self.cost.for_data(self.x, self.weights)
         self.origin, self.spread = self._measured(x if checks.is_concrete(x) else self.x)
@@ -129,8 +148,9 @@ class ClusteringData(Growable, Constrained):
         Origin, spread and the constants that the cost takes from the data are measured again.
         """
         capacity = None if self.capacity is None else self.capacity.given
+        weights = None if isinstance(self.x, Rows) else self.weights
         now = {
-            "x": self.x, "k": self.k, "weights": self.weights, "cost": self.cost.as_given(),
+            "x": self.x, "k": self.k, "weights": weights, "cost": self.cost.as_given(),
             "autonomy": self.autonomy, "stationarity": self.stationarity, "capacity": capacity,
         }  # fmt: skip
         check_fields(type(self).__name__, fields, now)
@@ -140,6 +160,13 @@ class ClusteringData(Growable, Constrained):
         """Finite data, usable weights, valid cost and autonomy."""
         owner = "Clustering"
         n, d = self.x.shape
+        models = (
+            *self.autonomy.check(n, self.k),
+            *(() if self.capacity is None else self.capacity.checks(owner)),
+        )
+        if isinstance(self.x, Rows):
+            # Points on disk were checked when they were measured.
+            return (*self.cost.check(d), *models)
         squares = type(self.cost) in (SquaredEuclidean, Euclidean)
         return (
             checks.check_finite(owner, "x", self.x),
@@ -147,8 +174,7 @@ class ClusteringData(Growable, Constrained):
             *((checks.check_squares(owner, "x", self.x),) if squares else ()),
             *self.cost.check(d),
             *self.cost.check_data(self.x),
-            *self.autonomy.check(n, self.k),
-            *(() if self.capacity is None else self.capacity.checks(owner)),
+            *models,
         )
 
     @property
@@ -257,6 +283,9 @@ class ClusteringData(Growable, Constrained):
         init=problem.scatter(key), repair=Repair(), ...)`.
         """
         line, draws = jax.random.split(key)
+        if isinstance(self.x, Rows):
+            # Of a sample, which is all that may be in memory.
+            return self.subsample(line, max(10_000, self.k)).scatter(draws)
         # Rows are lined up along a random direction: what is drawn depends on the weights alone.
         direction = jax.random.normal(line, self.origin.shape, self.x.dtype)
         along = jnp.sum((self.x - self.origin) * direction, axis=1)
@@ -270,6 +299,18 @@ class ClusteringData(Growable, Constrained):
             return Armijo()
         return FixedPoint()
 
+    def harden_to(self, path: Any, params: Any) -> float:
+        """Write the cluster that each of many points is told to join, slab by slab, to an NPY file.
+
+        **Arguments:** `path`, replaced if it exists, whole or not at all; `params`, as in `init`.
+
+        **Returns:** the hard cost, summed in float64.
+
+        **Raises:** `TypeError` for points in memory, whose assignments `harden` returns, and inside
+        `jit`; `OSError` where the file cannot be written.
+        """
+        return on_disk.harden_to(self, path, params)[0]
+
     def on(self, executor: AbstractExecutor) -> Self:
         """This problem with its sums over entities computed by `executor`.
 
@@ -279,6 +320,11 @@ class ClusteringData(Growable, Constrained):
         """
         if executor == self.executor:
             return self
+        if isinstance(self.x, Rows) != isinstance(executor, FromDisk):
+            raise TypeError(
+                f"Clustering: `executor` must be FromDisk for points on disk, and for no "
+                f"others; got {type(executor).__name__}."
+            )
         if executor.in_blocks and not self.smooth:
             raise TypeError(
                 f"Clustering: with `executor` {type(executor).__name__}, `cost` must be one whose "
@@ -293,7 +339,7 @@ class ClusteringData(Growable, Constrained):
             )
         executor.check(self.x.shape[0])
         moved = trees.replaced(self, executor=executor)
-        if not executor.in_blocks:
+        if not executor.in_blocks or isinstance(executor, FromDisk):
             return moved
         return placed(moved, EntitySums(moved, executor).by_entity())
 
@@ -303,6 +349,9 @@ class ClusteringData(Growable, Constrained):
         Systematic sampling: one draw from each of n strips of equal weight, in their order.
         """
         count = self.x.shape[0]
+        if isinstance(self.x, Rows):
+            # Few enough of them are read whole.
+            return on_disk.sampled(self, key, n)
         if count <= n:
             return self
         places = sampling.systematic(key, self.executor.everywhere(self.weights), n)

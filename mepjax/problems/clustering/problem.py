@@ -17,11 +17,13 @@ from ..._core.types import Scalar
 from ...engine.problem import Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows
 from ..capacity.prices import Totals, totals_in_blocks
 from ..costs.entities import WeightedEntities, live, masses, safe_masses
 from ..costs.mean import MeanCost
 from ..costs.quadratic import SquaredEuclidean
 from ..mean_spectrum import divergence_of, mean_spectrum
+from . import on_disk
 from .associations import Associations
 from .growth import slot_spectrum
 from .hard import Evaluation, HardClustering, evaluate
@@ -101,6 +103,9 @@ class Clustering(Associations):
 
         With a capacity at the policy closest to uniform that meets it; prices are zero.
         """
+        if isinstance(self.x, Rows):
+            # The mean, which was measured.
+            return self.at(jnp.broadcast_to(self.origin, (self.k, self.x.shape[1])))
         point = self.cost.minimise(self._together())
         coincident = jnp.broadcast_to(point, (self.k, self.x.shape[1])) + self.origin
         if self.autonomy.exchangeable:
@@ -285,7 +290,7 @@ class Clustering(Associations):
         whole where its largest part went, so that sizes differ from the capacities by no more
         than the weight of these, and `excess` tells by how much.
 
-        **Returns:** a `HardClustering`.
+        **Returns:** a `HardClustering`; of points on disk without assignments, see `harden_to`.
 
         **Raises:** with `"assign"`: `TypeError` for traced values.
         """
@@ -293,6 +298,8 @@ class Clustering(Associations):
             raise ValueError(
                 f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
+        if isinstance(self.x, Rows):
+            return on_disk.hardened(self, params)
         centres, prices = split_params(params)
         if self.capacity is not None and capacities == "assign":
             costs = self.average_distances(params)
@@ -339,6 +346,8 @@ class Clustering(Associations):
         with H its Hessian; for squared Euclidean 1 / (2 lambda_max(Cov(x))).
         """
         still = trees.stop_gradient(self)
+        if isinstance(self.x, Rows):
+            return on_disk.first_transition(self.x)
         if self.executor.in_blocks and self.smooth:
             return still.cost.first_transition_in_sums(still._together())
         return still.cost.first_transition(still._centred(), still._shares())

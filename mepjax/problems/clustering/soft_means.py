@@ -18,6 +18,7 @@ from ..._core import gibbs
 from ..._core.distances import relative_squared_euclidean
 from ..._core.types import Scalar
 from ...exec.base import AbstractExecutor
+from ...exec.sources import Rows, RowWeights, total_weight
 from ..capacity.prices import Totals, totals_of
 from ..costs.entities import means_of
 
@@ -73,6 +74,11 @@ class Block(eqx.Module):
         if self.floor is None:
             return 0.0
         return jnp.sum((self.floor * self.shares)[:, None] * with_ones(self.x), axis=0)
+
+    def hard_cost(self) -> Float[Array, ""]:
+        """Share of the least cost, without prices."""
+        costs, each = self.average()
+        return jnp.sum(self.shares * jnp.min(costs, axis=0)) + self._offset(each)
 
     def energy(self) -> Float[Array, ""]:
         """Share of F."""
@@ -148,8 +154,8 @@ class SoftMeans(eqx.Module):
     `origin`. `prices` are added to the costs of being told to join each cluster.
     """
 
-    x: Float[Array, "n d"]
-    weights: Float[Array, " n"]
+    x: Float[Array, "n d"] | Rows
+    weights: Float[Array, " n"] | RowWeights
     firmness: Float[Array, "*n"]
     floor: Float[Array, "*n"] | None
     origin: Float[Array, " d"]
@@ -183,14 +189,14 @@ class SoftMeans(eqx.Module):
             *self._rows(),
             columns=max(columns, y.shape[0]),
         )
-        total = jnp.sum(self.weights)
+        total = total_weight(self.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
     def _shared(self, y: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
         """What `_block` needs beside its entities."""
         return y, jnp.asarray(beta, y.dtype), self.origin, self.prices
 
-    def _rows(self) -> tuple[Array, ...]:
+    def _rows(self) -> tuple[Any, ...]:
         """What `_block` needs of its entities."""
         floor = () if self.floor is None else (self.floor,)
         return self.weights, self.x, self.firmness, *floor
@@ -274,6 +280,8 @@ def _free_energy(means: SoftMeans, y: Float[Array, "k d"], beta: Scalar) -> Floa
 def _free_energy_jvp(primals: Any, tangents: Any) -> Any:
     means, y, beta = primals
     x_tangent, y_tangent = tangents[0].x, tangents[1]
+    if isinstance(x_tangent, Rows):
+        x_tangent = None
     others = eqx.tree_at(lambda t: (t[0].x, t[1]), tangents, (None, None), is_leaf=_is_none)
     if not jax.tree.leaves(others):
         if y_tangent is None:

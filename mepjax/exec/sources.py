@@ -1,0 +1,280 @@
+"""Points that stay on disk, read slab by slab."""
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._core.arrays import PrecisionWarning, default_float
+from .._core.checkpoints import replace_file
+from .files import AbstractTable, open_table
+from .measures import Measures, measure
+
+_SLAB = 65_536
+_LARGEST = 2**31 - 2**22
+
+
+class Source:
+    """What is read, and what one pass over it has measured; equal where the data are."""
+
+    def __init__(
+        self,
+        table: AbstractTable,
+        columns: Sequence[int],
+        weights: int | None,
+        dtype: Any,
+    ) -> None:
+        self.table, self.columns, self.weights = table, tuple(columns), weights
+        self.dtype = np.dtype(dtype)
+        self.n, self.d = table.n, len(self.columns)
+        self.measures = self._measured()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        # A function is known by itself: it may read from anywhere.
+        return self.table.identity, self.columns, self.weights, str(self.dtype), self.fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of points and weights, made in the one pass at construction."""
+        return self.measures.digest
+
+    def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points and weights of rows [first, last), in the dtype of the problem."""
+        raw = self.table.read(first, last)
+        with np.errstate(over="ignore"):
+            x = np.ascontiguousarray(raw[:, list(self.columns)], self.dtype)
+            if self.weights is None:
+                return x, np.ones(len(raw), self.dtype)
+            return x, np.ascontiguousarray(raw[:, self.weights], self.dtype)
+
+    def slabs(self, rows: int = _SLAB) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(first row, points, weights) of all slabs, in order."""
+        self.table.check_unchanged()
+        for first in range(0, self.n, rows):
+            yield first, *self.read(first, min(first + rows, self.n))
+
+    def _measured(self) -> Measures:
+        """As kept beside the file, where that fits it; else of a pass over the data."""
+        asked = {
+            "stamps": self.table.stamps(), "columns": list(self.columns),
+            "weights": self.weights, "dtype": str(self.dtype),
+        }  # fmt: skip
+        # As the file will have it, in which tuples are lists.
+        asked = json.loads(json.dumps(asked))
+        beside = self.table.beside
+        if beside is not None and beside.exists():
+            try:
+                kept = json.loads(beside.read_text("utf-8"))
+                if kept.pop("of") == asked:
+                    return Measures.from_json(kept)
+            except (OSError, ValueError, KeyError, TypeError):
+                pass  # Not ours, or damaged: measured again.
+        found = measure(self.slabs(), self.n, self.d, self.dtype)
+        self.table.check_unchanged()
+        if beside is not None:
+            text = json.dumps({"of": asked, **found.to_json()})
+            try:
+                replace_file(beside, text.encode())
+            except OSError:
+                pass  # A folder that cannot be written costs a pass the next time.
+        return found
+
+    def places(self, uniform: np.ndarray) -> np.ndarray:
+        """One row from each of as many strips of equal weight, drawn by uniform numbers."""
+        draws, count = np.arange(len(uniform)) + uniform, len(uniform)
+        if self.weights is None:
+            rows = np.floor(draws.astype(np.float64) / count * self.n).astype(np.int64)
+            return np.minimum(rows, self.n - 1)
+        sums = self.measures.slab_weights
+        ends = np.cumsum(sums)
+        targets = draws.astype(np.float64) / count * ends[-1]
+        of = np.minimum(np.searchsorted(ends, targets, side="right"), len(sums) - 1)
+        rows = np.empty(count, np.int64)
+        for slab in np.unique(of):
+            first = int(slab) * _SLAB
+            _, weights = self.read(first, min(first + _SLAB, self.n))
+            inner = np.cumsum(weights.astype(np.float64))
+            within = targets[of == slab] - (ends[slab] - sums[slab])
+            found = np.searchsorted(inner, within, side="right")
+            rows[of == slab] = first + np.minimum(found, len(inner) - 1)
+        return rows
+
+
+def _refuse(rows: Any, *others: Any, **options: Any) -> Any:
+    """All that needs every row at once."""
+    raise TypeError(
+        "Rows: points on disk are never in memory at once, so what has a row for each of them "
+        "cannot be computed. Use sums over them, `harden_to`, or `problem.subsample(key, n)`."
+    )
+
+
+class Rows(eqx.Module):
+    """Points on disk, for `Clustering(rows, k)`: never in memory at once.
+
+    One pass at construction, in float64, finds numbers that are not finite, and measures weights,
+    mean and covariance. What it found is kept beside a file, `<file>.measured.json`, and taken
+    from there while the file has the same size and time stamp.
+
+    **Arguments:**
+
+    - `where`: an NPY file, which is memory-mapped; a folder of NPY or of Parquet files, whose rows
+        follow each other in the order of their names; or a function of (first, last) that returns
+        the rows [first, last) as an array (rows, columns), with `shape`.
+    - `columns`: features, as numbers or, in Parquet, names; default all but the weights.
+    - `weights`: the column that holds weights; default equal ones.
+    - `shape`, `dtype`: of the array of a function.
+
+    **Raises:** `TypeError`, `ValueError`, `OSError` naming the file and what is wrong: an empty
+    folder, a file that is truncated, columns that differ, rows that are not finite, by number.
+    While it is used, a file that has changed raises too.
+
+    **Example:**
+
+    ```python
+    >>> import jax, mepjax as mj, numpy as np, pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "points.npy"
+    >>> np.save(file, np.array([[-1.1], [-0.9], [0.9], [1.1]], np.float32))
+    >>> problem = mj.Clustering(mj.exec.Rows(file), 2)
+    >>> sol = mj.anneal(problem, key=jax.random.key(0))
+    >>> print(f"{problem.harden(sol.params).cost:.3f}")
+    0.010
+
+    ```
+    """
+
+    source: Source = eqx.field(static=True)
+
+    def __init__(
+        self,
+        where: Any,
+        *,
+        columns: Sequence[int | str] | None = None,
+        weights: int | str | None = None,
+        shape: tuple[int, int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        table = open_table(where, shape, dtype)
+        if table.n > _LARGEST:
+            raise ValueError(f"Rows: at most {_LARGEST} rows are numbered; got {table.n}.")
+        of_weights = None if weights is None else table.index("weights", weights)
+        if columns is None:
+            chosen = [i for i in range(table.columns) if i != of_weights]
+        else:
+            chosen = [table.index("columns", column) for column in columns]
+        if not chosen:
+            raise ValueError("Rows: `columns` must name at least one column; got none.")
+        if len(set(chosen)) < len(chosen) or of_weights in chosen:
+            raise ValueError(
+                f"Rows: `columns` and `weights` must differ; got {columns}, {weights}."
+            )
+        self.source = Source(table, chosen, of_weights, _computed_in(table.dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        return self.source.n, self.source.d
+
+    @property
+    def dtype(self) -> Any:
+        """In which everything is computed."""
+        return self.source.dtype
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+        return 2
+
+    @property
+    def numbers_read(self) -> int:
+        """Numbers that a pass reads."""
+        return self.source.n * self.source.d
+
+    @property
+    def weights(self) -> "RowWeights":
+        """Those of the rows."""
+        return RowWeights(self.source)
+
+    __getitem__ = __add__ = __mul__ = __sub__ = __rsub__ = __array__ = _refuse
+
+    def fetch(self, first: Any, rows: int) -> tuple[Float[Array, "rows d"], Float[Array, " rows"]]:
+        """Points and weights of some rows, inside a compiled program."""
+        source = self.source
+        shapes = (
+            jax.ShapeDtypeStruct((rows, source.d), source.dtype),
+            jax.ShapeDtypeStruct((rows,), source.dtype),
+        )
+
+        def read(first: Any) -> tuple[np.ndarray, np.ndarray]:
+            start = int(first)
+            # Looked at where a pass starts and where it ends.
+            if start == 0 or start + rows == source.n:
+                source.table.check_unchanged()
+            return source.read(start, start + rows)
+
+        first = jax.lax.stop_gradient(jnp.asarray(first, jnp.int32))
+        return jax.pure_callback(read, shapes, first, vmap_method="sequential")
+
+    def sample(self, key: Any, n: int) -> Float[Array, "n d"]:
+        """`n` rows by weight: one from each of n strips of equal weight, in their order."""
+        source = self.source
+        shape = jax.ShapeDtypeStruct((n, source.d), source.dtype)
+
+        def read(uniform: Any) -> np.ndarray:
+            source.table.check_unchanged()
+            rows = source.places(np.asarray(uniform))
+            return np.concatenate([source.read(int(row), int(row) + 1)[0] for row in rows])
+
+        uniform = jax.random.uniform(key, (n,), source.dtype)
+        return jax.pure_callback(read, shape, uniform, vmap_method="sequential")
+
+
+class RowWeights(eqx.Module):
+    """The weights of points on disk."""
+
+    source: Source = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(N,)."""
+        return (self.source.n,)
+
+    @property
+    def dtype(self) -> Any:
+        """That of the points."""
+        return self.source.dtype
+
+    __getitem__ = __mul__ = __truediv__ = __array__ = _refuse
+
+    def total(self) -> Float[Array, ""]:
+        """Their sum, measured."""
+        return jnp.asarray(self.source.measures.total, self.source.dtype)
+
+
+def _computed_in(dtype: np.dtype) -> np.dtype:
+    if dtype == np.float32:
+        return dtype
+    if dtype == np.float64 and default_float() != np.float64:
+        warnings.warn(
+            "Rows: the points are float64 but JAX's x64 mode is off: they are read as float32.",
+            PrecisionWarning,
+            stacklevel=4,
+        )
+    return default_float()
+
+
+def total_weight(weights: Any) -> Float[Array, ""]:
+    """The sum of weights in memory or on disk."""
+    return weights.total() if isinstance(weights, RowWeights) else jnp.sum(weights)
