@@ -8,6 +8,7 @@ import numpy as np
 
 from ..select.persistence import persistence
 from . import counting_data as data
+from .counting_draw import curves
 from .counting_peers import peers
 from .numbers import FIGURE_5_3, FIGURE_5_3_EXACT, TABLE_5_1, TABLE_5_1_METHODS
 from .reproduction import SCALES, Claim, Reproduction, Setting, Task
@@ -156,25 +157,7 @@ def _claims(rows: dict[str, dict[str, Any]]) -> list[Claim]:
 
 def _draw(rows: dict[str, Any], setting: Setting) -> dict[str, Any]:
     del setting
-
-    def curves(figure: Any) -> None:
-        across = int(np.ceil(np.sqrt(len(rows))))
-        panels = figure.subplots(-(-len(rows) // across), across, squeeze=False).ravel()
-        for axes in panels[len(rows) :]:
-            axes.axis("off")
-        for axes, (key, row) in zip(panels, rows.items(), strict=False):
-            sizes = np.arange(2, len(row["v"]) + 2)
-            v = np.array([np.nan if value is None else value for value in row["v"]], float)
-            axes.plot(sizes, v, color="0.4", linewidth=0.8)
-            axes.plot(row["best"], v[row["best"] - 2], "o", color="C0", markersize=4)
-            axes.axvline(row["known"], color="C1", linestyle=":", linewidth=1)
-            axes.set_title(key, fontsize=7)
-            axes.tick_params(labelsize=6)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        figure.supxlabel("k; dotted: the number said to be right", fontsize=8)
-        figure.supylabel("v(k)", fontsize=8)
-
-    return {"returns": curves} if rows else {}
+    return {"returns": curves(rows)} if rows else {}
 
 
 REPRODUCTION = Reproduction(
