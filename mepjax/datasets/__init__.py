@@ -7,6 +7,7 @@ from .moving import MovingNetwork, moving_network
 from .nested import nested_groups
 from .small_cells import SmallCells, small_cells
 from .supply import supply_network
+from .taxi import taxi
 
 __all__ = [
     "MovingNetwork",
@@ -19,4 +20,5 @@ __all__ = [
     "nested_groups",
     "small_cells",
     "supply_network",
+    "taxi",
 ]

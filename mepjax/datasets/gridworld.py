@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core.arrays import default_float
-from ..mdp.kernels import Sparse
+from ..mdp.kernels import Deterministic, Sparse
 from ..mdp.model import MDP
 
 # 65 cells, 12 of them walls (#); the end is T. The thesis prints no layout.
@@ -151,4 +151,16 @@ def _model(
         return MDP(
             kernel, jnp.asarray(costs, dtype), discount=jnp.asarray(discount, dtype),
             terminal=terminal, start=given,
+        )  # fmt: skip
+
+
+def model_of_table(
+    after: np.ndarray, terminal: np.ndarray, costs: np.ndarray, discount: float, start: np.ndarray
+) -> MDP:
+    """The process of a table of next states, in the default precision."""
+    with jax.ensure_compile_time_eval():
+        dtype = default_float()
+        return MDP(
+            Deterministic(after), jnp.asarray(costs, dtype), discount=jnp.asarray(discount, dtype),
+            terminal=terminal, start=jnp.asarray(start, dtype),
         )  # fmt: skip

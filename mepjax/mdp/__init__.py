@@ -4,7 +4,7 @@ from .behaviours import Group, Local, NextState, Rows, Scoped, Table, composed
 from .bellman import AbstractBellman, AbstractChain, bounds
 from .cluster_methods import CVI, ApproximatePolicyIteration, ClusteredPolicyIteration, Hybrid
 from .estimate import Estimate, estimate
-from .exchange import from_gymnasium, from_quantecon, to_quantecon
+from .exchange import as_gymnasium, from_gymnasium, from_quantecon, to_quantecon
 from .factored import FactoredMDP
 from .fitted import FittedIteration, FittedSteering, steer_fitted
 from .games import BestResponse, Logit, game
@@ -12,6 +12,7 @@ from .kernels import AbstractKernel, Dense, Deterministic, Functional, Sparse
 from .learners import Environment, Learned, learn, learning_curve
 from .methods import ModifiedPolicyIteration, PolicyIteration, ValueIteration
 from .model import MDP
+from .policies import SampledPaths, evaluate, frequencies, sample_paths
 from .population import Path, expected_rewards, simulate, stationary
 from .population_env import environment
 from .rewards import Separable
@@ -57,6 +58,7 @@ __all__ = [
     "PolicyIteration",
     "QLearning",
     "Rows",
+    "SampledPaths",
     "Scoped",
     "Separable",
     "SoftQ",
@@ -64,17 +66,21 @@ __all__ = [
     "Steering",
     "Table",
     "ValueIteration",
+    "as_gymnasium",
     "best_clustering",
     "bounds",
     "composed",
     "environment",
     "estimate",
+    "evaluate",
     "expected_rewards",
+    "frequencies",
     "from_gymnasium",
     "from_quantecon",
     "game",
     "learn",
     "learning_curve",
+    "sample_paths",
     "simulate",
     "solve",
     "split",

@@ -1,4 +1,4 @@
-"""Models from and to other libraries' tables: Gymnasium's P, QuantEcon's R and Q."""
+"""Models from and to other libraries: Gymnasium's P and environments, QuantEcon's R and Q."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .._core import checks
 from .._core.arrays import default_float
 from .kernels.dense import Dense
 from .kernels.sparse import Sparse
+from .learners import Environment
 from .model import MDP
 
 _FORBIDDEN = -np.inf
@@ -104,3 +106,81 @@ def to_quantecon(model: MDP) -> tuple[np.ndarray, np.ndarray, float]:
     chances[ends] = 0.0
     chances[ends[:, None], np.arange(a), ends[:, None]] = 1.0
     return rewards, chances, float(model.discount)
+
+
+def as_gymnasium(model: MDP, *, noise: float = 0.0, max_steps: int = 200) -> Any:
+    """A `gymnasium.Env` whose rewards are minus the costs.
+
+    Observations are states and actions those of the model, both `Discrete`. An episode starts at a
+    state drawn from the start distribution, is terminated where all ends, and truncated after
+    `max_steps`. `info` has the mask of permitted actions, `"action_mask"`.
+
+    **Arguments:** `model`, with concrete transitions; `noise`, standard deviation of the cost.
+
+    **Raises:** `ImportError` without gymnasium, naming the command that installs it.
+
+    **Example:**
+
+    ```python
+    >>> from mepjax import mdp
+    >>> from mepjax.datasets import frozen_lake
+    >>> env = mdp.as_gymnasium(frozen_lake(["SF", "HG"], slippery=False))
+    >>> env.reset(seed=0)[0], env.step(2)[:4]
+    (0, (1, -1.0, False, False))
+
+    ```
+    """
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise ImportError(
+            "mdp.as_gymnasium needs gymnasium, which is not installed; run: "
+            'pip install "mepjax[mdp]"'
+        ) from error
+    checks.check_count("mdp.as_gymnasium", "max_steps", max_steps)
+    # On the host, one step is a look into these.
+    tables = Environment(model, noise=noise)
+    after, cumulated = np.asarray(tables.next), np.asarray(tables.cumulated, np.float64)
+    costs, terminal = np.asarray(tables.costs, np.float64), np.asarray(model.terminal)
+    start = np.cumsum(np.asarray(model.start, np.float64))
+    allowed = None if model.permitted is None else np.asarray(model.permitted)
+    sigma = float(noise)
+
+    class Decisions(gymnasium.Env):
+        """Steps of the model."""
+
+        observation_space = gymnasium.spaces.Discrete(model.n_states)
+        action_space = gymnasium.spaces.Discrete(model.n_actions)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            """Draw a first state."""
+            super().reset(seed=seed, options=options)
+            self.steps = 0
+            drawn = self.np_random.uniform() * start[-1]
+            self.state = int(min(np.searchsorted(start, drawn, side="right"), len(start) - 1))
+            return self.state, self._info()
+
+        def step(self, action: Any) -> Any:
+            """Take an action."""
+            if allowed is not None and not (allowed[self.state, action] or terminal[self.state]):
+                raise ValueError(
+                    f"action {int(action)} is not permitted in state {self.state}; see "
+                    '`info["action_mask"]`.'
+                )
+            self.steps += 1
+            if terminal[self.state]:
+                return self.state, 0.0, True, self.steps >= max_steps, self._info()
+            chances = cumulated[self.state, action]
+            place = min(int(np.sum(chances <= self.np_random.uniform())), len(chances) - 1)
+            cost = costs[self.state, action, place] + sigma * self.np_random.normal()
+            self.state = int(after[self.state, action, place])
+            ended = bool(terminal[self.state])
+            return self.state, -float(cost), ended, self.steps >= max_steps, self._info()
+
+        def _info(self) -> dict[str, Any]:
+            every = np.ones(model.n_actions, np.int8)
+            if allowed is not None and not terminal[self.state]:
+                every = allowed[self.state].astype(np.int8)
+            return {"action_mask": every}
+
+    return Decisions()
