@@ -82,7 +82,7 @@ def frequencies(model: MDP, policy: Any) -> Float[Array, "states actions"]:
 def _frequencies(
     model: MDP, policy: Float[Array, "states actions"]
 ) -> Float[Array, "states actions"]:
-    def mean(costs: Float[Array, "states actions"]) -> tuple[Array, Array]:
+    def mean(costs: Float[Array, "states actions"]) -> tuple[Array, tuple[Array, Array]]:
         values, endless, goes_on = _chain_values(model, policy, costs)
         return model.start @ values, (endless, goes_on)
 
@@ -162,7 +162,7 @@ def sample_paths(
     checks.check_count("mdp.sample_paths", "paths", paths)
     checks.check_count("mdp.sample_paths", "steps", steps)
     env = model if isinstance(model, Environment) else Environment(model)
-    shape = env.next.shape[:2]
+    shape = env.next.shape[0], env.next.shape[1]
     allowed = None if isinstance(model, Environment) else model.permitted
     chances = _check_policy(
         "mdp.sample_paths", policy, shape, env.costs.dtype, allowed, env.terminal

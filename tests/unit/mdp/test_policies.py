@@ -115,7 +115,7 @@ def test_an_environment_passes_gymnasiums_checks_and_ends_where_all_ends():
 def test_the_taxi_is_gymnasiums():
     peer = pytest.importorskip("gymnasium.envs.toy_text.taxi")
     found, table = taxi(MAP), peer.TaxiEnv().P
-    after, costs = np.asarray(found.kernel.next), np.asarray(found.costs)
+    after, costs = np.asarray(found.kernel.outcomes().next), np.asarray(found.costs)
     goes_on = np.flatnonzero(~np.asarray(found.terminal))
     assert len(goes_on) == 400
     for state in goes_on:
@@ -133,7 +133,7 @@ def test_the_taxi_of_the_data_is_solved_without_discount():
     model = taxi([line for line in text if line.strip()])
     values = np.asarray(mdp.solve(model).values)
     # Breadth first search from the end: every useful step costs 1, and detours never help.
-    after, costs = np.asarray(model.kernel.next), np.asarray(model.costs)
+    after, costs = np.asarray(model.kernel.outcomes().next), np.asarray(model.costs)
     known = np.where(np.asarray(model.terminal), 0.0, np.inf)
     for _ in range(60):
         known = np.where(np.asarray(model.terminal), 0.0, (costs + known[after]).min(1))
