@@ -31,9 +31,10 @@ from .test_of_fit import TestOfFit
 
 if TYPE_CHECKING:
     from .networks.aden import ADEN, MLP
+    from .networks.training import Training
 
 # What needs flax, by module.
-_NETWORKS = {"ADEN": "aden", "MLP": "aden"}
+_NETWORKS = {"ADEN": "aden", "MLP": "aden", "Training": "training"}
 
 
 def __getattr__(name: str) -> Any:
@@ -72,6 +73,7 @@ __all__ = [
     "Structured",
     "Tabular",
     "TestOfFit",
+    "Training",
     "Uncertainty",
     "advance",
     "as_gymnasium",

@@ -170,7 +170,7 @@ def concluded(
             n_interactions=carry.n_interactions + answered,
             trace=trace,
             beta=beta,
-            learner=learner,
+            learner=learner.at_rest(),
             input_report=state.input_report,
         )
     )

@@ -71,12 +71,17 @@ class Learned(eqx.Module):
     input_report: checks.InputReport
     message: str | None = eqx.field(static=True, default=None)
 
-    def problem(self, problem: Clustering) -> Clustering:
-        """The problem under the learnt autonomy.
+    def problem(self, problem: Clustering) -> Any:
+        """The problem under the learnt autonomy, or under the costs of a network.
 
-        **Raises:** `ValueError` where no model was learnt.
+        The latter is an `AveragedClustering`, whose F and D are what the network says.
+
+        **Raises:** `ValueError` where neither was learnt.
         """
         if self.autonomy is None:
+            aware = self.learner.problem(self.state, problem)
+            if aware is not None:
+                return aware
             raise ValueError(
                 f"Learned: `autonomy` is None, as {type(self.learner).__name__} learns costs; "
                 "there is no problem under it."

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from .._core import arrays, checks, trees
 from .._core.programs import program
 from .._core.types import Scalar
+from ..engine.schedules import AbstractSchedule, Geometric
 from ..problems.autonomy.base import AbstractAutonomy, NoAutonomy
 from ..problems.clustering import Clustering
 from ..problems.costs.entities import WeightedEntities
@@ -19,8 +20,10 @@ from .interactions import Interactions
 
 # Steps of a learnt model's centres in each round.
 _SWEEPS = 4
-# Noise on them before, relative to the size of the data.
-_KICK = 1e-3
+# Noise on them before, and on first centres, relative to the size of the data.
+_KICK, _SPREAD = 1e-3, 1e-2
+# Growth of beta of the default schedule, which the noise of learning would not let be finer.
+_FACTOR = 1.1
 
 
 class Needs(eqx.Module):
@@ -59,6 +62,22 @@ class AbstractLearner(eqx.Module):
     def in_motion(self) -> "AbstractLearner":
         """The learner for interactions during which centres move, as in `interact`."""
         return self
+
+    def at_rest(self) -> "AbstractLearner":
+        """The learner for interactions that come after, as in `update`."""
+        return self
+
+    def schedule(self, scale: Float[Array, ""], problem: Clustering) -> AbstractSchedule:
+        """Levels of beta where none are given, `scale` being the problem's `beta_scale`."""
+        del problem
+        return default_schedule(scale)
+
+    def starts(self, problem: Clustering, starts: int, key: Any) -> Float[Array, "starts k d"]:
+        """First centres; default: where the problem starts, with noise."""
+        place, noise = jax.random.split(key)
+        start = problem.centres(problem.init(place))
+        kicks = jax.random.normal(noise, (starts, *start.shape), start.dtype)
+        return start + _SPREAD * problem.spread * kicks
 
     @property
     def draws(self) -> int:
@@ -111,6 +130,10 @@ class AbstractLearner(eqx.Module):
         del state
         return None
 
+    def problem(self, state: Any, problem: Clustering) -> Any:
+        """The problem under learnt costs that hold at any centres; `None` where there are none."""
+        del state, problem
+
     def verdict(self, state: Any) -> Int[Array, ""]:
         """A code for how the state came about."""
         del state
@@ -148,6 +171,13 @@ class AbstractLearner(eqx.Module):
         # Sweeps would never leave a place where centres coincide.
         kick = jax.random.normal(key, centres.shape, centres.dtype)
         return jax.lax.scan(sweep, centres + _KICK * problem.spread * kick, None, length=_SWEEPS)[0]
+
+
+def default_schedule(scale: Float[Array, ""], last: Float[Array, ""] | None = None) -> Geometric:
+    """From half the first transition `scale` to 10^4 times it, in steps that noise allows."""
+    stages = Geometric(0.5, 1e4, _FACTOR).max_stages
+    last = 1e4 * scale if last is None else last
+    return Geometric(jnp.minimum(0.5 * scale, last), last, _FACTOR, max_stages=stages)
 
 
 def updated(

@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from .._core import checks, gibbs, trees
 from .._core.codes import Code, as_code
 from .._core.keys import check_key
 from .._core.programs import program
 from ..engine.monitor import report_progress
-from ..engine.schedules import AbstractSchedule, Geometric
+from ..engine.schedules import AbstractSchedule
 from ..engine.state import check_kind
 from ..engine.transitions import critical_beta
 from ..problems.clustering import Clustering
@@ -26,12 +26,8 @@ from .rounds import Explore, over_starts, played
 from .scattered import check_environment
 from .state import Carry, LearningProgress, LearningState
 
-# Size of the noise around the first centres, relative to the data's.
-_SPREAD = 1e-2
 # Interactions above which running costs more than compiling; see `mepjax.compile_options`.
 _LONG = 3_000_000
-# Growth of beta of the default schedule, which the noise of learning would not let be finer.
-_FACTOR = 1.1
 
 
 def begin(
@@ -126,9 +122,10 @@ def interact(
 
     - `problem`: a `Clustering` without autonomy, which is what is learnt.
     - `environment`: what answers, such as `Simulated(autonomy)` or `FromCallback(fn)`.
-    - `learner`: `Tabular()`, `Counts()`, `Structured()`, or one of your own.
-    - `schedule`: levels of beta; default `Geometric(0.5 b, 1e4 b, 1.1)` with b the problem's first
-        transition. One that asks for transitions needs a learner of an autonomy model.
+    - `learner`: `Tabular()`, `Counts()`, `Structured()`, `Training()`, or one of your own.
+    - `schedule`: levels of beta; default that of the learner, which but for `Training` is
+        `Geometric(0.5 b, 1e4 b, 1.1)` with b the problem's first transition.
+        One that asks for transitions needs a learner of an autonomy model.
     - `key`: a JAX random key.
     - `explore`: how many interactions are prescribed at random; default `Explore(0.3, floor=0.1)`.
     - `rounds`, `each`: rounds at each level, and interactions of every start in each of them;
@@ -179,13 +176,6 @@ def interact(
     return finish(problem, environment, state)
 
 
-def default_schedule(scale: Float[Array, ""], last: Float[Array, ""] | None = None) -> Geometric:
-    """From half the first transition `scale` to 10^4 times it, in steps that noise allows."""
-    stages = Geometric(0.5, 1e4, _FACTOR).max_stages
-    last = 1e4 * scale if last is None else last
-    return Geometric(jnp.minimum(0.5 * scale, last), last, _FACTOR, max_stages=stages)
-
-
 def _check_state(owner: str, state: Any) -> None:
     if not isinstance(state, LearningState):
         raise TypeError(
@@ -212,17 +202,15 @@ def _begin(
 ) -> tuple[Array, AbstractSchedule, Carry, LearningTrace]:
     problem = trees.stop_gradient(problem)
     dtype = problem.x.dtype
-    first, place, noise = jax.random.split(jax.random.fold_in(key, np.uint32(2**32 - 1)), 3)
+    first, place = jax.random.split(jax.random.fold_in(key, np.uint32(2**32 - 1)))
     scale = problem.beta_scale().astype(dtype)
     if schedule is None:
-        schedule = default_schedule(scale)
+        schedule = learner.schedule(scale, problem)
     betas: AbstractSchedule = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf,
         trees.stop_gradient(schedule),
     )
-    start = problem.centres(problem.init(place))
-    kicks = jax.random.normal(noise, (starts, *start.shape), dtype)
-    centres = start + _SPREAD * problem.spread * kicks
+    centres = learner.starts(problem, starts, place)
     if learner.shares_starts:
         states = learner.init(first, problem)
         states = learner.reserve(states, problem, starts * m * betas.max_stages)

@@ -17,8 +17,7 @@ from .evidence import ModelLearner
 from .fit import Fitted, fitted_from
 from .interactions import Interactions
 from .learned import Learned
-from .learner import AbstractLearner, check_needs, check_unaware, updated
-from .loop import default_schedule
+from .learner import AbstractLearner, check_needs, check_unaware, default_schedule, updated
 
 
 def with_points(problem: Clustering, points: Any, weights: Any = None) -> Clustering:

@@ -1,0 +1,115 @@
+"""Steps of a network towards costs that were paid, and of centres down its free energy."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from ..._core import gibbs, sampling
+from ..._core.types import Scalar
+from ...problems.clustering import Clustering
+from ..interactions import Interactions
+
+
+class Batch(eqx.Module):
+    """Sets of entities at their own centres: who was told what, and what that cost on average.
+
+    `count` is how many costs are in the mean: none where nothing was answered.
+    """
+
+    entity: Int[Array, "*steps sets s"]
+    prescribed: Int[Array, "*steps sets s"]
+    target: Float[Array, "*steps sets s"]
+    count: Float[Array, "*steps sets s"]
+    centres: Float[Array, "*steps sets k d"]
+
+
+def batches_of_sets(
+    log: Interactions, paid: Float[Array, " m"], steps: int, batch: int, draws: int
+) -> Batch:
+    """Of rounds of the loop: of each start sets of entities at their centres, one after the other.
+
+    Each entity is there `draws` times in a row.
+    """
+    sets = log.centres
+    assert sets is not None
+    every = sets.shape[0] // (steps * batch)
+    asked = paid.shape[0] // (sets.shape[0] * draws)
+
+    def in_steps(a: Array, *tail: int) -> Array:
+        found = jnp.moveaxis(a.reshape(every, steps, batch, *tail), 1, 0)
+        return found.reshape(steps, every * batch, *tail)
+
+    times = jnp.asarray(log.counted, paid.dtype)
+    who, told, paid, times = (
+        in_steps(a, asked, draws) for a in (log.entity, log.prescribed, paid, times)
+    )
+    count = jnp.sum(times, axis=-1)
+    mean = jnp.sum(times * paid, axis=-1) / jnp.maximum(count, 1e-30)
+    return Batch(who[..., 0], told[..., 0], mean, count, in_steps(sets, *sets.shape[1:]))
+
+
+def batches_of_rows(
+    log: Interactions, paid: Float[Array, " m"], steps: int, size: int, key: Any
+) -> Batch:
+    """Of interactions in any order: rows drawn for each step, every row a set of its own."""
+    assert log.centres is not None and log.round is not None
+    rows = jax.random.randint(key, (steps, size), 0, paid.shape[0])
+    times = jnp.asarray(log.counted, paid.dtype)
+    who, told, paid, times = (a[rows][..., None] for a in (log.entity, log.prescribed, paid, times))
+    return Batch(who, told, paid, times, log.centres[log.round[rows]])
+
+
+def regressed(
+    params: Any,
+    network: Any,
+    batch: Batch,
+    x: Float[Array, "n d"],
+    origin: Float[Array, " d"],
+    spacing: Float[Array, ""],
+    key: Any,
+) -> Float[Array, ""]:
+    """Mean squared error on the pairs that were visited, in units of spacing^4."""
+    at = lambda a: (a - origin) / spacing  # noqa: E731
+    costs = network(params, at(x[batch.entity]), at(batch.centres), key, False)
+    told = jnp.take_along_axis(costs, batch.prescribed[..., None], axis=-1)[..., 0]
+    apart = batch.target / spacing**2 - told
+    return jnp.sum(batch.count * apart**2) / jnp.maximum(jnp.sum(batch.count), 1e-30)
+
+
+def descended(
+    costs: Any,
+    problem: Clustering,
+    centres: Float[Array, "k d"],
+    beta: Scalar,
+    rate: Any,
+    steps: int,
+    entities: int,
+    key: Any,
+) -> Float[Array, "k d"]:
+    """Centres after steps of Adam on -(1/beta) mean log sum exp(-beta costs).
+
+    Through all arguments of `costs`. `rate` is in spacings; each step looks at that many entities,
+    drawn by their weights, or at all where there are no more.
+    """
+    n = problem.x.shape[0]
+    shares = problem.weights / jnp.sum(problem.weights)
+    adam = optax.scale_by_adam()
+
+    def energy(y: Array, key: Any) -> Array:
+        if n <= entities:
+            return gibbs.free_energy(costs(problem.x, y), shares, beta)
+        rows = sampling.systematic(key, shares, entities)
+        alike = jnp.full((entities,), 1 / entities, y.dtype)
+        return gibbs.free_energy(costs(problem.x[rows], y), alike, beta)
+
+    def step(held: Any, key: Any) -> Any:
+        y, moments = held
+        change, moments = adam.update(jax.grad(energy)(y, key), moments)
+        return (y - (rate * costs.spacing * change).astype(y.dtype), moments), None
+
+    start = centres, adam.init(centres)
+    return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0]

@@ -1,0 +1,227 @@
+"""Training a network by asking: its loss, its batches, what it learns, and how it breaks down."""
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import mepjax as mj
+from mepjax import Code, learn
+from mepjax.learn.networks.steps import regressed
+
+from . import cases
+
+KEY = jax.random.key(0)
+STARTS, CYCLES, STEPS, BATCH, ENTITIES, DRAWS = 2, 3, 100, 2, 16, 2
+SMALL: dict[str, Any] = {"width": 8, "heads": 2, "feedforward": 16, "head": (16,)}
+TRUTH = mj.autonomy.Uniform(0.2)
+
+
+def training(rate=1e-2, **options):
+    settings: dict[str, Any] = {
+        "options": SMALL, "batch": BATCH, "entities": ENTITIES, "draws": DRAWS, "cycles": CYCLES,
+        "prefit": 9 * STEPS, "network_steps": STEPS, "centre_steps": 2, "warm_up": 5,
+        "average": 0.9, "learning_rate": np.float64(rate),
+    }  # fmt: skip
+    return learn.Training(**(settings | options))
+
+
+@eqx.filter_jit
+def learnt(learner, key, truth=TRUTH):
+    base = cases.problem()
+    return learn.interact(
+        base,
+        learn.Simulated(truth),
+        learner,
+        key=key,
+        starts=STARTS,
+        fresh=100,
+        explore=learn.Explore(1.0, floor=1.0),
+    )
+
+
+@eqx.filter_jit
+def both(learned):
+    """Average costs as learnt and as they are, and as they would be without autonomy."""
+    base = cases.problem()
+    aware = mj.Clustering(base.x, cases.K, weights=base.weights, autonomy=TRUTH)
+    as_problem = learned.problem(base)
+    found = as_problem.harden(learned.params).cost, learned.costs(base)
+    return *found, aware.average_distances(learned.params), base.distances(learned.params)
+
+
+def test_learns_average_costs_without_being_told_where_entities_go():
+    learned = learnt(training(), KEY)
+    assert int(learned.code) == int(Code.OK)
+    asked = (9 + CYCLES) * STEPS * STARTS * BATCH * ENTITIES * DRAWS
+    assert int(learned.n_interactions) == asked + 100 * STARTS
+    hard, costs, exact, plain = map(np.asarray, both(learned))
+    error, without = (np.sqrt(np.mean((a - exact) ** 2)) for a in (costs, plain))
+    assert error < 0.4 * without
+    weights = cases.WEIGHTS / cases.WEIGHTS.sum()
+    np.testing.assert_allclose(hard, weights @ costs.min(axis=1), rtol=1e-12)
+    loss = np.asarray(learned.trace.loss)
+    assert loss[-1] < loss[0]
+    assert np.all(np.diff(learned.trace.beta) > 0)
+
+
+@pytest.mark.slow
+def test_lanes_of_a_map_over_seeds_are_single_runs():
+    keys = jax.random.split(KEY, 2)
+    many = eqx.filter_vmap(learnt, in_axes=(None, 0))(training(), keys)
+    for lane in range(2):
+        one = learnt(training(), keys[lane])
+        np.testing.assert_allclose(many.params[lane], one.params, atol=1e-6)
+        np.testing.assert_allclose(many.trace.loss[lane], one.trace.loss, rtol=1e-5)
+
+
+def test_what_leaves_the_data_ends_with_a_code_and_what_was_good():
+    learned = learnt(training(rate=1e300), KEY)
+    assert int(learned.code) == int(Code.NON_FINITE)
+    assert np.all(np.isfinite(learned.params))
+    with pytest.raises(mj.SolveError):
+        learned.raise_if_failed()
+
+
+FEW = 5
+
+
+def _log(draws):
+    """Rounds as of the loop: two starts, sets of three entities, each asked `draws` times."""
+    rng = np.random.default_rng(1)
+    sets = STARTS * FEW * BATCH
+    entity = np.repeat(rng.integers(0, cases.N, (sets, 3)), draws, axis=1)
+    told = np.repeat(rng.integers(0, cases.K, (sets, 3)), draws, axis=1)
+    return learn.Interactions(
+        entity.ravel(),
+        told.ravel(),
+        cost=rng.uniform(size=entity.size),
+        centres=rng.normal(size=(sets, cases.K, 2)) + 3,
+        round=np.repeat(np.arange(sets), 3 * draws),
+        times=rng.integers(0, 3, entity.size).astype(float),
+    )
+
+
+def test_batches_hold_each_start_at_its_own_centres_and_means_of_what_was_paid():
+    log = _log(DRAWS)
+    found = training(network_steps=FEW).in_motion().batches(log, log.cost, KEY)
+    paid = np.asarray(log.cost).reshape(STARTS, FEW, BATCH, 3, DRAWS)
+    times = np.asarray(log.times).reshape(paid.shape)
+    who = np.asarray(log.entity).reshape(paid.shape)
+    sets = np.asarray(log.centres).reshape(STARTS, FEW, BATCH, cases.K, 2)
+    for step in range(FEW):
+        for start in range(STARTS):
+            for number in range(BATCH):
+                place = step, start * BATCH + number
+                at = start, step, number
+                np.testing.assert_array_equal(found.centres[place], sets[at])
+                np.testing.assert_array_equal(found.entity[place], who[at][:, 0])
+                count = times[at].sum(axis=1)
+                np.testing.assert_array_equal(found.count[place], count)
+                mean = (times[at] * paid[at]).sum(axis=1) / np.maximum(count, 1)
+                np.testing.assert_allclose(found.target[place], mean, atol=1e-12)
+    # In any order, each row keeps its own centres.
+    rows = training(network_steps=FEW).batches(log, log.cost, KEY)
+    first = np.asarray(rows.target)[0, :, 0]
+    row = [int(np.flatnonzero(np.asarray(log.cost) == value)[0]) for value in first]
+    np.testing.assert_array_equal(
+        rows.centres[0], np.asarray(log.centres)[np.asarray(log.round)[row]]
+    )
+    np.testing.assert_array_equal(rows.prescribed[0, :, 0], log.prescribed[row])
+
+
+def test_loss_is_that_of_the_mathematics_and_its_gradient_that_of_differences():
+    base, learner = cases.problem(), training(network_steps=FEW).in_motion()
+    state = learner.init(KEY, base)
+    rng = np.random.default_rng(2)
+    leaves, tree = jax.tree.flatten(state.params)
+    moved = jax.tree.unflatten(tree, [a + 0.3 * rng.normal(size=a.shape) for a in leaves])
+    towards = jax.tree.unflatten(tree, [rng.normal(size=a.shape) for a in leaves])
+    log = _log(DRAWS)
+    batch = jax.tree.map(lambda a: a[0], learner.batches(log, log.cost, KEY))
+    costs = learner.learnt_costs(state, base)
+
+    @jax.jit
+    def loss(step):
+        params = jax.tree.map(lambda a, b: a + step * b, moved, towards)
+        return regressed(params, costs.network, batch, base.x, costs.origin, costs.spacing, None)
+
+    @jax.jit
+    def told():
+        at = lambda a: (a - costs.origin) / costs.spacing  # noqa: E731
+        return costs.network(moved, at(base.x[batch.entity]), at(batch.centres), None, False)
+
+    found = np.asarray(told())
+    there = np.take_along_axis(found, np.asarray(batch.prescribed)[..., None], axis=-1)[..., 0]
+    squares = (np.asarray(batch.target) / float(costs.spacing) ** 2 - there) ** 2
+    count = np.asarray(batch.count)
+    np.testing.assert_allclose(loss(0.0), (count * squares).sum() / count.sum(), rtol=1e-10)
+    slope = jax.jit(jax.grad(loss))(0.0)
+    np.testing.assert_allclose(slope, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-6)
+
+
+def test_going_on_eagerly_and_compiled_is_the_same():
+    base, learner = cases.problem(), training(network_steps=2)
+    state = learner.init(KEY, base)
+    log = _log(DRAWS).for_problem(base)
+    one, told = learner.update(state, base, log, KEY)
+    two, again = eqx.filter_jit(learner.update)(state, base, log, KEY)
+    np.testing.assert_allclose(told["loss"], again["loss"], rtol=1e-9)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    assert int(two.step) == 2
+
+
+def test_starts_from_what_another_has_learnt_of_as_many_features():
+    base, learner = cases.problem(), training()
+    before = learner.init(jax.random.key(7), base)
+    after = training(init=before).init(KEY, base)
+    for a, b in zip(jax.tree.leaves(before.average), jax.tree.leaves(after.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"Training: `init` must be of the same network"):
+        training(init=before).init(KEY, mj.Clustering(np.eye(5), 2))
+    with pytest.raises(TypeError, match=r"Training: `init` must be what a Training has learnt"):
+        training(init=3)
+
+
+def test_published_settings_have_the_published_networks():
+    for learner, count in (
+        (learn.Training.paper(), 150_914),
+        (learn.Training.released(), 143_874),
+    ):
+        network = nnx.eval_shape(
+            lambda learner=learner: learner.network(2, rngs=0, **dict(learner.options))
+        )
+        sizes = [np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))]
+        assert sum(sizes) == count
+        assert learner.smoothing == 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"network": "transformer"}, "`network` must be 'aden', 'mlp' or a constructor"),
+        ({"cycles": 0}, "`cycles` must be"),
+        ({"warm_up": -1}, "`warm_up` must be an int >= 0"),
+        ({"perturbation": (0.3, 0.1)}, "`perturbation`"),
+        ({"perturbation": (0.1,)}, "`perturbation` must be"),
+        ({"learning_rate": -1.0}, "`learning_rate`"),
+        ({"smoothing": 1.5}, "`smoothing`"),
+    ],
+)
+def test_bad_settings_are_named(options, match):
+    with pytest.raises(ValueError, match=f"Training: {match}"):
+        learn.Training(**options)
+
+
+def test_costs_without_a_formula_need_a_network_without_a_base():
+    base = mj.Clustering(cases.X, 2, cost="manhattan")
+    with pytest.raises(ValueError, match=r"Training: the base of the network"):
+        training().init(KEY, base)
+    state = training(options=SMALL | {"base": None}).init(KEY, base)
+    assert jnp.ndim(state.step) == 0
