@@ -25,6 +25,7 @@ from ..report import clustering, facts, folder, sections, terminal
 from ..report.model import Card, Heading, Report, Section, change, finite_or_none
 from ..solving import best_clusters
 from ..tables.points import Points
+from .cluster_from_disk import cluster_from_disk
 
 EXAMPLE = "bundled example: four_square(400)"
 
@@ -75,6 +76,8 @@ def cluster(
     Writes centres.csv, assignments.csv, report.html, report.json and clusters.png, and says what
     ignoring the autonomy would have cost.
     """
+    if options.from_disk:
+        return cluster_from_disk(points, options, autonomy, reading, anneal, output)
     if points is None and options.k is None:
         options = replace(options, k=4)
     what = f"-k {options.k}"
@@ -183,12 +186,8 @@ def report(result: Result, request: Request, points: Points, source: str) -> Rep
                 "The probability with which the soft assignment tells a point to join its most "
                 "probable cluster.",
             ),
-            *(
-                [clustering.autonomy(
-                    problem, best, result.ignored, view, scaling
-                )]
-                if request.is_aware else []
-            ),
+            *([clustering.autonomy(problem, best, result.ignored, view, scaling)]
+              if request.is_aware else []),
             sections.convergence(
                 found, best, "centres",
                 figures=[

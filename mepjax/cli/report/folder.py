@@ -15,7 +15,8 @@ from .model import Extra, Figure, Report, Table
 # mixed in one folder.
 RESULTS = (
     "report.json", "report.html",
-    "centres.csv", "assignments.csv", "clusters.png", "centres.geojson", "assignments.geojson",
+    "centres.csv", "assignments.csv", "assignments.parquet", "clusters.png",
+    "centres.geojson", "assignments.geojson",
     "anneal.gif", "autonomy.json", "coverage.csv", "learnt.png",
     "facilities.csv", "routes.csv", "routes.png", "facilities.geojson", "routes.geojson",
     "agents.csv", "policy.csv", "splits.csv", "steered.png",
