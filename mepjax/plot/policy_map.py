@@ -77,7 +77,7 @@ def policy_map(
             *places[ends].T, marker="s", s=90, color="white", edgecolor="black", zorder=3,
             label="end",
         )  # fmt: skip
-        axes.legend(frameon=False, fontsize=9)
+        style.legend_above(axes, *axes.get_legend_handles_labels())
     axes.figure.colorbar(drawn, ax=axes, label="expected cost to go")
     axes.set_xlabel("first coordinate" if given else "expected cost to go")
     axes.set_ylabel("second coordinate" if given else "state")
