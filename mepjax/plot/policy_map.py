@@ -73,11 +73,10 @@ def policy_map(
         zorder=3,
     )  # fmt: skip
     if ends.any():
-        axes.scatter(
+        squares = axes.scatter(
             *places[ends].T, marker="s", s=90, color="white", edgecolor="black", zorder=3,
-            label="end",
         )  # fmt: skip
-        style.legend_above(axes, *axes.get_legend_handles_labels())
+        style.legend_above(axes, [squares], ["end"])
     axes.figure.colorbar(drawn, ax=axes, label="expected cost to go")
     axes.set_xlabel("first coordinate" if given else "expected cost to go")
     axes.set_ylabel("second coordinate" if given else "state")
