@@ -19,6 +19,7 @@ NAMES = (
     "sweep",
     "table_one",
     "ten_million",
+    "from_disk",
     "supply_network",
     "p_median",
     "scale_routes",

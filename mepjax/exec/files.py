@@ -34,8 +34,8 @@ class AbstractTable(abc.ABC):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What tells it from other tables."""
-        return type(self).__name__, tuple(map(str, self.files)), *self.stamps()
+        """What tells it from other tables, also where a file is gone since."""
+        return type(self).__name__, tuple(map(str, self.files)), *self._opened
 
     def stamps(self) -> list[tuple[str, int, int]]:
         """Name, size and time stamp of every file."""

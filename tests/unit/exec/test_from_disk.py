@@ -136,6 +136,15 @@ def test_what_was_measured_is_kept_beside_the_file_and_measured_again_when_it_ch
         jax.block_until_ready(mj.Clustering(first, K).free_energy(CENTRES, 1.0))
 
 
+def test_a_file_that_is_gone_hinders_no_other(file):
+    value = jax.jit(lambda problem: problem.free_energy(CENTRES, 0.5))
+    first = value(mj.Clustering(Rows(file), K))
+    other = file.with_name("other.npy")
+    np.save(other, points())
+    file.unlink()
+    np.testing.assert_array_equal(value(mj.Clustering(Rows(other), K)), first)
+
+
 def test_a_checkpoint_knows_the_points_by_their_hash(file, tmp_path):
     problem = mj.Clustering(Rows(file), K).on(DISK)
     state = mj.begin(problem, SCHEDULE, key=KEY, detector=mj.NoDetector())
