@@ -249,7 +249,9 @@ def track(
     - `beta`: inverse temperature, > 0, in units of one over the cost.
     - What moves, in one of three ways. `velocity`, a function of (time, problem, params) that gives
         a mapping from names of fields to their velocities; a field that is absent rests. `at`, a
-        function of time that gives the problem, differentiated in time. `traces`, a mapping from
+        function of time that gives the problem, differentiated in time; best one built outside with
+        places replaced, since what a class finds out from concrete data it cannot from traced
+        ones, such as which states of a decision process are absorbing. `traces`, a mapping from
         names of fields to (times (F,), positions (F, *shape of the field)), or to a sequence of one
         such pair for each row; positions between fixes and velocities are interpolated. To
         differentiate parameters of a function, or to compile once for many, make it an
