@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,25 @@ def test_the_api_page_builds(tmp_path):
     subprocess.run([sys.executable, ROOT / "docs" / "build.py", tmp_path], check=True, cwd=ROOT)
     page = (tmp_path / "mepjax.html").read_text()
     assert "at a rising sequence of beta" in page
+
+
+def test_the_figures_of_the_learners_are_those_of_the_benchmark():
+    rows = json.loads((ROOT / "benchmarks/results/learning.json").read_text())["rows"]
+    of = {row["case"]: row for row in rows}
+
+    def gaps(case):
+        return [f"{of[case][name]:.2f}".lstrip("0") for name in ("mean gap %", "worst gap %")]
+
+    tabular = [row for row in rows if row["part"] == "tabular"]
+    many, few = gaps("structured, 5,000 interactions"), gaps("structured, 1,000 interactions")
+    counts = gaps("counts, pooled, 70,000 interactions")
+    within, runs = (sum(row[name] for row in tabular) for name in ("within", "runs"))
+    millions = max(row["interactions"] for row in tabular) / 1e6
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    for figures in (
+        f"`Structured` {many[0]} % in the mean and {many[1]} % at worst with 5,000 interactions, "
+        f"{few[0]} and {few[1]} % with 1,000",
+        f"`Counts` {counts[0]} and {counts[1]} % with 70,000",
+        f"ended within 1 % for {within} of {runs} seeds, with {millions:.1f} million draws",
+    ):
+        assert figures in text
