@@ -28,6 +28,9 @@ from .state import Carry, LearningProgress, LearningState
 
 # Interactions above which running costs more than compiling; see `mepjax.compile_options`.
 _LONG = 3_000_000
+# Fresh interactions by default: a tenth of what a start has asked, within these bounds. Starts that
+# differ by a per cent are told apart by some 1e5, since overrides make costs noisy.
+_LEAST_FRESH, _MOST_FRESH = 2_000, 200_000
 
 
 def begin(
@@ -41,7 +44,7 @@ def begin(
     rounds: int | None = None,
     each: int | None = None,
     starts: int = 4,
-    fresh: int = 2000,
+    fresh: int | None = None,
     monitor: Callable[[LearningProgress], None] | None = None,
 ) -> LearningState:
     """The state of `interact` before its first level of beta; takes the same arguments."""
@@ -56,7 +59,7 @@ def begin(
     rounds = rounds_by_default if rounds is None else rounds
     each = (each_by_default or problem.x.shape[0]) if each is None else each
     for name, value in (("rounds", rounds), ("each", each), ("starts", starts), ("fresh", fresh)):
-        checks.check_count(owner, name, value)
+        checks.check_count(owner, name, value, optional=name == "fresh")
     learner = learner.in_motion()
     conditions = () if schedule is None else schedule.checks()
     report = checks.report((*problem.checks(), *conditions))
@@ -68,6 +71,9 @@ def begin(
             f"{type(learner).__name__} cannot foretell, as it learns no autonomy model; use a "
             "`Geometric` schedule."
         )
+    if fresh is None:
+        asked = rows.beta.shape[0] * rounds * each
+        fresh = min(max(asked // 10, _LEAST_FRESH), _MOST_FRESH)
     return LearningState(
         learner, betas, explore, key, scale, carry, rows, report, rounds, each, fresh, monitor
     )
@@ -108,7 +114,7 @@ def interact(
     rounds: int | None = None,
     each: int | None = None,
     starts: int = 4,
-    fresh: int = 2000,
+    fresh: int | None = None,
     monitor: Callable[[LearningProgress], None] | None = None,
 ) -> Learned:
     """Learn where entities go by asking, and place the centres, while beta rises.
@@ -131,8 +137,9 @@ def interact(
     - `rounds`, `each`: rounds at each level, and interactions of every start in each of them;
         default as suits the learner (`learner.pace`).
     - `starts`: several sets of centres that learn side by side.
-    - `fresh`: interactions in the end by which the cheapest of them is chosen, for each; among
-        those that they do not tell apart, a model that holds anywhere chooses.
+    - `fresh`: interactions in the end by which the cheapest of them is chosen, for each; default
+        a tenth of what it has asked before, from 2,000 to 200,000. Among those that they do not
+        tell apart, a model that holds anywhere chooses.
     - `monitor`: a function called on the host after each level, with a `LearningProgress`.
 
     With a model the centres come from an anneal of it: for each start from where it has led, and

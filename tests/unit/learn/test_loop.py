@@ -131,6 +131,16 @@ def test_tabular_finds_the_best_in_pieces_and_in_lanes(count_compiles):
     np.testing.assert_allclose(lanes, jnp.stack([learned.params, changed.params]), atol=1e-9)
 
 
+def test_starts_are_chosen_by_a_tenth_of_what_they_asked():
+    base, environment = square(), learn.Simulated(mj.autonomy.Uniform(0.3))
+    levels = schedule().max_stages
+    for each, expected in ((1, 2_000), (1_000, levels * 100), (100_000, 200_000)):
+        state = learn.begin(
+            base, environment, learn.Tabular(), schedule(), key=KEY, rounds=1, each=each
+        )
+        assert state.fresh == expected
+
+
 @pytest.mark.parametrize(
     "learner",
     [learn.Counts(), pytest.param(learn.Structured(), marks=pytest.mark.slow)],
