@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,25 @@ for k in range(2, 12):
     AutonomyAwareClustering(k, random_state=0).fit(points(300))
 """
 
+_ELBOW_SOLVE = """
+import jax, mepjax as mj
+MARK
+for k in range(2, 12):
+    problem = mj.Clustering(points(300), k)
+    jax.block_until_ready(mj.solve(problem, key=jax.random.key(0)).solution.params)
+"""
+
+# The first call and a second one: points and weights are three numbers each.
+_TWO_CALLS = """
+import jax, mepjax as mj
+MARK
+problem = mj.Clustering(points(int(sys.argv[2]) // 3), 4)
+with mj.compile_options(sys.argv[1]):
+    for seed in range(2):
+        jax.block_until_ready(mj.anneal(problem, key=jax.random.key(seed)).params)
+"""
+_SIZES = tuple(1 << power for power in (12, 14, 16, 17, 18, 19, 20))
+
 _SOFTMAX = ("--kappa", "0.3", "--temperature", "0.1")
 
 _COMMAND = """
@@ -115,8 +134,40 @@ def _command(extra: tuple[str, ...], n: int, folder: Path, cache: Path) -> tuple
     return cpu_seconds(_COMMAND, "cluster", file, "-k", "3", "--out", out, *extra, cache=cache)
 
 
-def run(repeats: int = 3) -> Iterator[dict[str, Any]]:
-    """The median of each, with its bar where there is one."""
+def limit(repeats: int = 1) -> Iterator[dict[str, Any]]:
+    """CPU seconds of two calls of an anneal by the numbers in its arguments, and the limit.
+
+    The limit is the largest size up to which quick compiling saves more than it costs.
+    """
+    chosen, saves = 0, True
+    with tempfile.TemporaryDirectory() as name:
+        empty = iter(Path(name) / f"cache{i}" for i in range(10_000))
+        for size in _SIZES:
+            seconds = {
+                choice: statistics.median(
+                    cpu_seconds(_TWO_CALLS, choice, str(size), cache=next(empty))[0]
+                    for _ in range(repeats)
+                )
+                for choice in ("quick", "full")
+            }
+            saves = saves and seconds["quick"] < seconds["full"]
+            chosen = size if saves else chosen
+            yield {
+                "what": f"two calls, {size} numbers", "numbers": size,
+                **{f"{choice}_s": value for choice, value in seconds.items()},
+            }  # fmt: skip
+    yield {"what": "the limit of quick compiling", "numbers": chosen}
+
+
+def run(parts: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Rows of the named parts, `first` and `limit`; of both by default."""
+    for name in parts or _PARTS:
+        for row in _PARTS[name]():
+            yield {"part": name} | row
+
+
+def first(repeats: int = 3) -> Iterator[dict[str, Any]]:
+    """The median of each first call, with its bar where there is one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         empty = iter(folder / f"cache{i}" for i in range(10_000))
@@ -153,6 +204,7 @@ def run(repeats: int = 3) -> Iterator[dict[str, Any]]:
                 yield row(f"anneal {what}, {model}", fresh(code), bars.get(what))
             yield row(f"solve, {model}", fresh(_SOLVE.format(autonomy=autonomy)), None)
         yield row("elbow, k = 2..11, estimator", fresh(_ELBOW), 25.0)
+        yield row("elbow, k = 2..11, solve", fresh(_ELBOW_SOLVE), None)
         for label, extra, cold, again in (("", (), 6.0, 3.5), (", softmax", _SOFTMAX, 18.0, 6.0)):
             caches = [next(empty) for _ in range(repeats)]
             first = [_command(extra, 300, folder, cache) for cache in caches]
@@ -162,3 +214,6 @@ def run(repeats: int = 3) -> Iterator[dict[str, Any]]:
             )
             other = [_command(extra, 290, folder, cache) for cache in caches]
             yield row(f"command{label}, another file of 290 points", other, again)
+
+
+_PARTS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {"first": first, "limit": limit}
