@@ -137,7 +137,8 @@ def _command(extra: tuple[str, ...], n: int, folder: Path, cache: Path) -> tuple
 def limit(repeats: int = 1) -> Iterator[dict[str, Any]]:
     """CPU seconds of two calls of an anneal by the numbers in its arguments, and the limit.
 
-    The limit is the largest size up to which quick compiling saves more than it costs.
+    The limit is the largest size up to which quick compiling takes at most half of the time, so
+    that it pays for a few calls more.
     """
     chosen, saves = 0, True
     with tempfile.TemporaryDirectory() as name:
@@ -150,7 +151,7 @@ def limit(repeats: int = 1) -> Iterator[dict[str, Any]]:
                 )
                 for choice in ("quick", "full")
             }
-            saves = saves and seconds["quick"] < seconds["full"]
+            saves = saves and seconds["quick"] <= 0.5 * seconds["full"]
             chosen = size if saves else chosen
             yield {
                 "what": f"two calls, {size} numbers", "numbers": size,

@@ -16,8 +16,7 @@ from .types import Tracer
 # XLA's code for a CPU is then compiled in a quarter of the time and runs in about twice the time.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
-# Numbers in the arguments of a call above which running costs more than compiling; see
-# `benchmarks/compile.py`.
+# Numbers in the arguments of a call up to which it pays: `python -m benchmarks compile:limit`.
 _QUICK_LIMIT = 1 << 18
 
 _CHOICES = ("auto", "quick", "full")

@@ -71,11 +71,10 @@ def begin(
             f"{type(learner).__name__} cannot foretell, as it learns no autonomy model; use a "
             "`Geometric` schedule."
         )
-    if fresh is None:
-        asked = rows.beta.shape[0] * rounds * each
-        fresh = min(max(asked // 10, _LEAST_FRESH), _MOST_FRESH)
+    asked = rows.beta.shape[0] * rounds * each
+    few = min(max(asked // 10, _LEAST_FRESH), _MOST_FRESH) if fresh is None else fresh
     return LearningState(
-        learner, betas, explore, key, scale, carry, rows, report, rounds, each, fresh, monitor
+        learner, betas, explore, key, scale, carry, rows, report, rounds, each, few, monitor
     )
 
 

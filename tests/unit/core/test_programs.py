@@ -1,5 +1,8 @@
 """How the library compiles itself: by a rule that looks at shapes and devices only."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,3 +111,13 @@ def test_same_call_compiles_once():
     for value in (1.0, 2.0):
         call(jnp.asarray(value))
     assert len(traced) == 1
+
+
+def test_the_limit_of_quick_compiling_is_the_one_that_was_measured():
+    file = Path(__file__).parents[3] / "benchmarks/results/compile.json"
+    rows = [row for row in json.loads(file.read_text())["rows"] if row["part"] == "limit"]
+    *sizes, chosen = rows
+    assert programs._QUICK_LIMIT == chosen["numbers"]
+    for row in sizes:
+        pays = row["quick_s"] <= 0.5 * row["full_s"]
+        assert pays == (row["numbers"] <= chosen["numbers"])
