@@ -31,13 +31,14 @@ def same(found: Any, truth: Any) -> bool:
 
 def scaled_svd(p: Any, k: int) -> Any:
     """The peer: k-means on the leading left singular vectors of the scaled chain."""
-    from sklearn.cluster import KMeans
+    from sklearn import cluster
 
+    k_means: Any = cluster.KMeans
     rho = np.linalg.matrix_power(p.astype(np.float64), 10_000)[0]
     z = rho @ p
     scaled = np.sqrt(rho)[:, None] * (p - z) / np.sqrt(z)
     left = np.linalg.svd(scaled)[0][:, : k - 1] / np.sqrt(rho)[:, None]
-    return KMeans(k, n_init=10, random_state=0).fit_predict(left)
+    return k_means(k, n_init=10, random_state=0).fit_predict(left)
 
 
 def run(seeds: int = 20) -> Iterator[dict[str, Any]]:
@@ -73,3 +74,24 @@ def run(seeds: int = 20) -> Iterator[dict[str, Any]]:
             "ms": 1e3 * best,
             "time over SVD + k-means": float(np.median(ratios)),
         }
+    yield from _many(k, solve)
+
+
+def _many(k: int, solve: Any) -> Iterator[dict[str, Any]]:
+    """A thousand states beside the peer, and what building and annealing eagerly adds at 100."""
+    p, truth = chain(0, 0.3, tuple(10 * size for size in _SIZES))
+    array = jnp.asarray(p)
+    right = same(solve(array), truth)
+    seconds = timed(lambda: solve(array), 3)["best_s"]
+    found, theirs = clocked(scaled_svd, p, k)
+    yield {
+        "eps": 0.3, "states": len(p), "right": float(right),
+        "SVD + k-means right": float(same(found, truth)), "ms": 1e3 * seconds,
+        "time over SVD + k-means": seconds / theirs,
+    }  # fmt: skip
+    p, truth = chain(0, 0.5)
+    array = jnp.asarray(p)
+    build = timed(lambda: mj.MarkovAggregation(array, k).weights, 10)["best_s"]
+    compiled = timed(lambda: solve(array), 10)["best_s"]
+    yield {"states": len(p), "case": "building it eagerly", "ms": 1e3 * build,
+           "over the solve": build / compiled}  # fmt: skip

@@ -161,12 +161,14 @@ def _data_checks(owner: str, design: Array, response: Array) -> tuple[checks.Che
     xp, host = checks.on_host(design)
     squares = xp.sum(host * host, axis=0)
     least = xp.argmin(squares)
-    place = f"column {int(least)}" if xp is np else "a column"
+    ok = squares[least] > 0
+    # Sentences are static in programs: those of data that are right must not differ.
+    place = f"column {int(least)}" if xp is np and not ok else "a column"
     return (
         checks.check_finite(owner, "design", design),
         checks.check_finite(owner, "response", response),
         checks.Check(
-            squares[least] > 0,
+            ok,
             squares[least],
             f"{owner}: columns of `design` must not be zero; {place} has the sum of squares "
             "{got}.",
@@ -177,8 +179,8 @@ def _data_checks(owner: str, design: Array, response: Array) -> tuple[checks.Che
 class _Support(eqx.Module):
     """Up to m columns, padded: `members` (m,), `held` says which places count.
 
-    `through` (m, n) are products of members of unit length with all columns, kept from step to step
-    since a step changes one of them; zeros where padded.
+    `through` (m, n), products of members of unit length with all columns, of which a step changes
+    one row; zeros where padded.
     """
 
     members: Int[Array, " m"]
@@ -270,8 +272,7 @@ def _swapped(data: _Data, fit: _Fit) -> _Fit:
     def sweep(state: tuple[_Fit, Array, Array]) -> tuple[_Fit, Array, Array]:
         fit, _, count = state
         support, inverse = fit.support, fit.inverse
-        # The residual without member j is left + q_j x_j / inverse_jj, with q_j = a inverse_j the
-        # part of column j that the others do not explain.
+        # Without member j, left + q_j x_j / inverse_jj is left: q_j = a inverse_j is its own part.
         own = jnp.where(support.held, jnp.diag(inverse), 1.0)
         apart = _product(data.columns(support), inverse)
         without = fit.left[:, None] + apart * (fit.x / own)
@@ -311,8 +312,7 @@ def _ordered(support: _Support, n: int) -> _Support:
     return _Support(support.members[order], support.held[order])
 
 
-# A sweep of swaps works on all columns, and there are several of each size: quick code of a large
-# design takes twice as long.
+# Sweeps of swaps go over all columns: quick code of a large design takes twice as long.
 def _is_long(design: Array, response: Array, m: int, told: Any) -> bool:
     return design.size * m > _QUICK_NUMBERS
 

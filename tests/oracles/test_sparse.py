@@ -44,6 +44,12 @@ def test_the_path_is_the_best_subset():
     assert same >= 0.95 * total
 
 
+def test_other_data_are_solved_by_the_same_program():
+    """What is static in it must not tell one design from another."""
+    first, second = (sparse_path(*instance(seed)[:2], 4) for seed in (1, 2))
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+
+
 def test_coefficients_are_those_of_least_squares():
     design, response, _ = instance(1)
     path = sparse_path(design, response, 4)
