@@ -92,6 +92,12 @@ class Cell:
         ).raise_if_failed()
         return found.params, int(found.n_interactions)
 
+    def aden(self, medium: bool) -> tuple[Any, int]:
+        """A network, trained on what was paid while beta rises."""
+        training = learn.Training.medium() if medium else learn.Training.small()
+        found = learn.interact(self.base, self.environment, training, key=self.key)
+        return found.raise_if_failed().params, int(found.n_interactions)
+
     def _solved(self, problem: mj.Clustering) -> Any:
         found = mj.solve(problem, self.schedule, key=self.key, starts=1, adjoint=mj.NoGrad())
         return found.solution.raise_if_failed().params

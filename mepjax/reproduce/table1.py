@@ -1,5 +1,6 @@
 """Table 1: what not knowing, and what ignoring autonomy costs, on the square."""
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from .reproduction import Claim, Reproduction, Setting, Task
 from .scenarios import SQUARE, Scenario, square
 
 _LEARNERS = ("structured", "counts")
+# What a network needs; without them its columns stay empty.
+_NEEDS = ("flax", "optax")
 
 
 def _compute(setting: Setting, scenario: Scenario) -> dict[str, Any]:
@@ -18,6 +21,8 @@ def _compute(setting: Setting, scenario: Scenario) -> dict[str, Any]:
     cell.add("frozen", cell.frozen)
     cell.add("structured", cell.structured)
     cell.add("counts", cell.counts)
+    if all(importlib.util.find_spec(name) for name in _NEEDS):
+        cell.add("aden", lambda: cell.aden(setting.pick(False, True, True)))
     return {"kappa": scenario.kappa, **cell.values()}
 
 
