@@ -126,6 +126,9 @@ class Mahalanobis(MeanCost):
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:
         """Squared distances of the rotated points."""
+        if x.shape[1] == 1:
+            # Else the product that rotates is contracted into the difference, see `_core.gibbs`.
+            return self.matrix[0, 0] * squared_euclidean(x, y)
         return squared_euclidean(self._rotated(x), self._rotated(y))
 
     def metric_of(
