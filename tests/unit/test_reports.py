@@ -416,7 +416,7 @@ def test_fused_roundings_make_no_exponent_positive(kind, d):
     """In float32 under jit the least cost came out below the minimum: NaN at large beta."""
     with jax.enable_x64(False):
         x = np.array([[0, 1, 10, 11, 1e4]] * d, np.float32).T
-        options = COSTS[kind]
+        options: Any = COSTS[kind]
         if kind == "mahalanobis":
             options = {"cost": mj.costs.Mahalanobis(np.float32(0.3) * np.eye(d, dtype=np.float32))}
         problem = mj.Clustering(x, 2, weights=np.array([1, 1, 1, 1, 0], np.float32), **options)
