@@ -83,7 +83,7 @@ class Training(AbstractLearner):
     ...     problem, environment, training, starts=2, fresh=50, key=jax.random.key(0)
     ... ).raise_if_failed()
     >>> print(learned.n_interactions, learned.costs(problem).shape)
-    196 (160, 4)
+    196 (40, 4)
 
     ```
     """
