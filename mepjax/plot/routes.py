@@ -75,11 +75,11 @@ def routes(
     **Example:**
 
     ```python
-    >>> import jax, mepjax as mj
-    >>> from mepjax.datasets import supply_network
+    >>> import jax, jax.numpy as jnp, mepjax as mj
     >>> from mepjax.plot import routes
-    >>> problem = mj.FacilityPath(*supply_network(30), 2)
-    >>> solution = mj.anneal(problem, mj.Geometric(0.05, 50.0, 1.5), key=jax.random.key(0))
+    >>> nodes = jnp.array([[0.0, 1.0], [0.0, -1.0]])
+    >>> problem = mj.FacilityPath(nodes, jnp.array([6.0, 0.0]), 2)
+    >>> solution = mj.anneal(problem, key=jax.random.key(0))
     >>> [text.get_text() for text in routes(problem, solution).texts if text.get_text()]
     ['0', '1', 'D']
 

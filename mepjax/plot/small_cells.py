@@ -44,8 +44,8 @@ def small_cells(problem: ParametricMDP, solution: Solution, *, ax: "Axes | None"
     ```python
     >>> import jax, mepjax as mj
     >>> from mepjax.plot import small_cells
-    >>> problem = mj.datasets.small_cells(12, 2).problem()
-    >>> solution = mj.anneal(problem, mj.Geometric(1.0, 1e3, 1.5), key=jax.random.key(0))
+    >>> problem = mj.datasets.small_cells(12, 2, seed=4).problem()
+    >>> solution = mj.anneal(problem, mj.Geometric(1.0, 1e4, 1.2), key=jax.random.key(0))
     >>> axes = small_cells(problem, solution)
     >>> len(axes.texts)  # numbers of the two cells
     2

@@ -50,8 +50,8 @@ def test_what_is_above_a_budget_is_said_and_far_above_fails(budget, tmp_path, ca
     assert "Over budget: the default run by 2 s." in said and "Over budget: all" not in said
     assert budget.main(dear, slow, "1300") == 0
     assert capsys.readouterr().out.count("Over budget") == 2
-    assert budget.main(good, slow, "2401") == 1
-    far = report(tmp_path / "default.xml", none=1441)
+    assert budget.main(good, slow, "3601") == 1
+    far = report(tmp_path / "default.xml", none=2161)
     assert budget.main(far, slow, "100") == 1
 
 

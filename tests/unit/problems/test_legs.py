@@ -121,7 +121,7 @@ def test_gradients_through_distances_match_finite_differences():
 
     def solve(x):
         problem = mj.FacilityPath(x, z, 2, stage_costs=(distance, "sqeuclidean", distance))
-        return mj.anneal(problem, mj.Explicit([0.5, 1.0]), key=jax.random.key(0))
+        return mj.anneal(problem, mj.Explicit([1.0, 8.0]), key=jax.random.key(0))
 
     weights = RNG.normal(size=(2, 2))
 
