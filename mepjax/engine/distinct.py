@@ -37,19 +37,24 @@ def n_distinct(problem: Problem, params: Any, *, rtol: float = 1e-2) -> Int[Arra
     """
     if not rtol >= 0:
         raise ValueError(f"n_distinct: `rtol` must be >= 0; got {rtol}.")
-    near = coincident(problem, params, rtol)
-    return jnp.sum(~jnp.any(jnp.tril(near, -1), axis=1), dtype=jnp.int32)
+    kinds = coincident(problem, params, rtol).values()
+    first = [~jnp.any(jnp.tril(near, -1), axis=1) for near in kinds]
+    return jnp.sum(jnp.concatenate(first), dtype=jnp.int32)
 
 
-def coincident(problem: Problem, params: Any, rtol: Any) -> Bool[Array, "slots slots"]:
-    """Which slots are within `rtol` times the params' scale of each other, themselves included."""
+def coincident(problem: Problem, params: Any, rtol: Any) -> dict[int, Bool[Array, "slots slots"]]:
+    """Which slots are within `rtol` times the params' scale of each other, themselves included.
+
+    By the number of slots of a kind: most problems have one kind, but a decision process may have
+    places of states and places of actions.
+    """
     slots = primal_of(params)
     # With prices params and their scale have two parts, of which slots are the first.
     scales = primal_of(problem.params_scale(params))
-    near = None
+    near: dict[int, Bool[Array, "slots slots"]] = {}
     for leaf, scale in zip(jax.tree.leaves(slots), jax.tree.leaves(scales), strict=True):
-        flat = (leaf / scale).reshape(leaf.shape[0], -1)
-        same = jnp.max(jnp.abs(flat[:, None] - flat[None]), axis=2) <= rtol
-        near = same if near is None else near & same
-    assert near is not None
+        count = leaf.shape[0]
+        flat = (leaf / scale).reshape(count, -1)
+        same = jnp.max(jnp.abs(flat[:, None] - flat[None]), axis=2, initial=0.0) <= rtol
+        near[count] = near[count] & same if count in near else same
     return near

@@ -103,12 +103,13 @@ def separating_beta(
     primal, dual = split_params(params)
     _, unravel = ravel_pytree(primal)
     length = _SEPARATION * temperature_length(scale, beta)
-    together = coincident(problem, params, length).astype(beta.dtype)
-    together = together / jnp.sum(together, axis=1, keepdims=True)
+    together = coincident(problem, params, length)
 
     def apart(leaf: Array) -> Array:
         flat = leaf.reshape(leaf.shape[0], -1)
-        means = jnp.matmul(together, flat, precision=jax.lax.Precision.HIGHEST)
+        same = together[leaf.shape[0]].astype(beta.dtype)
+        same = same / jnp.sum(same, axis=1, keepdims=True)
+        means = jnp.matmul(same, flat, precision=jax.lax.Precision.HIGHEST)
         return (flat - means).reshape(leaf.shape)
 
     move = jax.tree.map(apart, unravel(start))
@@ -137,4 +138,4 @@ def at_one_place(
 ) -> Bool[Array, ""]:
     """Whether two slots are."""
     together = coincident(problem, params, _SEPARATION * temperature_length(scale, beta))
-    return jnp.any(jnp.tril(together, -1))
+    return jnp.any(jnp.stack([jnp.any(jnp.tril(near, -1)) for near in together.values()]))

@@ -159,7 +159,7 @@ ROWS = [
         change=to_kernel,
         quadratic=True,
         rests=False,
-        schedule=(0.2, 20.0, 1.25),
+        schedule=(0.2, 100.0, 1.25),
         symmetries=(moved(jnp.asarray([3.0, -2.0])), scaled(2.0)),
     ),
     Row(
@@ -175,7 +175,7 @@ ROWS = [
         quadratic=True,
         rests=False,
         convex_at_zero=False,
-        schedule=(0.2, 20.0, 1.25),
+        schedule=(0.2, 100.0, 1.25),
     ),
     Row(
         name="parametric-mdp-actions",
