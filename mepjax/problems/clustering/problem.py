@@ -355,8 +355,10 @@ class Clustering(Associations):
     def rounding_betas(self, scale: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Squares of differences, of few features, are exact to their own size."""
         costs, places = super().rounding_betas(scale)
+        if not isinstance(self.x, Rows):  # nothing separates data that are all at one place
+            places = jnp.where(jnp.all(self.x == self.x[0]), 0.0, places).astype(places.dtype)
         if self.x.shape[1] > DIFFERENCE_FORM_LIMIT:
-            return costs / 32, costs / 32
+            return costs / 32, jnp.minimum(costs / 32, places)
         return places if isinstance(self.cost, SquaredEuclidean) else costs, places
 
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
