@@ -484,7 +484,7 @@ def test_traced_masks_that_cut_a_node_off_mark_their_lane():
     def run(entry):
         links = mj.paths.Links(entry=entry)
         problem = mj.FacilityPath(**GOOD, links=links)
-        return mj.anneal(problem, mj.Explicit([0.5]), key=jax.random.key(0))
+        return mj.anneal(problem, mj.Explicit([0.5, 50.0]), key=jax.random.key(0))
 
     masks = np.ones((2, 2, 2), bool)
     masks[1, 1] = False
