@@ -1,14 +1,15 @@
 """What files of work under way share: whole or not at all, checksums, and whose they are."""
 
+import contextlib
 import hashlib
 import os
 import platform
 import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 
@@ -84,15 +85,22 @@ def checksum(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Write beside the file and move over it, so that it is never half written."""
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """A stream beside the file, moved over it at the end, so that it is never half written."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(file) as stream:
+        stream.write(content)

@@ -102,7 +102,7 @@ class ByFunction(AbstractScene):
     at: Any
 
     def fields(self) -> dict[str, Array]:
-        """None."""
+        """None: all that moves is in the function."""
         return {}
 
     def problem_at(self, time: Any, fields: Any) -> Any:

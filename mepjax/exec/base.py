@@ -69,6 +69,21 @@ class AbstractExecutor(eqx.Module):
         return block_map(part, *data, rows=rows, varying=self.axes)
 
 
-def check_block(owner: str, block: Any) -> None:
-    """Raise unless `block` is `None` or a positive int."""
-    check_count(owner, "block", block, optional=True)
+class AbstractBlocks(AbstractExecutor):
+    """An executor that holds no array of N x K whole, but one of `block` rows at a time."""
+
+    block: int | None = eqx.field(static=True)
+
+    def __init__(self, block: int | None = None) -> None:
+        check_count(type(self).__name__, "block", block, optional=True)
+        self.block = None if block is None else int(block)
+
+    @property
+    def in_blocks(self) -> bool:
+        """True: no array of N x K is held whole."""
+        return True
+
+    @property
+    def rows(self) -> int | None:
+        """The `block` asked for; `None` leaves it to the cache."""
+        return self.block

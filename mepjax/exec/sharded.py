@@ -12,10 +12,10 @@ from jax.sharding import PartitionSpec as Spec
 from jaxtyping import Array, Float
 
 from .._core.checks import is_concrete
-from .base import AbstractExecutor, check_block
+from .base import AbstractBlocks
 
 
-class Sharded(AbstractExecutor):
+class Sharded(AbstractBlocks):
     """Data divided among devices; every device sums its part in blocks, then all add up.
 
     On a CPU, `XLA_FLAGS=--xla_force_host_platform_device_count=2` in the environment makes two
@@ -46,10 +46,9 @@ class Sharded(AbstractExecutor):
     """
 
     mesh: Mesh = eqx.field(static=True)
-    block: int | None = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh | None = None, block: int | None = None) -> None:
-        check_block("Sharded", block)
+        super().__init__(block)
         if mesh is None:
             mesh = Mesh(np.array(jax.devices()), ("data",))
         if not isinstance(mesh, Mesh):
@@ -60,17 +59,6 @@ class Sharded(AbstractExecutor):
             raise ValueError("Sharded: `mesh` must have at least one device; got an empty one.")
         # `jax.make_mesh` makes explicit axes, along which an array has one fixed sharding.
         self.mesh = Mesh(mesh.devices, mesh.axis_names)
-        self.block = None if block is None else int(block)
-
-    @property
-    def in_blocks(self) -> bool:
-        """True: no array of N x K is held whole."""
-        return True
-
-    @property
-    def rows(self) -> int | None:
-        """The `block` asked for; `None` leaves it to the cache."""
-        return self.block
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -196,7 +196,7 @@ class Rows(eqx.Module):
 
     @property
     def ndim(self) -> int:
-        """2."""
+        """Of the array that the rows would be, two."""
         return 2
 
     @property
@@ -206,7 +206,7 @@ class Rows(eqx.Module):
 
     @property
     def weights(self) -> "RowWeights":
-        """Those of the rows."""
+        """The weights of the rows, as the measuring pass and sums read them."""
         return RowWeights(self.source)
 
     __getitem__ = __add__ = __mul__ = __sub__ = __rsub__ = __array__ = _refuse

@@ -1,11 +1,9 @@
 """The executor whose memory does not grow with the data."""
 
-import equinox as eqx
-
-from .base import AbstractExecutor, check_block
+from .base import AbstractBlocks
 
 
-class Streaming(AbstractExecutor):
+class Streaming(AbstractBlocks):
     """Sums over the data block by block on one device, computed again for derivatives.
 
     Beside the data themselves, memory is that of one block, in value and in gradient: for
@@ -28,19 +26,3 @@ class Streaming(AbstractExecutor):
 
     ```
     """
-
-    block: int | None = eqx.field(static=True)
-
-    def __init__(self, block: int | None = None) -> None:
-        check_block("Streaming", block)
-        self.block = None if block is None else int(block)
-
-    @property
-    def in_blocks(self) -> bool:
-        """True: no array of N x K is held whole."""
-        return True
-
-    @property
-    def rows(self) -> int | None:
-        """The `block` asked for; `None` leaves it to the cache."""
-        return self.block

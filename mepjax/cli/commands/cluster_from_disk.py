@@ -119,7 +119,7 @@ def _report(result: Result, request: Request, source: str) -> Report:
     coordinates = [
         Column(names[column], centres[:, i]) for i, column in enumerate(rows.source.columns)
     ]
-    told = np.asarray(jax.jit(mj.Clustering._masses)(problem, solution.params, solution.beta))
+    told = np.asarray(jax.jit(mj.Clustering.masses)(problem, solution.params, solution.beta))
     name = "assignments.parquet" if table.names else "assignments.csv"
     write = _write_parquet if table.names else _write_csv
     lead = f"{n} points of {d} features on disk; k = {request.k}, {request.autonomy.description}"

@@ -98,11 +98,11 @@ class Associations(ClusteringData):
 
     def _sums(self, prices: Float[Array, " k"] | None) -> SoftMeans | EntitySums:
         """What computes sums over the data block by block."""
-        if self._is_soft_means:
-            return self._soft_means(prices)
+        if self.is_soft_means:
+            return self.soft_means(prices)
         return EntitySums(self.on(InMemory()), self.executor)
 
-    def _soft_means(self, prices: Float[Array, " k"] | None) -> SoftMeans:
+    def soft_means(self, prices: Float[Array, " k"] | None) -> SoftMeans:
         """This problem where its policy is a softmax of squared distances."""
         if self.capacity is None or prices is None:
             return self._charged_means(None)
@@ -139,10 +139,10 @@ class Associations(ClusteringData):
         assert isinstance(self.cost, MeanCost)
         return self.cost.metric_of(safe_masses(masses), self._relative(params))
 
-    def _masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
+    def masses(self, params: Any, beta: Scalar) -> Float[Array, " k"]:
         """What clusters receive, of soft means."""
         centres, prices = split_params(params)
-        return self._soft_means(prices).received(centres, beta)[1]
+        return self.soft_means(prices).received(centres, beta)[1]
 
     def policy(self, params: Any, beta: Scalar) -> Float[Array, "n k"]:
         """log pi(j|i) = log softmax_j(-beta d_avg(i, j)), equation (1), prices included."""

@@ -231,7 +231,7 @@ class ClusteringData(Growable, Constrained):
         return self.autonomy.depends_on_centres and self.stationarity == "exact"
 
     @property
-    def _is_soft_means(self) -> bool:
+    def is_soft_means(self) -> bool:
         """Whether the policy is a softmax of squared distances: no autonomy or uniform one."""
         simple = isinstance(self.autonomy, NoAutonomy | Uniform)
         return simple and isinstance(self.cost, SquaredEuclidean)
@@ -239,7 +239,7 @@ class ClusteringData(Growable, Constrained):
     @property
     def _in_blocks(self) -> bool:
         """Whether sums over the data go block by block."""
-        return self._is_soft_means or self.executor.in_blocks
+        return self.is_soft_means or self.executor.in_blocks
 
     @property
     def has_slot_spectrum(self) -> bool:
@@ -331,7 +331,7 @@ class ClusteringData(Growable, Constrained):
                 f"centres are found by sums over entities; got {type(self.cost).__name__}, which "
                 "sorts them and is computed in memory only."
             )
-        if executor.in_blocks and self.capacity is not None and not self._is_soft_means:
+        if executor.in_blocks and self.capacity is not None and not self.is_soft_means:
             raise TypeError(
                 f"Clustering: with `executor` {type(executor).__name__} and `capacity`, `autonomy` "
                 "must be none or uniform and `cost` SquaredEuclidean; others are computed in "

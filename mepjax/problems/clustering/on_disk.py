@@ -1,7 +1,5 @@
 """Clustering of points that stay on disk: what is asked of them beside sums."""
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._core import checks
+from ..._core.checkpoints import replacing
 from ..._core.params import primal_of
 from ...exec.in_memory import InMemory
 from ...exec.sources import Rows
 from ..hard_clustering import HardClustering
-from .soft_means import SoftMeans, _block
+from .soft_means import SoftMeans, block_of
 
 _SLAB = 65_536
 
 
 def check_supported(problem: Any) -> None:
     """Raise `TypeError` for what needs a row for each entity."""
-    if not problem._is_soft_means or problem.capacity is not None:
+    if not problem.is_soft_means or problem.capacity is not None:
         raise TypeError(
             "Clustering: with points on disk, `cost` must be squared Euclidean, `autonomy` none or "
             f"uniform and `capacity` none; got {type(problem.cost).__name__}, "
@@ -55,7 +54,7 @@ def sampled(problem: Any, key: Any, n: int) -> Any:
 
 def hardened(problem: Any, params: Any) -> HardClustering:
     """The hard cost, and no assignments."""
-    means = problem._soft_means(None)
+    means = problem.soft_means(None)
     unlisted: Any = None
     return HardClustering(unlisted, hard_cost(means, primal_of(params)))
 
@@ -70,7 +69,7 @@ def hard_cost(means: SoftMeans, centres: Float[Array, "k d"]) -> Float[Array, ""
 def _labels(
     shared: Any, shares: Any, x: Any, firmness: Array, floor: Array | None
 ) -> tuple[Array, Array]:
-    block = _block(shared, shares, x, firmness, floor)
+    block = block_of(shared, shares, x, firmness, floor)
     costs, each = block.average()
     least = jnp.min(costs, axis=0) + (0.0 if each is None else each)
     return jnp.argmin(costs, axis=0).astype(jnp.int32), least
@@ -87,8 +86,8 @@ def hard_slabs(
         )
     if not checks.is_concrete(problem, params):
         raise TypeError("harden_to: it writes a file, so it must be called outside `jit`.")
-    means, source = problem._soft_means(None), problem.x.source
-    shared = means._shared(primal_of(params) - means.origin, 1.0)
+    means, source = problem.soft_means(None), problem.x.source
+    shared = means.shared(primal_of(params) - means.origin, 1.0)
     for first, x, weights in source.slabs(_SLAB):
         # One program for all slabs: the last is filled up.
         more = [(0, min(_SLAB, source.n) - len(x)), (0, 0)]
@@ -102,24 +101,15 @@ def hard_slabs(
 def harden_to(problem: Any, path: Any, params: Any) -> tuple[float, np.ndarray]:
     """Write labels to an NPY file, whole or not at all; the cost and the weight of each label."""
     slabs = hard_slabs(problem, params)
-    file = Path(path)
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     cost, told = 0.0, np.zeros(problem.k)
     n = problem.x.shape[0]
-    try:
-        with part.open("xb") as stream:
-            header = {"descr": "<i4", "fortran_order": False, "shape": (n,)}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for _, labels, costs, weights in slabs:
-                stream.write(labels.astype("<i4").tobytes())
-                wide = weights.astype(np.float64)
-                cost += float(wide @ costs.astype(np.float64))
-                told += np.bincount(labels, wide, minlength=problem.k)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with replacing(Path(path)) as stream:
+        header = {"descr": "<i4", "fortran_order": False, "shape": (n,)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for _, labels, costs, weights in slabs:
+            stream.write(labels.astype("<i4").tobytes())
+            wide = weights.astype(np.float64)
+            cost += float(wide @ costs.astype(np.float64))
+            told += np.bincount(labels, wide, minlength=problem.k)
     total = told.sum()
     return cost / total, told / total

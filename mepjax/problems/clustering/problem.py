@@ -170,8 +170,8 @@ class Clustering(Associations):
         if self._follows_centres:
             slope, _ = split_params(jax.grad(self.free_energy)(params, beta))
             return trees.subtract(centres, self.precondition(params, beta, slope))
-        if self._is_soft_means:
-            return self._soft_means(prices).update(centres, beta)
+        if self.is_soft_means:
+            return self.soft_means(prices).update(centres, beta)
         # Frozen: weights are transposed at fixed p, though p itself follows the centres.
         entities, y = self._weighted(params, beta)
         return self.cost.step(entities, y) + jax.lax.stop_gradient(self.origin)
@@ -206,7 +206,7 @@ class Clustering(Associations):
 
     def residual_and_metric(self, params: Any, beta: Scalar) -> tuple[Any, Any]:
         """In one pass for soft means."""
-        if not self._is_soft_means:
+        if not self.is_soft_means:
             return super().residual_and_metric(params, beta)
         equation, received = self._equation_and_masses(params, beta)
         return equation, self._metric_of(received, params)
@@ -215,8 +215,8 @@ class Clustering(Associations):
         """The residual, and what clusters receive."""
         centres, prices = split_params(params)
         gap = None
-        if self._is_soft_means:
-            equation, received = self._soft_means(prices).slope_and_masses(centres, beta)
+        if self.is_soft_means:
+            equation, received = self.soft_means(prices).slope_and_masses(centres, beta)
         else:
             entities, y = self._weighted(params, beta)
             received = entities.sum(masses)
@@ -239,16 +239,16 @@ class Clustering(Associations):
 
     def metric(self, params: Any, beta: Scalar) -> Any:
         """As the cost says: positive definite, the Hessian as beta -> 0."""
-        if self._is_soft_means:
-            return self._metric_of(self._masses(params, beta), params)
+        if self.is_soft_means:
+            return self._metric_of(self.masses(params, beta), params)
         return self.cost.metric(*self._weighted(params, beta))
 
     def precondition(
         self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`, cluster by cluster."""
-        if self._is_soft_means:
-            received = safe_masses(self._masses(params, beta))
+        if self.is_soft_means:
+            received = safe_masses(self.masses(params, beta))
             assert isinstance(self.cost, MeanCost)
             return self.cost.solve_metric(received, self._relative(params), vector)
         return self.cost.precondition(*self._weighted(params, beta), vector)
@@ -263,7 +263,7 @@ class Clustering(Associations):
             return Terms(*gibbs.free_energy_and_terms(costs, self._shares(), beta))
         energy = self.free_energy(params, beta)
         if self._in_blocks:
-            distortion, entropy, told = self._soft_means(prices).priced_terms(centres, beta)
+            distortion, entropy, told = self.soft_means(prices).priced_terms(centres, beta)
         else:
             costs, shares = self.average_distances(params), self._shares()
             charged = self._charged(costs, params)
@@ -364,7 +364,7 @@ class Clustering(Associations):
     def slot_spectrum(self, params: Float[Array, "k d"], beta: Scalar) -> SlotSpectrum:
         """When each cluster splits, and what each is worth; needs `has_slot_spectrum`."""
         if isinstance(self.cost, SquaredEuclidean):
-            return slot_spectrum(self._soft_means(None), params, beta)
+            return slot_spectrum(self.soft_means(None), params, beta)
         cost, x, shares = self.cost, self._centred(), self._shares()
         assert isinstance(cost, MeanCost)
         y = self._relative(params)

@@ -140,9 +140,10 @@ class Block(eqx.Module):
         return distortion, entropy, jnp.sum(told, axis=1)
 
 
-def _block(
+def block_of(
     shared: tuple[Any, ...], shares: Array, x: Array, firmness: Array, floor: Array | None = None
 ) -> Block:
+    """A block of entities at centres, beta, origin and prices, which all blocks share."""
     y, beta, origin, prices = shared
     return Block(y, beta, shares, x - origin, firmness, floor, prices)
 
@@ -181,23 +182,23 @@ class SoftMeans(eqx.Module):
 
         def of_block(args: Any, shares: Array, *data: Array) -> Any:
             shared, extra = args
-            return part(_block(shared, shares, *data), extra)
+            return part(block_of(shared, shares, *data), extra)
 
         sums = self.executor.sum(
             of_block,
-            (self._shared(y, beta), extra),
+            (self.shared(y, beta), extra),
             *self._rows(),
             columns=max(columns, y.shape[0]),
         )
         total = total_weight(self.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
-    def _shared(self, y: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
-        """What `_block` needs beside its entities."""
+    def shared(self, y: Float[Array, "k d"], beta: Scalar) -> tuple[Any, ...]:
+        """What `block_of` needs beside its entities."""
         return y, jnp.asarray(beta, y.dtype), self.origin, self.prices
 
     def _rows(self) -> tuple[Any, ...]:
-        """What `_block` needs of its entities."""
+        """What `block_of` needs of its entities."""
         floor = () if self.floor is None else (self.floor,)
         return self.weights, self.x, self.firmness, *floor
 
@@ -207,10 +208,10 @@ class SoftMeans(eqx.Module):
         """The derivative of F as x moves along `direction`, linear in it."""
 
         def of_block(shared: Any, shares: Array, direction: Array, *data: Array) -> Array:
-            return jnp.sum(_block(shared, shares, *data).entity_slopes() * direction)
+            return jnp.sum(block_of(shared, shares, *data).entity_slopes() * direction)
 
         weights, *data = self._rows()
-        shared = self._shared(y - self.origin, beta)
+        shared = self.shared(y - self.origin, beta)
         total = jnp.sum(weights)
         columns = y.shape[0]
         return (

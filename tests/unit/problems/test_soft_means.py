@@ -33,7 +33,7 @@ def large(autonomy, d, n=2700, k=30):
 def plainly(monkeypatch):
     def evaluate(function):
         with monkeypatch.context() as patch:
-            patch.setattr(mj.Clustering, "_is_soft_means", property(lambda self: False))
+            patch.setattr(mj.Clustering, "is_soft_means", property(lambda self: False))
             return function()
 
     return evaluate
