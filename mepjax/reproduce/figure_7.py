@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ import numpy as np
 
 from ..select.sparse_marginal_return import ebic, sizes_of_return, sparse_marginal_return
 from ..select.sparse_path import sparse_path
+from .counting import counted_as_printed, tasks_of
 from .counting_draw import curves
-from .reproduction import Claim, Reproduction, Setting, Task
+from .reproduction import Claim, Reproduction, Setting
 
 Data = tuple[np.ndarray, np.ndarray]
 
@@ -96,35 +98,12 @@ def _compute(setting: Setting, each: _Design) -> dict[str, Any]:
     }
 
 
-def _tasks(setting: Setting) -> list[Task]:
-    return [
-        Task(
-            each.key,
-            lambda each=each: _compute(setting, each),
-            {} if each.printed is None else {"best": each.printed},
-        )
-        for each in _DESIGNS
-    ]
-
-
 def _claims(rows: dict[str, dict[str, Any]]) -> list[Claim]:
-    said = {each.key: each.printed for each in _DESIGNS if each.printed and each.key in rows}
-    wrong = [key for key, number in said.items() if rows[key]["best"] != number]
-    claims = []
-    if said:
-        claims.append(
-            Claim(
-                f"counted as printed, by the spare atom{', but ' if wrong else ''}"
-                f"{'; '.join(wrong)}",
-                f"{len(said)} of {len(said)}", f"{len(said) - len(wrong)} of {len(said)}",
-                not wrong,
-            )
-        )  # fmt: skip
-        same = sum(rows[key]["literal"] == number for key, number in said.items())
-        claims.append(
-            Claim("counted as printed, by (7.15) as printed", f"{len(said)} of {len(said)}",
-                  f"{same} of {len(said)}", same == len(said))
-        )  # fmt: skip
+    printed = {each.key: each.printed for each in _DESIGNS if each.printed is not None}
+    claims = counted_as_printed("counted as printed, by the spare atom", rows, printed)
+    claims += counted_as_printed(
+        "counted as printed, by (7.15) as printed", rows, printed, "literal"
+    )
     known = [row for row in rows.values() if row["known"] is not None]
     for name, title in (("literal", "(7.15) as printed"), ("ebic", "extended BIC")):
         if known:
@@ -137,7 +116,7 @@ REPRODUCTION = Reproduction(
     "figure_7",
     "how many columns, by the marginal return",
     "parameterized sequential decision making, Figures 7.1 and 7.2",
-    _tasks,
+    partial(tasks_of, _DESIGNS, _compute),
     {
         "known": "columns there are",
         "best": "marginal return (spare atom)",

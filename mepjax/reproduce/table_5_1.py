@@ -8,6 +8,7 @@ import numpy as np
 
 from ..select.persistence import persistence
 from . import counting_data as data
+from .counting import counted_as_printed
 from .counting_draw import curves
 from .counting_peers import peers
 from .numbers import FIGURE_5_3, FIGURE_5_3_EXACT, TABLE_5_1, TABLE_5_1_METHODS
@@ -121,19 +122,8 @@ def _tasks(setting: Setting) -> list[Task]:
 
 
 def _claims(rows: dict[str, dict[str, Any]]) -> list[Claim]:
-    claims = []
-    same = [each.key for each in _SETS if each.key in rows and "best" in _printed(each)]
-    wrong = [each.key for each in _SETS if each.key in same
-             and rows[each.key]["best"] != _printed(each)["best"]]  # fmt: skip
-    if same:
-        claims.append(
-            Claim(
-                f"sets counted as the table has it{', but ' if wrong else ''}{', '.join(wrong)}",
-                f"{len(same)} of {len(same)}",
-                f"{len(same) - len(wrong)} of {len(same)}",
-                not wrong,
-            )
-        )
+    printed = {each.key: best for each in _SETS if (best := _printed(each).get("best")) is not None}
+    claims = counted_as_printed("sets counted as the table has it", rows, printed)
     told = [key for key, row in rows.items() if row["answer"] == "clear"]
     hits = [key for key in told if rows[key]["best"] == rows[key]["known"]]
     claims.append(

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ import numpy as np
 
 from ..problems.markov_aggregation import MarkovAggregation
 from ..select.marginal_return import aggregations, marginal_return
+from .counting import counted_as_printed, tasks_of
 from .counting_draw import curves
-from .reproduction import Claim, NotMeasured, Reproduction, Setting, Task
+from .reproduction import Claim, NotMeasured, Reproduction, Setting
 
 Chain = np.ndarray
 
@@ -103,7 +105,7 @@ _CHAINS = [
     ),
 ]  # fmt: skip
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_VOWELS, _VOWELS_AND_Y = "aeinou", "aeiouy"
+_VOWELS_AND_N, _VOWELS_AND_Y = "aeinou", "aeiouy"
 
 
 def _compute(setting: Setting, each: _Chain) -> dict[str, Any]:
@@ -128,35 +130,15 @@ def _compute(setting: Setting, each: _Chain) -> dict[str, Any]:
             two = np.asarray(labels[1])
             parts = sorted("".join(_LETTERS[i] for i in np.flatnonzero(two == j)) for j in range(2))
             found["two"] = min(parts, key=len)
-            for name, letters in (("D_vowels_n", _VOWELS), ("D_vowels_y", _VOWELS_AND_Y)):
+            for name, letters in (("D_vowels_n", _VOWELS_AND_N), ("D_vowels_y", _VOWELS_AND_Y)):
                 split = jnp.asarray([int(letter in letters) for letter in _LETTERS])
                 found[name] = float(problem.of_partition(split).information_loss)
     return found
 
 
-def _tasks(setting: Setting) -> list[Task]:
-    return [
-        Task(
-            each.key,
-            lambda each=each: _compute(setting, each),
-            {} if each.printed is None else {"best": each.printed},
-        )
-        for each in _CHAINS
-    ]
-
-
 def _claims(rows: dict[str, dict[str, Any]]) -> list[Claim]:
-    claims = []
-    said = {each.key: each.printed for each in _CHAINS if each.printed and each.key in rows}
-    right = [key for key, number in said.items() if rows[key]["best"] == number]
-    wrong = [key for key in said if key not in right]
-    if said:
-        claims.append(
-            Claim(
-                f"chains counted as printed{', but ' if wrong else ''}{'; '.join(wrong)}",
-                f"{len(said)} of {len(said)}", f"{len(right)} of {len(said)}", not wrong,
-            )
-        )  # fmt: skip
+    printed = {each.key: each.printed for each in _CHAINS if each.printed is not None}
+    claims = counted_as_printed("chains counted as printed", rows, printed)
     letters = rows.get("Figure 6.5(a2), Table 6.1, letters")
     if letters is not None:
         claims.append(
@@ -173,7 +155,7 @@ REPRODUCTION = Reproduction(
     "table_6_1",
     "how many superstates, by the marginal return",
     "parameterized sequential decision making, Figures 6.3 to 6.5 and Table 6.1",
-    _tasks,
+    partial(tasks_of, _CHAINS, _compute),
     {
         "known": "blocks or copies there are",
         "best": "marginal return",
