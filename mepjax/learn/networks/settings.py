@@ -12,9 +12,9 @@ from .aden import ADEN, MLP
 _OWNER = "Training"
 _NETWORKS: dict[str, Any] = {"aden": ADEN, "mlp": MLP}
 
-# Table 2.
+# Table 2; see `Training.paper` for what differs.
 PUBLISHED: dict[str, Any] = {
-    "batch": 8, "entities": 128, "draws": 1, "perturbation": (0.03, 0.03), "learning_rate": 1e-4,
+    "batch": 8, "entities": 128, "draws": 16, "perturbation": (0.03, 0.03), "learning_rate": 1e-4,
     "warm_up": 0, "clip": 1e9, "average": 0.0, "prefit": 0, "network_steps": 1000,
     "centre_steps": 100, "cycles": 90, "smoothing": 0.95,
 }  # fmt: skip

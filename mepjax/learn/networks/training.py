@@ -67,7 +67,8 @@ class Training(AbstractLearner):
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was expected.
 
-    Source: autonomy-aware clustering, Algorithm 2, with corrections of the issue above.
+    Source: autonomy-aware clustering, Algorithm 2; with the other centres among a network's inputs,
+    noise relative to the data, and targets that are not smoothed.
 
     **Example:**
 
@@ -173,13 +174,22 @@ class Training(AbstractLearner):
 
     @classmethod
     def paper(cls, **options: Any) -> "Training":
-        """Table 2 and its pseudocode, running means of targets included."""
+        """The network and numbers of Table 2, running means of targets included.
+
+        With four starts a step has the printed 32 sets. Not as printed: starts, how beta rises and
+        how centres step (Adam, from afresh in each cycle) are those of this class, noise is in
+        spacings (.03 is .01 on the square of Table 1), and targets' means are kept for each pair.
+        """
         settings: dict[str, Any] = {"options": ADEN_PAPER} | PUBLISHED | options
         return cls(**settings)
 
     @classmethod
     def released(cls, **options: Any) -> "Training":
-        """The network of the authors' code, trained as in Table 2."""
+        """The network of the authors' code, trained with the numbers of `paper`.
+
+        Not as in that code: the table of means and AdamW go on from level to level, and levels have
+        a fixed length.
+        """
         settings: dict[str, Any] = {"options": ADEN_RELEASED} | PUBLISHED | options
         return cls(**settings)
 

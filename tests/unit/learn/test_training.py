@@ -198,7 +198,10 @@ def test_published_settings_have_the_published_networks():
         )
         sizes = [np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))]
         assert sum(sizes) == count
-        assert learner.smoothing == 0.95
+        # Table 2: S, L-hat, T_d, T_y and lambda; B is that of four starts.
+        sizes = (learner.entities, learner.draws, learner.network_steps, learner.centre_steps)
+        assert sizes == (128, 16, 1000, 100)
+        assert (4 * learner.batch, learner.smoothing) == (32, 0.95)
 
 
 @pytest.mark.parametrize(
