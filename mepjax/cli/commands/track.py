@@ -11,6 +11,7 @@ import mepjax as mj
 
 from ...control import every_frame
 from ...control import track as follow
+from ...control.moving import needed_diffrax
 from ..console import say
 from ..errors import SOLVE, CommandError
 from ..options import anneal
@@ -35,6 +36,10 @@ def track(
     solving every frame would have given.
     """
     options.check()
+    try:
+        needed_diffrax()
+    except ImportError:
+        raise CommandError('track: needs diffrax; run: pip install "mepjax[control]"') from None
     with jax.enable_x64(True):
         if scene is None:
             found = example()

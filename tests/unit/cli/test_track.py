@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +158,11 @@ def test_a_mistake_in_a_scene_is_named(tmp_path, capsys, text, says):
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
     assert not out.exists()
+
+
+def test_without_diffrax_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffrax", None)
+    assert run(["track", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert 'needs diffrax; run: pip install "mepjax[control]"' in said and "bug" not in said
+    assert not (tmp_path / "out").exists()
