@@ -11,18 +11,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
 from .._core.failures import raise_failed
+from .._core.lanes import lane_by_lane
 from .._core.programs import program
+from .sparse_search import Data, Support, searched
 
-# Sweeps of swaps over the members of a support.
-_SWEEPS = 4
-# Of its squared length a column must have so many eps that the others do not explain; more to be
-# taken than to be kept.
-_OWN, _OWN_TO_ENTER = 1e2, 1e3
-# A swap must lower the residual sum by this share of it, or it is rounding.
-_WORTH = 1e-5
+# Of its squared length a column must have so many eps that the others do not explain to be kept;
+# more to be taken.
+_OWN = 1e2
 # Numbers of the design times sizes up to which compiling takes longer than is saved.
 _QUICK_NUMBERS = 1 << 19
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class SparsePath(eqx.Module):
@@ -176,142 +173,6 @@ def _data_checks(owner: str, design: Array, response: Array) -> tuple[checks.Che
     )
 
 
-class _Support(eqx.Module):
-    """Up to m columns, padded: `members` (m,), `held` says which places count.
-
-    `through` (m, n), products of members of unit length with all columns, of which a step changes
-    one row; zeros where padded.
-    """
-
-    members: Int[Array, " m"]
-    held: Bool[Array, " m"]
-    through: Any = None
-
-    def put(self, data: "_Data", place: Array, column: Array) -> "_Support":
-        """With a column in a place."""
-        through = self.through
-        if through is not None:
-            unit = data.design[:, column] / jnp.sqrt(data.squares[column])
-            through = through.at[place].set(_product(unit, data.design))
-        return _Support(self.members.at[place].set(column), self.held.at[place].set(True), through)
-
-    def without(self, place: Array) -> "_Support":
-        """With a place made empty."""
-        through = None if self.through is None else self.through.at[place].set(0.0)
-        return _Support(self.members, self.held.at[place].set(False), through)
-
-
-class _Data(eqx.Module):
-    design: Float[Array, "r n"]
-    squares: Float[Array, " n"]
-    response: Float[Array, " r"]
-
-    def columns(self, support: _Support) -> Float[Array, "r m"]:
-        """Members of unit length; zeros where padded."""
-        unit = self.design[:, support.members] / jnp.sqrt(self.squares[support.members])
-        return jnp.where(support.held, unit, 0.0)
-
-    def fit(self, support: _Support) -> tuple[Array, Array, Array]:
-        """Least squares: coefficients of unit columns, residual, and the inverse Gram matrix."""
-        a = self.columns(support)
-        gram = a.T @ a
-        # A ridge far below what an independent column has of its own keeps others finite.
-        ridge = jnp.where(support.held, 10 * jnp.finfo(gram.dtype).eps, 1.0)
-        inverse = jnp.linalg.inv(gram + jnp.diag(ridge.astype(gram.dtype)))
-        x = inverse @ (a.T @ self.response)
-        left = self.response - a @ x
-        # Once more: the normal equations lose half of the digits.
-        more = inverse @ (a.T @ left)
-        return x + more, left - a @ more, inverse
-
-    def taken(self, support: _Support) -> Bool[Array, " n"]:
-        """Which columns are members."""
-        n = self.design.shape[1]
-        place = jnp.where(support.held, support.members, n)
-        return jnp.zeros((n + 1,), bool).at[place].set(True)[:n]
-
-
-class _Fit(eqx.Module):
-    """A support and least squares on it, which is solved once and handed on."""
-
-    support: _Support
-    x: Float[Array, " m"]
-    left: Float[Array, " r"]
-    inverse: Float[Array, "m m"]
-
-    @staticmethod
-    def of(data: _Data, support: _Support) -> "_Fit":
-        """By solving."""
-        return _Fit(support, *data.fit(support))
-
-    @property
-    def sum(self) -> Float[Array, ""]:
-        """What is left of |response|^2."""
-        return jnp.sum(self.left**2)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=_HIGHEST)
-
-
-def _added(data: _Data, fit: _Fit, place: Array) -> _Support:
-    """With the column that takes most off the residual, in the place given."""
-    through = fit.support.through
-    # What members explain of a column adds nothing; what lies in their span has nothing of its own.
-    own = data.squares - jnp.sum(through * _product(fit.inverse, through), axis=0)
-    alive = own > _OWN_TO_ENTER * jnp.finfo(own.dtype).eps * data.squares
-    score = _product(fit.left, data.design) ** 2 / jnp.where(alive, own, 1.0)
-    score = jnp.where(alive, score, 0.0)
-    best = jnp.argmax(jnp.where(data.taken(fit.support), -1.0, score)).astype(jnp.int32)
-    return fit.support.put(data, place, best)
-
-
-def _swapped(data: _Data, fit: _Fit) -> _Fit:
-    """Members replaced while that lowers the residual."""
-
-    def sweep(state: tuple[_Fit, Array, Array]) -> tuple[_Fit, Array, Array]:
-        fit, _, count = state
-        support, inverse = fit.support, fit.inverse
-        # Without member j, left + q_j x_j / inverse_jj is left: q_j = a inverse_j is its own part.
-        own = jnp.where(support.held, jnp.diag(inverse), 1.0)
-        apart = _product(data.columns(support), inverse)
-        without = fit.left[:, None] + apart * (fit.x / own)
-        # Products of all columns with q_j; what they explain of a candidate is put back for j.
-        mixed = _product(inverse, support.through)
-        explained = jnp.sum(support.through * mixed, axis=0)
-        inner = _product(fit.left, data.design) + mixed * (fit.x / own)[:, None]
-        norms = data.squares - explained + mixed**2 / own[:, None]
-        alive = norms > _OWN_TO_ENTER * jnp.finfo(norms.dtype).eps * data.squares
-        score = jnp.where(alive, inner**2 / jnp.where(alive, norms, 1.0), 0.0)
-        score = jnp.where(data.taken(support), -1.0, score)
-        after = jnp.sum(without**2, axis=0) - jnp.max(score, axis=1)
-        place = jnp.argmin(jnp.where(support.held, after, jnp.inf))
-        best = jnp.argmax(score[place]).astype(jnp.int32)
-        trial = _Fit.of(data, support.put(data, place, best))
-        better = trial.sum < fit.sum * (1 - _WORTH)
-        return jax.tree.map(lambda a, b: jnp.where(better, a, b), trial, fit), better, count + 1
-
-    limit = _SWEEPS * fit.support.members.size
-
-    def proceed(state: tuple[_Fit, Array, Array]) -> Array:
-        return state[1] & (state[2] < limit)
-
-    start = (fit, jnp.sum(fit.support.held) > 0, jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(proceed, sweep, start)[0]
-
-
-def _dropped(fit: _Fit) -> _Support:
-    """Without the member that is missed least."""
-    loss = jnp.where(fit.support.held, fit.x**2 / jnp.diag(fit.inverse), jnp.inf)
-    return fit.support.without(jnp.argmin(loss))
-
-
-def _ordered(support: _Support, n: int) -> _Support:
-    """Ascending, padding last."""
-    order = jnp.argsort(jnp.where(support.held, support.members, n))
-    return _Support(support.members[order], support.held[order])
-
-
 # Sweeps of swaps go over all columns: quick code of a large design takes twice as long.
 def _is_long(design: Array, response: Array, m: int, told: Any) -> bool:
     return design.size * m > _QUICK_NUMBERS
@@ -319,31 +180,9 @@ def _is_long(design: Array, response: Array, m: int, told: Any) -> bool:
 
 def _path(design: Array, response: Array, m: int, told: checks.InputReport) -> SparsePath:
     still, y = jax.lax.stop_gradient((design, response))
-    data = _Data(still, jnp.sum(still**2, axis=0), y)
-    n = still.shape[1]
-    through = jnp.zeros((m, n), still.dtype)
-    empty = _Support(jnp.zeros((m,), jnp.int32), jnp.zeros((m,), bool), through)
-
-    def improved(support: _Support) -> tuple[_Fit, tuple[_Support, Array]]:
-        fit = _swapped(data, _Fit.of(data, support))
-        return fit, (_Support(fit.support.members, fit.support.held), fit.sum)
-
-    last, (up, up_sums) = jax.lax.scan(
-        lambda fit, place: improved(_added(data, fit, place)),
-        _Fit.of(data, empty), jnp.arange(m),
-    )  # fmt: skip
-    _, (down, down_sums) = jax.lax.scan(
-        lambda fit, _: improved(_dropped(fit)), last, None, length=m - 1
-    )
-    # Sizes m - 1, ..., 1 of the way back, in rising order.
-    down = jax.tree.map(lambda leaf: leaf[::-1], down)
-    better = down_sums[::-1] < up_sums[:-1] * (1 - _WORTH)
-
-    def choose(new: Array, old: Array) -> Array:
-        first = jnp.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old[:-1])
-        return jnp.concatenate([first, old[-1:]])
-
-    best = jax.vmap(lambda s: _ordered(s, n))(jax.tree.map(choose, down, up))
+    data = Data(still, jnp.sum(still**2, axis=0), y)
+    # In one loop lanes would all take the sweeps of the slowest at every size.
+    best = Support(*lane_by_lane(lambda a, b: searched(a, b, m))(still, y))
     coefficients, sums = jax.vmap(lambda s: _refit(design, response, s))(best)
     # Traced values cannot raise, and columns that are none would be passed over without a word.
     usable = jnp.all(jnp.isfinite(data.squares) & (data.squares > 0)) & jnp.all(jnp.isfinite(y))
@@ -367,21 +206,21 @@ def _path(design: Array, response: Array, m: int, told: checks.InputReport) -> S
 _solved = program(_path, is_long=_is_long)
 
 
-def _refit(design: Array, response: Array, support: _Support) -> tuple[Array, Array]:
+def _refit(design: Array, response: Array, support: Support) -> tuple[Array, Array]:
     """Least squares on a support, differentiable in both."""
     squares = jnp.sum(design**2, axis=0)
-    x, left, _ = _Data(design, squares, response).fit(support)
+    x, left, _ = Data(design, squares, response).fit(support)
     x = jnp.where(support.held, x / jnp.sqrt(squares[support.members]), 0.0)
     return x, left @ left
 
 
-def _is_independent(data: _Data, support: _Support) -> Bool[Array, ""]:
+def _is_independent(data: Data, support: Support) -> Bool[Array, ""]:
     """Whether each member has something of its own, whatever the largest size asked for."""
     own = 1 / jnp.diag(data.fit(support)[2])
     return jnp.all(jnp.where(support.held, own > _OWN * jnp.finfo(own.dtype).eps, True))
 
 
-def _alike(data: _Data) -> Int[Array, " n"]:
+def _alike(data: Data) -> Int[Array, " n"]:
     """The first column along the line of each, by two projections: no n x n matrix is formed."""
     unit = data.design / jnp.sqrt(data.squares)
     # Columns that point opposite ways are alike too.
