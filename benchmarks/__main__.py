@@ -27,6 +27,7 @@ NAMES = (
     "learning",
     "markov",
     "sparse",
+    "table_5_1",
     "tracking",
     "gpu",
 )

@@ -1,5 +1,6 @@
 """Supports of unknown size found exactly, 100 x 1000 with 12 non-zeros, beside OMP told 12."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +62,61 @@ def run(seeds: int = 20) -> Iterator[dict[str, Any]]:
                     "path_ms": 1e3 * float(np.median(times["path"])),
                     "path over OMP": float(np.median(times["path"]) / np.median(times["OMP"])),
                 }
+    for signs in (False, True):
+        for decibels in (None, 30.0):
+            yield _peers(signs, decibels, seeds)
     yield _batch()
+
+
+def _abess(design: Any, response: Any) -> Any:
+    from abess import LinearRegression  # type: ignore
+
+    model = LinearRegression(support_size=range(_LARGEST + 1), ic_type="ebic")
+    model.fit(design.astype(np.float64), response.astype(np.float64))
+    return model.coef_
+
+
+def _omp_cv(design: Any, response: Any) -> Any:
+    from sklearn.linear_model import OrthogonalMatchingPursuitCV
+
+    return OrthogonalMatchingPursuitCV(max_iter=_LARGEST, cv=5).fit(design, response).coef_
+
+
+def _lasso_ic(design: Any, response: Any) -> Any:
+    """BIC; the noise from the residual of OMP, as columns are more than responses."""
+    from sklearn.linear_model import LassoLarsIC, orthogonal_mp
+
+    left = response - design @ orthogonal_mp(design, response, n_nonzero_coefs=_LARGEST)
+    noise = max(float(left @ left) / (_R - _LARGEST), 1e-12)
+    return LassoLarsIC(criterion="bic", noise_variance=noise).fit(design, response).coef_
+
+
+def _peers(signs: bool, decibels: float | None, seeds: int) -> dict[str, Any]:
+    """Methods that are not told how many columns there are, on the first block of seeds."""
+    row: dict[str, Any] = {
+        "amplitudes": "+-1" if signs else "normal",
+        "noise_db": decibels,
+        "seeds": f"0-{seeds - 1}, peers",
+    }
+    cases = [instance(seed, signs, decibels) for seed in range(seeds)]
+    arrays = [(jnp.asarray(a), jnp.asarray(y)) for a, y, _ in cases]
+    jax.block_until_ready(sparse_path(*arrays[0], _LARGEST))
+    ours = [clocked(sparse_path, a, y, _LARGEST)[1] for a, y in arrays]
+    for name, peer in (("abess", _abess), ("OMP-CV", _omp_cv), ("LassoLarsIC", _lasso_ic)):
+        hits, times = 0, []
+        try:
+            for design, response, truth in cases:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found, seconds = clocked(peer, design, response)
+                times.append(seconds)
+                hits += set(np.flatnonzero(found).tolist()) == truth
+        except ImportError:
+            row[name] = "not measured: not installed"
+            continue
+        row[name] = hits / seeds
+        row[f"path over {name}"] = float(np.median(ours) / np.median(times))
+    return row
 
 
 def _batch(lanes: int = 64) -> dict[str, Any]:

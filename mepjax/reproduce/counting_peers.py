@@ -1,5 +1,6 @@
 """How many clusters other criteria say that there are."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,3 +49,32 @@ def peers(x: np.ndarray, sizes: Sequence[int], seed: int) -> dict[str, int]:
         "calinski": sizes[1 + int(np.argmax(ratios))],
         "bic": sizes[int(np.argmin(bic))],
     }
+
+
+def splitting_peers(x: np.ndarray, largest: int, seed: int) -> dict[str, int]:
+    """The number at which methods end that split clusters until a test says no.
+
+    `x_means`, Pelleg and Moore (2000); `g_means`, Hamerly and Elkan (2003); `pg_means`, Feng and
+    Hamerly (2006); `dip_means`, Kalogeratos and Likas (2012): ClustPy's, with its own defaults, up
+    to 2 `largest` clusters.
+
+    **Raises:** `ImportError` without clustpy, of which mepjax is independent.
+    """
+    from clustpy import centroid  # type: ignore
+
+    methods = {
+        "x_means": centroid.XMeans,
+        "g_means": centroid.GMeans,
+        "pg_means": centroid.PGMeans,
+        "dip_means": centroid.DipMeans,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            name: int(
+                method(max_n_clusters=2 * largest, random_state=seed)
+                .fit(x.astype(np.float64))
+                .n_clusters_
+            )
+            for name, method in methods.items()
+        }

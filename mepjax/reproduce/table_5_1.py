@@ -10,7 +10,7 @@ from ..select.persistence import persistence
 from . import counting_data as data
 from .counting import counted_as_printed
 from .counting_draw import curves
-from .counting_peers import peers
+from .counting_peers import peers, splitting_peers
 from .numbers import FIGURE_5_3, FIGURE_5_3_EXACT, TABLE_5_1, TABLE_5_1_METHODS
 from .reproduction import SCALES, Claim, Reproduction, Setting, Task
 
@@ -91,10 +91,14 @@ def _compute(setting: Setting, each: _Set) -> dict[str, Any]:
         "margin": float(order.margin),
     }
     if not graph and len(x) <= _PEER_POINTS:
-        try:
-            found |= peers(x, sizes, setting.seed)
-        except ImportError as error:
-            found["peers"] = f"not measured: {error}"
+        for name, ask in (
+            ("peers", lambda: peers(x, sizes, setting.seed)),
+            ("splitting peers", lambda: splitting_peers(x, each.largest, setting.seed)),
+        ):
+            try:
+                found |= ask()
+            except ImportError as error:
+                found[name] = f"not measured: {error}"
     return found
 
 

@@ -1,11 +1,14 @@
 """Table 5.1: its points, what is said of rows, and the rows that take seconds."""
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mepjax.reproduce import NotMeasured, Setting, counting_data, table_5_1
+from mepjax.reproduce.counting_peers import splitting_peers
 from mepjax.reproduce.numbers import FIGURE_5_3_EXACT, TABLE_5_1, TABLE_5_1_METHODS
 
 TASKS = {task.key: task for task in table_5_1.REPRODUCTION.tasks(Setting("paper"))}
@@ -59,6 +62,27 @@ def test_without_data_rows_are_not_measured(tmp_path):
     for key in ("iris", "R15", "leaves, Mar"):
         with pytest.raises(NotMeasured):
             TASKS[key].compute()
+
+
+def test_methods_that_split_are_asked_for_by_name(monkeypatch):
+    class Method:
+        def __init__(self, max_n_clusters, random_state):
+            self.n_clusters_ = max_n_clusters + random_state
+
+        def fit(self, x):
+            assert x.dtype == np.float64
+            return self
+
+    names = ("XMeans", "GMeans", "PGMeans", "DipMeans")
+    module = SimpleNamespace(centroid=SimpleNamespace(**dict.fromkeys(names, Method)))
+    monkeypatch.setitem(sys.modules, "clustpy", module)
+    found = splitting_peers(np.zeros((4, 2), np.float32), 5, 1)
+    assert found == dict.fromkeys(("x_means", "g_means", "pg_means", "dip_means"), 11)
+    # They are columns of the table, beside what it prints.
+    assert set(found) < set(table_5_1.REPRODUCTION.columns)
+    monkeypatch.setitem(sys.modules, "clustpy", None)
+    with pytest.raises(ImportError):
+        splitting_peers(np.zeros((4, 2)), 5, 1)
 
 
 @pytest.mark.slow
