@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .compilation_cache import folder
+from .cpu_seconds import CpuSeconds
 
 # scikit-learn's checks of array types need it, and scipy reads it once, when jax imports it.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -28,6 +29,11 @@ if "MEPJAX_TESTS_CACHE" in os.environ:
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+
+def pytest_configure(config):
+    """For doctests of the package too, to which the hooks of this file do not apply."""
+    config.pluginmanager.register(CpuSeconds(), "cpu-seconds")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,20 @@ def budget(monkeypatch, tmp_path):
     return module
 
 
-def report(path, **seconds):
+def report(path, cpu=None, task=None, **seconds):
+    """With the CPU seconds of each second, and those of the fixed task, where they are given."""
+    noted = "" if cpu is None else f'<property name="task_s" value="{task}"/>'
     cases = "".join(
-        f'<testcase classname="tests.contracts.test_x" name="test_a[{row}/b]" time="{taken}"/>'
+        f'<testcase classname="tests.contracts.test_x" name="test_a[{row}/b]" time="{taken}">'
+        f'<properties>{noted}<property name="cpu_s" value="{taken * (cpu or 0)}"/></properties>'
+        "</testcase>"
         for row, taken in seconds.items()
     )
     path.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     return str(path)
 
 
-def test_what_is_above_a_budget_is_said_and_far_above_fails(budget, tmp_path, capsys):
+def test_what_is_above_a_budget_is_said_and_fails(budget, tmp_path, capsys):
     slow = report(tmp_path / "slow.xml", none=500)
     good = report(tmp_path / "default.xml", none=700, paths=19)
     assert budget.main(good, slow, "1199") == 0
@@ -41,18 +46,53 @@ def test_what_is_above_a_budget_is_said_and_far_above_fails(budget, tmp_path, ca
     assert "Default run: 719 s of tests, 360 s on 2 cores, at most 360" in said
     assert "700.0  tests/contracts: none" in said
     assert "Over budget" not in said
-    assert budget.main(good, slow, "1201") == 0
+    assert budget.main(good, slow, "1201") == 1
     said = capsys.readouterr().out
     assert "Over budget: all of CI by 1 s." in said and "Over budget: the default" not in said
     dear = report(tmp_path / "default.xml", none=700, paths=24)
-    assert budget.main(dear, slow, "100") == 0
+    assert budget.main(dear, slow, "100") == 1
     said = capsys.readouterr().out
     assert "Over budget: the default run by 2 s." in said and "Over budget: all" not in said
-    assert budget.main(dear, slow, "1300") == 0
+    assert budget.main(dear, slow, "1300") == 1
     assert capsys.readouterr().out.count("Over budget") == 2
-    assert budget.main(good, slow, "3601") == 1
-    far = report(tmp_path / "default.xml", none=2161)
-    assert budget.main(far, slow, "100") == 1
+
+
+@pytest.mark.parametrize(
+    ("cpu", "task", "share"),
+    [
+        (0.5, 1.0, 0.5),  # half of the time the processor did something else
+        (1.0, 2.0, 0.5),  # a processor half as fast
+        (1.0, 0.5, 1.0),  # a faster one takes what it takes
+        (1.5, 1.0, 1.0),  # several threads
+    ],
+)
+def test_a_slow_or_busy_machine_is_counted_as_a_quiet_one(budget, tmp_path, cpu, task, share):
+    slow = report(tmp_path / "slow.xml", none=500)
+
+    def counted(default, elapsed):
+        path = tmp_path / "default.xml"
+        file = report(path, cpu=cpu, task=task * budget.TASK, none=default / share)
+        return budget.main(file, slow, str(elapsed / share))
+
+    assert counted(719, 1199) == 0
+    assert counted(721, 1199) == 1 and counted(719, 1201) == 1
+
+
+def test_reports_hold_cpu_seconds_of_tests_and_of_the_fixed_task(budget, tmp_path):
+    """Of doctests too."""
+    own = tmp_path / "report.xml"
+    names = [
+        "mepjax/_core/padding.py",
+        f"{__file__}::{test_ci_fails_where_the_budget_does.__name__}",
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={own}", *names]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    cases = list(ElementTree.parse(own).iter("testcase"))
+    notes = [[p.attrib for p in case.iter("property")] for case in cases]
+    noted = [{note["name"]: float(note["value"]) for note in each} for each in notes]
+    assert [sorted(each) for each in noted] == [["cpu_s", "task_s"], ["cpu_s"]]
+    assert all(seconds >= 0 for each in noted for seconds in each.values())
+    assert 0 < budget.quiet_share(own) <= 1
 
 
 def test_ci_fails_where_the_budget_does():
