@@ -14,6 +14,7 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._core import trees
@@ -36,6 +37,7 @@ from ..select.starts import (
     first_transition,
     percent_more,
 )
+from .batches import take_batch
 from .parameters import (
     autonomy_model,
     capacity_shares,
@@ -222,6 +224,7 @@ class AutonomyAwareClustering(
         scaling = Scaling.identity(d) if kind == "none" else Scaling.of(kind, exact, given)
         check_size(scaling, exact)
 
+        self._stream = None
         self.autonomy_: AbstractAutonomy | None = model
         self._cost, self._scaling = cost, scaling
         with jax.enable_x64(True):
@@ -253,6 +256,29 @@ class AutonomyAwareClustering(
         if run.code.is_failing:
             text = f"[{run.code.name}] {run.code.message}"
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
+        return self
+
+    # What learns its autonomy from a log has none of batches.
+    _takes_batches = True
+
+    @available_if(lambda self: self._takes_batches)
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> "AutonomyAwareClustering":
+        """Take one more batch of a stream, whose points are not kept; see `OnlineClustering`.
+
+        Batches count alike and the centres follow a stream that changes. After `fit` it goes on
+        from the centres and the beta found. For squared distances, no autonomy or uniform one,
+        without capacity and scale; `factor`, `restarts`, `sample`, `tol` and `random_state` play
+        no part.
+
+        **Arguments:** as in `fit`; a batch may have fewer points than there are clusters.
+
+        **Returns:** self. `labels_`, `inertia_` and `n_used_clusters_` are those of this batch,
+        `n_iter_` counts batches, `n_recoveries_` how often centres of one batch took over, and
+        `solution_code_` is MAX_STEPS until the last beta is reached (some 150 batches).
+        """
+        take_batch(self, X, sample_weight)
         return self
 
     def _solve(self, problem: Clustering) -> tuple[Run, Run | None]:

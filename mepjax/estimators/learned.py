@@ -58,6 +58,8 @@ class LearnedAutonomyClustering(AutonomyAwareClustering):
     zeta = gamma = temperature = capacity = None
     scale = "none"
 
+    _takes_batches = False
+
     def __init__(
         self,
         n_clusters: int = 8,

@@ -25,6 +25,8 @@ from .policy_value import PolicyValue
 from .rounds import Explore
 from .scattered import collect
 from .state import LearningProgress, LearningState
+from .stream_state import OnlineSolution, StreamState
+from .streams import OnlineClustering
 from .structured import Structured
 from .tabular import Tabular
 from .test_of_fit import TestOfFit
@@ -66,10 +68,13 @@ __all__ = [
     "Needs",
     "NetworkValues",
     "Observation",
+    "OnlineClustering",
+    "OnlineSolution",
     "PolicyValue",
     "Replay",
     "Simulated",
     "Starts",
+    "StreamState",
     "Structured",
     "Tabular",
     "TestOfFit",

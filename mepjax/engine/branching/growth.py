@@ -85,7 +85,7 @@ def _per_slot(mask: Array, like: Array) -> Array:
     return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
 
 
-def _split(
+def split_groups(
     problem: Problem, params: Any, groups: Groups, beta: Float[Array, ""]
 ) -> tuple[Any, Int[Array, " slots"], Bool[Array, " slots"]]:
     """Separate the groups that are unstable at `beta`, and deal the slots left over.
@@ -135,7 +135,7 @@ def _deal(masses: Float[Array, " n"], exists: Bool[Array, " n"]) -> Int[Array, "
     return jnp.where(exists, 1 + whole + more, 0).astype(jnp.int32)
 
 
-def _merge(
+def merge_groups(
     problem: Problem, params: Any, leader: Int[Array, " slots"], distance: Float[Array, ""]
 ) -> tuple[Any, Int[Array, " slots"]]:
     """Tie groups that are closer than `distance`, in units of the params' scale."""
@@ -289,7 +289,7 @@ class Growth(AbstractBranching):
         def solved(trial: _Trial) -> _Trial:
             before = trial.end.memory
             critical, seen = before.spectrum.critical_beta, before.seen
-            params, leader, split = _split(problem, trial.end.params, before, beta)
+            params, leader, split = split_groups(problem, trial.end.params, before, beta)
             result = solve_stage(
                 problem,
                 params,
@@ -300,7 +300,7 @@ class Growth(AbstractBranching):
                 key=ask.draw(seen.astype(jnp.int32)),
             )
             near = jnp.where(seen, self.separation * length, SAME_PLACE).astype(beta.dtype)
-            params, leader = _merge(problem, result.params, leader, near)
+            params, leader = merge_groups(problem, result.params, leader, near)
             # With no slot left the spectrum is not looked at any more.
             left = jnp.any(leader != jnp.arange(leader.shape[0]))
             spectrum = jax.lax.cond(

@@ -9,7 +9,7 @@ import pytest
 
 import mepjax as mj
 from mepjax import Code
-from mepjax.engine.branching.growth import Groups, _deal, _merge, _split
+from mepjax.engine.branching.growth import Groups, _deal, merge_groups, split_groups
 
 from ...registry.points import points
 
@@ -229,7 +229,7 @@ def test_the_most_profitable_split_comes_first_when_slots_run_out():
     problem = mj.Clustering(x, 3)
     params = jnp.array([[0.0], [12.0], [12.0]])
     groups = groups_of(problem, params, 5.0, [0, 1, 1])
-    params, leader, split = _split(problem, params, groups, jnp.asarray(5.0))
+    params, leader, split = split_groups(problem, params, groups, jnp.asarray(5.0))
     assert split.tolist() == [False, True, False]
     np.testing.assert_allclose(np.sort(params[:, 0]), [0, 10, 14], atol=1e-9)
     assert leader.tolist() == [0, 1, 2]
@@ -238,7 +238,8 @@ def test_the_most_profitable_split_comes_first_when_slots_run_out():
 def test_chains_of_near_groups_become_one():
     problem = mj.Clustering(np.array([[-1.0], [1.0]]), 4)
     params = jnp.array([[0.0], [0.5], [0.05], [0.1]])
-    merged, leader = _merge(problem, params, jnp.arange(4, dtype=jnp.int32), jnp.asarray(0.06))
+    alone = jnp.arange(4, dtype=jnp.int32)
+    merged, leader = merge_groups(problem, params, alone, jnp.asarray(0.06))
     assert leader.tolist() == [0, 1, 0, 0]
     np.testing.assert_allclose(merged[:, 0], [0.0, 0.5, 0.0, 0.0])
 
