@@ -14,8 +14,21 @@ from .types import Tracer
 
 
 def is_concrete(*values: Any) -> bool:
-    """Whether no leaf of `values` is a tracer, so that Python may look at the numbers."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+    """Whether Python may look at the numbers: no leaf is a tracer or held by other processes."""
+    leaves = jax.tree.leaves(values)
+    return not any(isinstance(leaf, Tracer) or is_elsewhere(leaf) for leaf in leaves)
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether a leaf is a tracer."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def is_elsewhere(leaf: Any) -> bool:
+    """Whether it is an array of which other processes hold parts that this one does not."""
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
+        return False
+    return not (leaf.is_fully_addressable or leaf.is_fully_replicated)
 
 
 def on_host(value: Any) -> tuple[Any, Any]:

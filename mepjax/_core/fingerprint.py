@@ -12,6 +12,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+
+from .checks import is_elsewhere
 
 
 def describe(value: Any, name: str) -> dict[str, str]:
@@ -39,6 +42,8 @@ def _describe(value: Any, name: str, parts: dict[str, str], above: set[int]) -> 
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         data = jax.random.key_data(value)
         parts[name] = f"{jax.random.key_impl(value)} key {_array(np.asarray(data))}"
+    elif is_elsewhere(value):
+        parts[name] = _parts_of_all(value)
     elif eqx.is_array(value) or isinstance(value, np.ndarray | np.generic):
         parts[name] = _array(np.asarray(value))
     elif isinstance(known := getattr(value, "fingerprint", None), str):
@@ -85,6 +90,18 @@ def _describe(value: Any, name: str, parts: dict[str, str], above: set[int]) -> 
 def _array(array: np.ndarray) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
     return f"{array.dtype}{list(array.shape)} {digest}"
+
+
+def _parts_of_all(array: jax.Array) -> str:
+    """A hash of what each process holds, which all must ask for together."""
+    digest = hashlib.sha256()
+    for shard in sorted(array.addressable_shards, key=lambda shard: shard.device.id):
+        digest.update(f"{shard.index}".encode())
+        digest.update(np.ascontiguousarray(np.asarray(shard.data)).tobytes())
+    own = np.frombuffer(digest.digest(), np.uint32)
+    everyone = np.asarray(process_allgather(own), np.uint32)
+    whole = hashlib.sha256(everyone.tobytes()).hexdigest()[:16]
+    return f"{array.dtype}{list(array.shape)} in {len(everyone)} processes {whole}"
 
 
 def _qualified(thing: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 
 from .._core import checks
 from .._core.checkpoints import (
@@ -30,6 +31,7 @@ def save(path: str | os.PathLike[str], problem: Problem, state: AnnealState) -> 
     """Write an anneal under way to a file, whole or not at all.
 
     The data of `problem` are not written, only hashes by which `load` knows the problem again.
+    Where several processes share the data all of them call this, and process 0 writes.
 
     **Arguments:**
 
@@ -62,7 +64,9 @@ def save(path: str | os.PathLike[str], problem: Problem, state: AnnealState) -> 
     arrays = io.BytesIO()
     eqx.tree_serialise_leaves(arrays, _kept(state))
     content = json.dumps(header).encode() + b"\n" + arrays.getvalue()
-    replace_file(Path(path), _MAGIC + checksum(content) + content)
+    # Of several processes, all of which have the same state, one writes.
+    if jax.process_index() == 0:
+        replace_file(Path(path), _MAGIC + checksum(content) + content)
 
 
 def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> AnnealState:
@@ -111,7 +115,7 @@ def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> A
 
 def _check(problem: Any, state: Any, owner: str) -> None:
     check_problem(problem)
-    if not checks.is_concrete(problem, state):
+    if checks.is_traced(problem, state):
         raise TypeError(
             f"`{owner}` looks at numbers, so it must be called outside `jit`, `grad` and `vmap`."
         )

@@ -1,5 +1,6 @@
 """The executor for several devices, each of which holds a part of the data."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +14,16 @@ from jaxtyping import Array, Float
 
 from .._core.checks import is_concrete
 from .base import AbstractBlocks
+from .sources import Rows, Source
 
 
 class Sharded(AbstractBlocks):
     """Data divided among devices; every device sums its part in blocks, then all add up.
 
     On a CPU, `XLA_FLAGS=--xla_force_host_platform_device_count=2` in the environment makes two
-    devices of one, which uses both cores. Tested on such devices of one machine only: a mesh over
-    several hosts, after `jax.distributed.initialize`, is what `jax.sharding` promises, untested.
+    devices of one, which uses both cores. Devices may be those of several processes, which
+    `mepjax.exec.launch` starts on one machine and in which `load` reads points from disk. That is
+    tested with two processes of one machine; several hosts are the same to JAX, but untested.
 
     **Arguments:**
 
@@ -65,6 +68,55 @@ class Sharded(AbstractBlocks):
         """All axes of the mesh."""
         return self.mesh.axis_names
 
+    def load(self, rows: Rows) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+        """Points on disk and their weights, divided among the devices.
+
+        Every process reads the rows of its own devices. Rows of weight zero, which change nothing,
+        fill up the number that the devices divide: give the weights to the problem.
+
+        **Arguments:** `rows`: a `mepjax.exec.Rows`, the same in every process.
+
+        **Returns:** `x`, shape (n, d), and `weights`, shape (n,). Of several processes none can
+        look at all of them, so that what else than `anneal` is asked of a problem goes through a
+        program whose argument it is: `jax.jit(mj.Clustering.free_energy)(problem, params, beta)`.
+
+        **Raises:** `TypeError` for anything but `Rows`.
+
+        **Example:**
+
+        ```python
+        >>> import jax, mepjax as mj, numpy as np, pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "points.npy"
+        >>> np.save(file, np.array([[-1.1], [-0.9], [0.9], [1.1]], np.float32))
+        >>> executor = mj.Sharded()
+        >>> x, weights = executor.load(mj.exec.Rows(file))
+        >>> problem = mj.Clustering(x, 2, weights=weights).on(executor)
+        >>> print(np.sort(mj.anneal(problem, key=jax.random.key(0)).params[:, 0]))
+        [-1.  1.]
+
+        ```
+        """
+        if not isinstance(rows, Rows):
+            raise TypeError(
+                f"Sharded: `rows` must be a mepjax.exec.Rows; got {type(rows).__name__}."
+            )
+        source, devices = rows.source, self.mesh.size
+        n = -(-source.n // devices) * devices
+        source.table.check_unchanged()
+        # Points and weights are asked for apart, device by device.
+        read = functools.lru_cache(maxsize=devices)(
+            lambda first, last: _filled(source, first, last)
+        )
+
+        def part(which: int) -> Callable[[Any], np.ndarray]:
+            return lambda index: read(*index[0].indices(n)[:2])[which]
+
+        sharding = NamedSharding(self.mesh, Spec(self.axes))
+        x = jax.make_array_from_callback((n, source.d), sharding, part(0))
+        weights = jax.make_array_from_callback((n,), sharding, part(1))
+        source.table.check_unchanged()
+        return x, weights
+
     def check(self, n: int) -> None:
         """Whether the devices divide the number of entities."""
         devices = self.mesh.size
@@ -75,8 +127,9 @@ class Sharded(AbstractBlocks):
             )
 
     def place(self, per_entity: Any, shared: Any) -> tuple[Any, Any]:
-        """Rows divided among the devices; everything else on all of them. Tracers stay."""
-        if not is_concrete(per_entity, shared):
+        """Rows divided among the devices; everything else on all of them."""
+        if not is_concrete(per_entity, shared) or jax.process_count() > 1:
+            # Inside a program, or of several processes: where they were loaded to.
             return per_entity, shared
         rows = NamedSharding(self.mesh, Spec(self.axes))
         everywhere = NamedSharding(self.mesh, Spec())
@@ -121,3 +174,14 @@ class Sharded(AbstractBlocks):
     def _specs(self, *data: Any) -> list[Spec]:
         """Rows divided, scalars everywhere."""
         return [Spec(self.axes) if jnp.ndim(a) else Spec() for a in data]
+
+
+def _filled(source: Source, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [first, last), of which those past the end are the first of all with weight zero."""
+    end = max(first, min(last, source.n))
+    x, weights = source.read(first, end) if end > first else source.read(0, 0)
+    more = last - first - len(x)
+    if more:
+        x = np.concatenate([x, np.repeat(source.read(0, 1)[0], more, axis=0)])
+        weights = np.concatenate([weights, np.zeros(more, weights.dtype)])
+    return x, weights

@@ -1,5 +1,6 @@
 """The data of a clustering: who is clustered, at what cost, under which autonomy and limits."""
 
+import dataclasses
 from typing import Any, Self, cast
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ..._core import arrays, checks, sampling, trees
 from ..._core.params import Params, primal_of
-from ..._core.programs import own_arithmetic
+from ..._core.programs import own_arithmetic, program
 from ...engine.problem import Constrained, Continuation, Growable, check_fields
 from ...exec.base import AbstractExecutor
 from ...exec.from_disk import FromDisk
@@ -77,6 +78,10 @@ class ClusteringData(Growable, Constrained):
             raise ValueError(
                 f"{owner}: `stationarity` must be one of {_STATIONARITY}; got {stationarity!r}."
             )
+        if checks.is_elsewhere(x) or checks.is_elsewhere(weights):
+            more = {"cost": cost, "autonomy": autonomy, "stationarity": stationarity}
+            self._build_together(x, weights, {"k": int(k), "capacity": capacity} | more)
+            return
         self.k = int(k)
         self.stationarity = stationarity
         self.executor = FromDisk() if isinstance(x, Rows) else InMemory()
@@ -126,6 +131,15 @@ class ClusteringData(Growable, Constrained):
         checks.enforce(self.checks())
         self.cost = self.cost.for_data(self.x, self.weights)
         self.origin, self.spread = self._measured(x if checks.is_concrete(x) else self.x)
+
+    def _build_together(self, x: Any, weights: Any, others: dict[str, Any]) -> None:
+        """Of arrays that several processes hold: all measure and check them in one program."""
+        built, report = _built(type(self), x, weights, others)
+        failed = int(report.index)
+        if failed < len(report.sentences):
+            raise ValueError(report.message(failed, float(report.got)))
+        for field in dataclasses.fields(built):
+            object.__setattr__(self, field.name, getattr(built, field.name))
 
     def _measured(self, raw: Any) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         """Origin and spread as constants; on the host where that is possible, the mean in float64.
@@ -362,3 +376,12 @@ class ClusteringData(Growable, Constrained):
             weights=jnp.ones((n,), self.x.dtype),
             autonomy=self.autonomy.of_entities(places),
         )
+
+
+@program
+def _built(kind: Any, x: Array, weights: Any, others: dict[str, Any]) -> tuple[Any, Any]:
+    """A clustering inside of a program, and whether its data are as they should be."""
+    if weights is None:
+        weights = jnp.ones_like(x[:, 0])
+    problem = kind(x, weights=weights, **others)
+    return problem, checks.report(problem.checks())
