@@ -250,7 +250,7 @@ def _learnt(model: OnlineClustering, state: StreamState, problem: Clustering) ->
     centres = jnp.where(parting, parted, centres)
     leader = jnp.where(parting, leader, groups.leader)
 
-    sums, masses = problem._soft_means(None).received(centres, beta)
+    sums, masses = problem.soft_means(None).received(centres, beta)
     batch = jnp.concatenate([sums, masses[:, None]], axis=1)
     # Centres that have moved otherwise keep their places with the mass of this batch.
     placed = masses[:, None] * with_ones(centres - state.origin)

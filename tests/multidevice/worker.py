@@ -12,7 +12,7 @@ parser.add_argument("folder", type=Path)
 parser.add_argument("--die", type=int, nargs=2, help="a process, and the stage after which")
 parser.add_argument("--every", type=int, default=4)
 arguments = parser.parse_args()
-number = mj.exec.join(heartbeat=5, wait=30)
+number = mj.exec.join(heartbeat=60, wait=120)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

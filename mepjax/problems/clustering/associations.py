@@ -10,6 +10,7 @@ from ..._core import gibbs
 from ..._core.params import primal_of, split_params
 from ..._core.types import Scalar
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows
 from ..autonomy.fixed import Uniform
 from ..costs.entities import Entities, WeightedEntities, safe_masses
 from ..costs.mean import MeanCost
@@ -100,7 +101,13 @@ class Associations(ClusteringData):
         """What computes sums over the data block by block."""
         if self.is_soft_means:
             return self.soft_means(prices)
-        return EntitySums(self.on(InMemory()), self.executor)
+        return self.entity_sums()
+
+    def entity_sums(self) -> EntitySums:
+        """Sums over the entities with any autonomy and cost."""
+        # Blocks of points on disk are in memory when they are seen.
+        here = self if isinstance(self.x, Rows) else self.on(InMemory())
+        return EntitySums(here, self.executor)
 
     def soft_means(self, prices: Float[Array, " k"] | None) -> SoftMeans:
         """This problem where its policy is a softmax of squared distances."""
@@ -120,8 +127,7 @@ class Associations(ClusteringData):
         """Entities with their association weights, and centres, both relative to the origin."""
         origin = jax.lax.stop_gradient(self.origin)
         if self.executor.in_blocks:
-            sums = EntitySums(self.on(InMemory()), self.executor)
-            entities = BlockedEntities(sums, params, jnp.asarray(beta, self.x.dtype))
+            entities = BlockedEntities(self.entity_sums(), params, jnp.asarray(beta, self.x.dtype))
         else:
             weights = self.association_weights(params, beta)
             entities = WeightedEntities(weights, self.x - origin)
@@ -130,8 +136,7 @@ class Associations(ClusteringData):
     def _together(self) -> Entities:
         """All entities in one cluster, by their shares."""
         if self.executor.in_blocks:
-            sums = EntitySums(self.on(InMemory()), self.executor)
-            return BlockedEntities(sums, None, jnp.zeros((), self.x.dtype))
+            return BlockedEntities(self.entity_sums(), None, jnp.zeros((), self.x.dtype))
         return WeightedEntities(self._shares()[:, None], self._centred())
 
     def _metric_of(self, masses: Float[Array, " k"], params: Any) -> Any:

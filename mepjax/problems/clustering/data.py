@@ -126,7 +126,8 @@ class ClusteringData(Growable, Constrained):
         if isinstance(self.x, Rows):
             on_disk.check_supported(self)
             checks.enforce(self.checks())
-            self.origin, self.spread = on_disk.measured(self.x)
+            self.cost = on_disk.cost_for(self.cost, self.x)
+            self.origin, self.spread = on_disk.measured(self.x, self.cost)
             return
         checks.enforce(self.checks())
         self.cost = self.cost.for_data(self.x, self.weights)
@@ -168,7 +169,10 @@ class ClusteringData(Growable, Constrained):
             "autonomy": self.autonomy, "stationarity": self.stationarity, "capacity": capacity,
         }  # fmt: skip
         check_fields(type(self).__name__, fields, now)
-        return type(self)(**(now | fields)).on(self.executor)
+        new = type(self)(**(now | fields))
+        # Points that go to disk, or come from there, have another executor.
+        same = isinstance(new.x, Rows) == isinstance(self.x, Rows)
+        return new.on(self.executor) if same else new
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, valid cost and autonomy."""
@@ -230,7 +234,9 @@ class ClusteringData(Growable, Constrained):
 
     def relaxed(self, s: Float[Array, ""]) -> Self:
         """The same problem with a milder autonomy."""
-        easier = self.autonomy.relaxed(s, self._centred(), self._shares(), self.k, self.cost)
+        # Of points on disk a sample tells where to begin.
+        seen = on_disk.few_of(self) if isinstance(self.x, Rows) else self
+        easier = self.autonomy.relaxed(s, seen._centred(), seen._shares(), self.k, self.cost)
         return trees.replaced(self, autonomy=easier)
 
     def _centred(self) -> Float[Array, "n d"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -12,28 +13,69 @@ from jaxtyping import Array, Float
 from ..._core import checks
 from ..._core.checkpoints import replacing
 from ..._core.params import primal_of
-from ...exec.in_memory import InMemory
 from ...exec.sources import Rows
+from ..costs.base import AbstractCost
+from ..costs.euclidean import Euclidean
+from ..costs.function import CostFunction
+from ..costs.quadratic import Mahalanobis, SquaredEuclidean
 from ..hard_clustering import HardClustering
 from .soft_means import SoftMeans, block_of
+from .sums import in_memory
 
 _SLAB = 65_536
+# Points that tell where the continuation of an autonomy begins.
+_FEW = 10_000
+# Costs of which one pass measures all that they take from the data.
+_COSTS = (SquaredEuclidean, Mahalanobis, Euclidean, CostFunction)
 
 
 def check_supported(problem: Any) -> None:
     """Raise `TypeError` for what needs a row for each entity."""
-    if not problem.is_soft_means or problem.capacity is not None:
+    owner, cost, autonomy = "Clustering: with points on disk,", problem.cost, problem.autonomy
+    if not isinstance(cost, _COSTS):
+        names = ", ".join(kind.__name__ for kind in _COSTS)
+        raise TypeError(f"{owner} `cost` must be one of {names}; got {type(cost).__name__}.")
+    longer = jax.ShapeDtypeStruct((problem.x.shape[0] + 1,), jnp.int32)
+    selected = eqx.filter_eval_shape(autonomy.of_entities, longer)
+    if _shapes(autonomy) != _shapes(selected):
         raise TypeError(
-            "Clustering: with points on disk, `cost` must be squared Euclidean, `autonomy` none or "
-            f"uniform and `capacity` none; got {type(problem.cost).__name__}, "
-            f"{type(problem.autonomy).__name__} and {type(problem.capacity).__name__}."
+            f"{owner} `autonomy` must be the same for all entities; got a "
+            f"{type(autonomy).__name__} with numbers of its own for each."
+        )
+    if problem.capacity is not None and not problem.is_soft_means:
+        raise TypeError(
+            f"{owner} `capacity` needs a `cost` that is SquaredEuclidean and an `autonomy` that is "
+            f"none or uniform; got {type(cost).__name__} and {type(autonomy).__name__}."
         )
 
 
-def measured(rows: Rows) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+def _shapes(tree: Any) -> list[Any]:
+    return [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(tree)]
+
+
+def cost_for(cost: AbstractCost, rows: Rows) -> AbstractCost:
+    """`cost.for_data`, of what was measured."""
+    spread = np.float64(rows.source.measures.spread)
+    return cost.for_spread(spread, rows.dtype) if isinstance(cost, Euclidean) else cost
+
+
+def measured(rows: Rows, cost: AbstractCost) -> tuple[Float[Array, " d"], Float[Array, ""]]:
     """Origin and spread."""
     found = rows.source.measures
-    return jnp.asarray(found.mean, rows.dtype), jnp.asarray(found.spread, rows.dtype)
+    origin = found.mean if cost.translation_invariant else np.zeros_like(found.mean)
+    return jnp.asarray(origin, rows.dtype), jnp.asarray(found.spread, rows.dtype)
+
+
+def mean_cost(rows: Rows, centre: Float[Array, " d"]) -> Float[Array, ""]:
+    """The mean squared distance to one centre."""
+    found = rows.source.measures
+    variance = jnp.asarray(np.trace(found.covariance), rows.dtype)
+    return variance + jnp.sum((centre - jnp.asarray(found.mean, rows.dtype)) ** 2)
+
+
+def few_of(problem: Any) -> Any:
+    """The clustering of a few of its points, the same each time."""
+    return sampled(problem, jax.random.key(0), _FEW)
 
 
 def first_transition(rows: Rows) -> Float[Array, ""]:
@@ -49,14 +91,34 @@ def sampled(problem: Any, key: Any, n: int) -> Any:
         points = rows.fetch(0, rows.shape[0])
     else:
         points = rows.sample(key, n), jnp.ones((n,), rows.dtype)
-    return eqx.tree_at(lambda p: (p.x, p.weights, p.executor), problem, (*points, InMemory()))
+    return in_memory(problem, *points)
 
 
-def hardened(problem: Any, params: Any) -> HardClustering:
-    """The hard cost, and no assignments."""
-    means = problem.soft_means(None)
+def hardened(problem: Any, params: Any, capacities: str = "ignore") -> HardClustering:
+    """The hard cost, by how much it misses a capacity, and no assignments."""
+    if capacities == "assign":
+        raise TypeError(
+            'Clustering: with points on disk, `capacities` must be "ignore", as a transport needs '
+            "all points at once."
+        )
     unlisted: Any = None
-    return HardClustering(unlisted, hard_cost(means, primal_of(params)))
+    if _is_plain(problem):
+        means = problem.soft_means(None)
+        return HardClustering(unlisted, hard_cost(means, primal_of(params)))
+
+    def part(block: Any, shares: Array, y: Array, beta: Array) -> tuple[Array, Array]:
+        del beta
+        labels, paid = block.least_costs(y)
+        return shares @ paid, jnp.zeros((block.k,), shares.dtype).at[labels].add(shares)
+
+    cost, told = problem.entity_sums().sum(part, primal_of(params), 1.0)
+    excess = None if problem.capacity is None else problem.capacity.excess(told)
+    return HardClustering(unlisted, cost, excess)
+
+
+def _is_plain(problem: Any) -> bool:
+    """Whether soft means tell hard decisions, in less memory."""
+    return problem.is_soft_means and problem.capacity is None
 
 
 def hard_cost(means: SoftMeans, centres: Float[Array, "k d"]) -> Float[Array, ""]:
@@ -75,6 +137,11 @@ def _labels(
     return jnp.argmin(costs, axis=0).astype(jnp.int32), least
 
 
+@eqx.filter_jit
+def _least_costs(problem: Any, centres: Array) -> tuple[Array, Array]:
+    return problem.least_costs(centres)
+
+
 def hard_slabs(
     problem: Any, params: Any
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
@@ -86,14 +153,17 @@ def hard_slabs(
         )
     if not checks.is_concrete(problem, params):
         raise TypeError("harden_to: it writes a file, so it must be called outside `jit`.")
-    means, source = problem.soft_means(None), problem.x.source
-    shared = means.shared(primal_of(params) - means.origin, 1.0)
+    source, centres, plain = problem.x.source, primal_of(params), _is_plain(problem)
+    means = problem.soft_means(None) if plain else None
+    shared = None if means is None else means.shared(centres - means.origin, 1.0)
     for first, x, weights in source.slabs(_SLAB):
         # One program for all slabs: the last is filled up.
         more = [(0, min(_SLAB, source.n) - len(x)), (0, 0)]
-        labels, costs = _labels(
-            shared, np.pad(weights, more[:1]), np.pad(x, more), means.firmness, means.floor
-        )
+        slab = jnp.asarray(np.pad(x, more)), jnp.asarray(np.pad(weights, more[:1]))
+        if means is not None:
+            labels, costs = _labels(shared, *slab[::-1], means.firmness, means.floor)
+        else:
+            labels, costs = _least_costs(in_memory(problem, *slab), centres)
         yield first, np.asarray(labels)[: len(x)], np.asarray(costs)[: len(x)], weights
     source.table.check_unchanged()
 

@@ -16,7 +16,6 @@ from ..._core.params import Params, split_params
 from ..._core.types import Scalar
 from ...engine.problem import Terms
 from ...engine.slot_spectrum import SlotSpectrum
-from ...exec.in_memory import InMemory
 from ...exec.sources import Rows
 from ..capacity.prices import Totals, totals_in_blocks
 from ..costs.entities import WeightedEntities, live, masses, safe_masses
@@ -28,7 +27,6 @@ from .associations import Associations
 from .growth import slot_spectrum
 from .hard import Evaluation, HardClustering, evaluate
 from .prices import eliminated, price_slope
-from .sums import EntitySums
 from .transport import assign
 
 
@@ -103,12 +101,13 @@ class Clustering(Associations):
 
         With a capacity at the policy closest to uniform that meets it; prices are zero.
         """
-        if isinstance(self.x, Rows):
+        exchangeable = self.autonomy.exchangeable
+        if isinstance(self.x, Rows) and isinstance(self.cost, MeanCost) and exchangeable:
             # The mean, which was measured.
             return self.at(jnp.broadcast_to(self.origin, (self.k, self.x.shape[1])))
         point = self.cost.minimise(self._together())
         coincident = jnp.broadcast_to(point, (self.k, self.x.shape[1])) + self.origin
-        if self.autonomy.exchangeable:
+        if exchangeable:
             return self.at(coincident)
         if self.executor.in_blocks:
             # The Gibbs policy at beta = 0 is the uniform one.
@@ -299,14 +298,14 @@ class Clustering(Associations):
                 f"Clustering: `capacities` must be 'ignore' or 'assign'; got {capacities!r}."
             )
         if isinstance(self.x, Rows):
-            return on_disk.hardened(self, params)
+            return on_disk.hardened(self, params, capacities)
         centres, prices = split_params(params)
         if self.capacity is not None and capacities == "assign":
             costs = self.average_distances(params)
             assignments = assign(costs, self.weights, self.capacity, prices)
             paid = jnp.take_along_axis(costs, assignments[:, None], axis=1)[:, 0]
         elif self._in_blocks:
-            assignments, paid = EntitySums(self.on(InMemory()), self.executor).harden(centres)
+            assignments, paid = self.entity_sums().harden(centres)
         else:
             assignments, paid = self.least_costs(centres)
         shares = self._shares()
@@ -334,9 +333,11 @@ class Clustering(Associations):
         centres, prices = split_params(params)
         if prices is None:
             return spread
-        origin = self.origin
-        distances = self.cost.pairwise(self._centred(), centres[:1] - origin)[:, 0]
-        mean = jax.lax.stop_gradient(self._shares() @ distances)
+        if isinstance(self.x, Rows):
+            mean = on_disk.mean_cost(self.x, jax.lax.stop_gradient(centres[0]))
+        else:
+            distances = self.cost.pairwise(self._centred(), centres[:1] - self.origin)[:, 0]
+            mean = jax.lax.stop_gradient(self._shares() @ distances)
         return Params(spread, jnp.where(mean > 0, mean, 1.0))
 
     def beta_scale(self) -> Float[Array, ""]:
@@ -346,7 +347,7 @@ class Clustering(Associations):
         with H its Hessian; for squared Euclidean 1 / (2 lambda_max(Cov(x))).
         """
         still = trees.stop_gradient(self)
-        if isinstance(self.x, Rows):
+        if isinstance(self.x, Rows) and isinstance(self.cost, SquaredEuclidean):
             return on_disk.first_transition(self.x)
         if self.executor.in_blocks and self.smooth:
             return still.cost.first_transition_in_sums(still._together())

@@ -12,11 +12,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._core import gibbs
+from ..._core import gibbs, trees
 from ..._core.types import Scalar
 from ...exec.base import AbstractExecutor
+from ...exec.in_memory import InMemory
+from ...exec.sources import Rows, total_weight
 from ..costs.entities import Entities
 from ..per_entity import split_rows
+
+
+def in_memory(problem: Any, x: Float[Array, "n d"], weights: Float[Array, " n"]) -> Any:
+    """The clustering of these points, with all that was measured of its own."""
+    return trees.replaced(problem, x=x, weights=weights, executor=InMemory())
 
 
 class EntitySums(eqx.Module):
@@ -37,6 +44,19 @@ class EntitySums(eqx.Module):
         nothing = jax.tree.map(lambda _: False, problem)
         return eqx.tree_at(lambda p: (p.x, p.weights, p.autonomy), nothing, (True, True, numbers))
 
+    def _split(self) -> tuple[list[Any], Callable[[Any, list[Array]], Any], Any]:
+        """`split_rows` of the problem, whose rows may be those of `Rows`."""
+        problem = self.problem
+        if not isinstance(problem.x, Rows):
+            return split_rows(problem, self.by_entity())
+        shared, static = eqx.partition(problem, eqx.is_array)
+
+        def restore(shared: Any, leaves: list[Array]) -> Any:
+            (x,) = leaves
+            return in_memory(eqx.combine(shared, static), x, jnp.ones(x.shape[:1], x.dtype))
+
+        return [problem.x], restore, shared
+
     @property
     def _columns(self) -> int:
         """Numbers that a block holds for an entity."""
@@ -49,8 +69,7 @@ class EntitySums(eqx.Module):
     ) -> Any:
         """Sum of part(block, shares, y, beta, *more) over the entities, by shares of weight."""
         problem = self.problem
-        leaves, restore, shared = split_rows(problem, self.by_entity())
-
+        leaves, restore, shared = self._split()
         more, rest = eqx.partition(more, eqx.is_array)
 
         def of_block(args: Any, shares: Array, *leaves: Array) -> Any:
@@ -61,7 +80,7 @@ class EntitySums(eqx.Module):
         args = (shared, y, jnp.asarray(beta, problem.x.dtype), more)
         weights, columns = problem.weights, self._columns
         sums = self.executor.sum(of_block, args, weights, *leaves, columns=columns)
-        total = jnp.sum(problem.weights)
+        total = total_weight(problem.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
     def free_energy(self, y: Float[Array, "k d"], beta: Scalar) -> Float[Array, ""]:
@@ -122,7 +141,8 @@ class BlockedEntities(Entities):
     def first(self) -> Float[Array, " d"]:
         """Any one of the entities."""
         problem = self.sums.problem
-        return problem.x[0] - jax.lax.stop_gradient(problem.origin)
+        x = problem.x.fetch(0, 1)[0] if isinstance(problem.x, Rows) else problem.x
+        return x[0] - jax.lax.stop_gradient(problem.origin)
 
     def scale(self, cost: Any) -> Float[Array, ""]:
         """`cost.spread` of the entities, which is known."""

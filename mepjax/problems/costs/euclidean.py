@@ -192,9 +192,13 @@ class Euclidean(SmoothedDistance):
 
     def for_data(self, x: Float[Array, "n d"], weights: Float[Array, " n"]) -> "Euclidean":
         """With the default smoothing filled in."""
+        return self.for_spread(total_deviation(x, weights), x.dtype)
+
+    def for_spread(self, spread: Any, dtype: Any) -> "Euclidean":
+        """`for_data` of data of which the total standard deviation is known."""
         if self.smoothing is not None:
             return self
-        smoothing = self._default_smoothing(total_deviation(x, weights), x.dtype)
+        smoothing = self._default_smoothing(spread, dtype)
         return trees.replaced(self, smoothing=smoothing, measured=True)
 
     def pairwise(self, x: Float[Array, "n d"], y: Float[Array, "k d"]) -> Float[Array, "n k"]:

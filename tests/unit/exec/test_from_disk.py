@@ -241,8 +241,15 @@ def test_what_needs_a_row_for_each_point_is_refused(file):
         problem.on(mj.Streaming())
     with pytest.raises(TypeError, match="`executor` must be FromDisk"):
         mj.Clustering(points(), K).on(FromDisk())
-    with pytest.raises(TypeError, match="`cost` must be squared Euclidean"):
-        mj.Clustering(rows, K, cost="euclidean")
+    with pytest.raises(TypeError, match="`cost` must be one of SquaredEuclidean"):
+        mj.Clustering(rows, K, cost="cosine")
+    with pytest.raises(TypeError, match="`autonomy` must be the same for all entities"):
+        mj.Clustering(rows, K, autonomy=mj.autonomy.Uniform(np.full(N, 0.1)))
+    with pytest.raises(TypeError, match="`capacity` needs a `cost` that is SquaredEuclidean"):
+        mj.Clustering(rows, K, cost="euclidean", capacity=np.full(K, 0.5, np.float32))
+    limited = mj.Clustering(rows, K, capacity=np.full(K, 0.5, np.float32))
+    with pytest.raises(TypeError, match="`capacities` must be"):
+        limited.harden(limited.init(KEY), capacities="assign")
     with pytest.raises(ValueError, match="`weights` of points on disk are a column"):
         mj.Clustering(rows, K, weights=np.ones(N))
     with pytest.raises(TypeError, match="must be `mepjax.exec.Rows`"):
