@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.multihost_utils import process_allgather
 
 from .checks import is_elsewhere
 
@@ -94,6 +93,9 @@ def _array(array: np.ndarray) -> str:
 
 def _parts_of_all(array: jax.Array) -> str:
     """A hash of what each process holds, which all must ask for together."""
+    # It takes long to import, and one process never needs it.
+    from jax.experimental.multihost_utils import process_allgather
+
     digest = hashlib.sha256()
     for shard in sorted(array.addressable_shards, key=lambda shard: shard.device.id):
         digest.update(f"{shard.index}".encode())
