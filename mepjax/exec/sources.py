@@ -127,8 +127,9 @@ def _refuse(rows: Any, *others: Any, **options: Any) -> Any:
 class Rows(eqx.Module):
     """Points on disk, for `Clustering(rows, k)`: never in memory at once.
 
-    They have no derivative. With costs that are squared, Mahalanobis or Euclidean distances or a function, autonomy that has
-    no numbers for each point, and capacities where sums of squared distances take them.
+    They have no derivative. With costs that are squared, Mahalanobis or Euclidean distances or a
+    function, autonomy that has no numbers for each point, and capacities where sums of squared
+    distances take them.
 
     One pass at construction, in float64, finds numbers that are not finite, and measures weights,
     mean and covariance. What it found is kept beside a file, `<file>.measured.json`, and taken

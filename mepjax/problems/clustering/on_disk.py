@@ -159,11 +159,11 @@ def hard_slabs(
     for first, x, weights in source.slabs(_SLAB):
         # One program for all slabs: the last is filled up.
         more = [(0, min(_SLAB, source.n) - len(x)), (0, 0)]
-        slab = jnp.asarray(np.pad(x, more)), jnp.asarray(np.pad(weights, more[:1]))
+        points, shares = jnp.asarray(np.pad(x, more)), jnp.asarray(np.pad(weights, more[:1]))
         if means is not None:
-            labels, costs = _labels(shared, *slab[::-1], means.firmness, means.floor)
+            labels, costs = _labels(shared, shares, points, means.firmness, means.floor)
         else:
-            labels, costs = _least_costs(in_memory(problem, *slab), centres)
+            labels, costs = _least_costs(in_memory(problem, points, shares), centres)
         yield first, np.asarray(labels)[: len(x)], np.asarray(costs)[: len(x)], weights
     source.table.check_unchanged()
 
