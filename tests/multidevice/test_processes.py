@@ -17,7 +17,23 @@ import mepjax as mj
 from mepjax.exec.launch import watch
 
 WORKER = Path(__file__).with_name("worker.py")
+# Seconds that a test may take on the slowest machine: then its processes are ended and it fails.
+LATEST = 300
 N, D, K = 203, 3, 3  # no multiple of two
+
+
+@pytest.fixture(autouse=True)
+def never_hangs():
+    """An exception in the main thread: `launch` ends its workers on the way out."""
+
+    def late(*_):
+        raise TimeoutError(f"The processes of this test have not ended within {LATEST} seconds.")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LATEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -121,7 +137,7 @@ def test_others_are_ended(tmp_path):
     text = (
         "open(sys.argv[1] + str(number), 'w').write(str(os.getpid()))\n"
         "while len(os.listdir(os.path.dirname(sys.argv[1]))) < 2: time.sleep(0.01)\n"
-        "time.sleep(60 * (1 - number))\nsys.exit(number)"
+        "time.sleep(600 * (1 - number))\nsys.exit(number)"
     )
     with pytest.raises(mj.exec.WorkerLost, match="Process 1 of 2 ended with status 1"):
         mj.exec.launch(code(text), f"{tmp_path}/p")
@@ -155,7 +171,7 @@ def test_rows_are_filled_up_by_some_of_weight_zero(tmp_path):
 @pytest.mark.slow
 def test_a_worker_ends_with_its_parent(folder):
     text = (
-        "import mepjax as mj, sys, time\nmj.exec.join()\nprint('here', flush=True)\ntime.sleep(60)"
+        "import mepjax as mj, sys, time\nmj.exec.join()\nprint('here', flush=True)\ntime.sleep(600)"
     )
     parent = f"import mepjax as mj\nmj.exec.launch(['-c', {text!r}], processes=1)"
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
