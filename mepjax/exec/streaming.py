@@ -26,3 +26,5 @@ class Streaming(AbstractBlocks):
 
     ```
     """
+
+    __init__ = AbstractBlocks.__init__
