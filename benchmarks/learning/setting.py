@@ -24,7 +24,7 @@ def square(n: int = 1800) -> mj.Clustering:
     return mj.Clustering(x.astype(np.float32), 4)
 
 
-def ten_blobs(n: int = 2000) -> mj.Clustering:
+def ten_blobs(n: int = 500) -> mj.Clustering:
     """Ten round clusters in ten dimensions, of unit total variance."""
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(10, 10)), n // 10, axis=0) + 0.4 * rng.normal(size=(n, 10))

@@ -63,7 +63,7 @@ def conditions_of(
     return tuple(found)
 
 
-def sizes_of(problem: Any, params: Any, fields: dict[str, Array]) -> tuple[Any, Any]:
+def sizes_of(problem: Problem, params: Any, fields: dict[str, Array]) -> tuple[Any, Any]:
     """Characteristic sizes of what is integrated, which do not depend on the origin."""
     own = primal_of(problem.params_scale(params))
     shaped = jax.tree.map(lambda s, leaf: jnp.broadcast_to(s, leaf.shape), own, primal_of(params))

@@ -60,7 +60,7 @@ def speeds(leaf: Array) -> Array:
 
 
 def evaluate(
-    problem: Any,
+    problem: Problem,
     params: Any,
     beta: Float[Array, ""],
     tangents: Any,
@@ -76,7 +76,7 @@ def evaluate(
 
 
 @program
-def _step(problem: Any, params: Any, beta: Any, tangents: Any, law: Any, limit: Any) -> Control:
+def _step(problem: Problem, params: Any, beta: Any, tangents: Any, law: Any, limit: Any) -> Control:
     return evaluate(problem, problem.eliminate(params, beta), beta, tangents, law, limit)
 
 

@@ -64,7 +64,7 @@ class _Frames(eqx.Module):
     cold: bool = eqx.field(static=True)
     key: Any
 
-    def solved(self, problem: Any, params: Any, index: Any) -> Any:
+    def solved(self, problem: Problem, params: Any, index: Any) -> Any:
         """The solution of a frame: annealed, or from `params` where there are some."""
         key = jax.random.fold_in(self.key, index)
         if params is None:
@@ -115,7 +115,7 @@ def _every_frame(
     return rows, moved, jump, speed
 
 
-def _row(problem: Any, solution: Any, beta: Array, flow: Array) -> dict[str, Any]:
+def _row(problem: Problem, solution: Any, beta: Array, flow: Array) -> dict[str, Any]:
     terms = problem.terms(solution.params, beta)
     finite = trees.all_finite((solution.params, terms.free_energy))
     code = jnp.maximum(solution.code, flow.astype(solution.code.dtype))
@@ -212,7 +212,7 @@ def every_frame(
     )  # fmt: skip
 
 
-def _cold_schedule(problem: Any, beta: Any) -> AbstractSchedule:
+def _cold_schedule(problem: Problem, beta: Any) -> AbstractSchedule:
     lowest = 0.5 * problem.beta_scale()
     if checks.is_concrete(lowest, beta) and float(lowest) >= float(beta):
         return Explicit(beta[None])

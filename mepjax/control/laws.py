@@ -20,6 +20,7 @@ from .._core import checks, trees
 from .._core.linear import solve_scaled
 from .._core.params import join_params, split_params
 from ..engine.drift import moving_parts, primal_drift
+from ..engine.problem import Problem
 from ..engine.schedules import as_scalar
 from ..problems.facility_path.problem import FacilityPath
 from ..solvers import floored, spectrum
@@ -32,7 +33,7 @@ class Moment(eqx.Module):
     what is eliminated follows in both. `solve_metric` is M^-1.
     """
 
-    problem: Any
+    problem: Problem
     params: Any
     beta: Float[Array, ""]
     tangents: Any
@@ -49,7 +50,7 @@ class Moment(eqx.Module):
         return jax.jvp(energy, (moving,), (velocities,))[1]
 
 
-def moment(problem: Any, params: Any, beta: Float[Array, ""], tangents: Any) -> Moment:
+def moment(problem: Problem, params: Any, beta: Float[Array, ""], tangents: Any) -> Moment:
     """One pass over the data."""
     moving, velocities, at = moving_parts(problem, tangents)
 
@@ -85,7 +86,7 @@ class AbstractLaw(eqx.Module):
     def control(self, now: Moment) -> tuple[Any, Bool[Array, ""]]:
         """(velocity of the primal, whether the law is saturated)."""
 
-    def check_problem(self, problem: Any) -> None:
+    def check_problem(self, problem: Problem) -> None:
         """Raise `TypeError` naming the law and the problem where it cannot serve."""
         if not problem.smooth:
             raise TypeError(
@@ -93,7 +94,7 @@ class AbstractLaw(eqx.Module):
                 f"{type(problem).__name__} has none (`problem.smooth` is false)."
             )
 
-    def _need_gradient(self, problem: Any) -> None:
+    def _need_gradient(self, problem: Problem) -> None:
         if not problem.variational:
             raise TypeError(
                 f"{type(self).__name__} needs a residual that is the gradient of the free "
@@ -169,7 +170,7 @@ class Newton(AbstractLaw):
             checks.check_range("Newton", "floor", self.floor, low=0.0),
         )
 
-    def check_problem(self, problem: Any) -> None:
+    def check_problem(self, problem: Problem) -> None:
         """It needs a symmetric Hessian."""
         super().check_problem(problem)
         self._need_gradient(problem)
@@ -195,7 +196,7 @@ class _Descent(AbstractLaw):
             checks.check_range(owner, "eps", self.eps, low=0.0),
         )
 
-    def check_problem(self, problem: Any) -> None:
+    def check_problem(self, problem: Problem) -> None:
         """It needs the gradient of F."""
         super().check_problem(problem)
         self._need_gradient(problem)
@@ -264,7 +265,7 @@ class LyapunovPaths(_Descent):
         self.eps = as_scalar("LyapunovPaths", "eps", eps)
         checks.enforce(self.checks())
 
-    def check_problem(self, problem: Any) -> None:
+    def check_problem(self, problem: Problem) -> None:
         """A `FacilityPath` with squared legs."""
         super().check_problem(problem)
         if not isinstance(problem, FacilityPath) or not problem.all_squared:
@@ -285,6 +286,7 @@ class LyapunovPaths(_Descent):
 
 def frozen_drift(now: Moment) -> Any:
     """Drift of the gradient in the locations while the traffic stays as it is."""
+    assert isinstance(now.problem, FacilityPath)  # as `check_problem` has seen
     traffic = now.problem.traffic(now.params, now.beta)
     locations, prices = split_params(now.params)
     moving, velocities, at = moving_parts(now.problem, now.tangents)

@@ -21,7 +21,7 @@ _OWNER = "track"
 class Moving(NamedTuple):
     """A problem at one time, its params, its tangents shaped like it, and rates of fields."""
 
-    problem: Any
+    problem: Problem
     params: Any
     tangents: Any
     rates: dict[str, Any]
@@ -47,7 +47,7 @@ class AbstractScene(eqx.Module):
         return ()
 
 
-def replaced(problem: Any, fields: Mapping[str, Any]) -> Any:
+def replaced(problem: Problem, fields: Mapping[str, Any]) -> Any:
     """The problem with other fields, measured again; places known by a distribution stay so."""
     if not fields:
         return problem
@@ -62,7 +62,7 @@ def replaced(problem: Any, fields: Mapping[str, Any]) -> Any:
 class ByVelocity(AbstractScene):
     """`velocity(time, problem, params)` gives velocities of fields, by name."""
 
-    problem: Any
+    problem: Problem
     velocity: Any
     names: tuple[str, ...] = eqx.field(static=True)
 
@@ -86,7 +86,7 @@ class ByVelocity(AbstractScene):
         return Moving(problem, params, as_tangents(problem, rates), rates)
 
 
-def _asked(velocity: Any, time: Any, problem: Any, params: Any) -> Mapping[str, Any]:
+def _asked(velocity: Any, time: Any, problem: Problem, params: Any) -> Mapping[str, Any]:
     answer = velocity(time, problem, params)
     if not isinstance(answer, Mapping):
         raise TypeError(
@@ -150,7 +150,7 @@ class Trace(eqx.Module):
 class ByTraces(AbstractScene):
     """Fields follow recorded traces."""
 
-    problem: Any
+    problem: Problem
     traces: dict[str, Trace]
 
     def fields(self) -> dict[str, Array]:
@@ -181,7 +181,7 @@ def needed_diffrax() -> Any:
 
 
 def scene_of(
-    problem: Any, params: Any, times: Any, velocity: Any, at: Any, traces: Any
+    problem: Problem, params: Any, times: Any, velocity: Any, at: Any, traces: Any
 ) -> AbstractScene:
     """The scene in whichever of the three ways it was said."""
     given = [
@@ -222,7 +222,7 @@ def shape_only(shapes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.zeros(np.shape(leaf)) for name, leaf in shapes.items()}
 
 
-def _trace(problem: Any, name: str, trace: Any, times: Any) -> Trace:
+def _trace(problem: Problem, name: str, trace: Any, times: Any) -> Trace:
     """One array of fixes for all rows, or a sequence of one (times, positions) for each."""
     as_tangents(problem, {name: np.zeros(np.shape(getattr(problem, name, ())))})
     field = getattr(problem, name)

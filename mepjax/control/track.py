@@ -15,7 +15,7 @@ from .._core.programs import program
 from ..engine.anneal import anneal
 from ..engine.branching.watch import Detector
 from ..engine.curvature import near_critical_threshold, random_start
-from ..engine.problem import Problem
+from ..engine.problem import Constrained, Problem
 from ..engine.schedules import Explicit
 from ..solvers.floored import curvature_and_decrement
 from ..solvers.spectrum import SpectrumOptions, lowest, primal_pencil
@@ -54,7 +54,7 @@ class _Scene(eqx.Module):
     reanneal: Reanneal | None
     key: Any
 
-    def params(self, problem: Any, primal: Any, carry: Any) -> Any:
+    def params(self, problem: Problem, primal: Any, carry: Any) -> Any:
         """Params with what is eliminated solved for."""
         return problem.eliminate(join_params(primal, carry), self.beta)
 
@@ -116,15 +116,15 @@ class _Scene(eqx.Module):
         return (state[0], primal), dual, curvature, jump, fall
 
 
-def problem_code(problem: Any, params: Any, beta: Any) -> Int[Array, ""]:
+def problem_code(problem: Problem, params: Any, beta: Any) -> Int[Array, ""]:
     """What the data of a moment, or its constraints, are found to be."""
     code = checks.report(problem.checks()).code
-    if hasattr(problem, "constraint_code"):
+    if isinstance(problem, Constrained):
         return jnp.maximum(code, problem.constraint_code(params, beta))
     return jnp.asarray(code, jnp.int32)
 
 
-def _curvature_and_lag(problem: Any, params: Any, beta: Any) -> tuple[Array, Array]:
+def _curvature_and_lag(problem: Problem, params: Any, beta: Any) -> tuple[Array, Array]:
     start = random_start(problem, params, jax.random.key(0))
     pencil = primal_pencil(problem, params, beta)
     if not problem.variational:
@@ -137,7 +137,7 @@ def _curvature_and_lag(problem: Any, params: Any, beta: Any) -> tuple[Array, Arr
 
 @program
 def _track(
-    scene: _Scene, problem: Any, params: Any, times: Array, integrator: Any, plan: Any
+    scene: _Scene, problem: Problem, params: Any, times: Array, integrator: Any, plan: Any
 ) -> tuple[Row, dict[str, Array], Array]:
     primal, carry = split_params(params)
     state = (scene.scene.fields(), primal)

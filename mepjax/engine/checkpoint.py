@@ -113,7 +113,7 @@ def load(path: str | os.PathLike[str], problem: Problem, like: AnnealState) -> A
     return eqx.tree_at(_kept, like, kept)
 
 
-def _check(problem: Any, state: Any, owner: str) -> None:
+def _check(problem: Problem, state: Any, owner: str) -> None:
     check_problem(problem)
     if checks.is_traced(problem, state):
         raise TypeError(

@@ -147,7 +147,7 @@ def concluded(
     state_kept = carry.states
     if not learner.shares_starts:
         state_kept = jax.tree.map(lambda leaf: leaf[place], state_kept)
-    code = jnp.maximum(code, learner.verdict(state_kept))
+    code = jnp.maximum(code, learner.state_code(state_kept))
     input_code = state.input_report.code
     code = jnp.where(input_code != int(Code.OK), input_code, code)
     rows = state.rows

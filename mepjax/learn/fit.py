@@ -211,7 +211,7 @@ def _fitted(
     rounds = 1 if log.centres is None else log.centres.shape[0]
     test = examined(learner, parameters, evidence, problem.x.shape[0], rounds, test_key, bootstrap)
     finite = jnp.all(jnp.isfinite(parameters))
-    code = jnp.where(finite, learner.verdict(state), as_code(Code.NON_FINITE))
+    code = jnp.where(finite, learner.state_code(state), as_code(Code.NON_FINITE))
     return state, parameters, learner.uncertainty(state), test, code
 
 

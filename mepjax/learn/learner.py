@@ -134,7 +134,7 @@ class AbstractLearner(eqx.Module):
         """The problem under learnt costs that hold at any centres; `None` where there are none."""
         del state, problem
 
-    def verdict(self, state: Any) -> Int[Array, ""]:
+    def state_code(self, state: Any) -> Int[Array, ""]:
         """A code for how the state came about."""
         del state
         return jnp.zeros((), jnp.int32)

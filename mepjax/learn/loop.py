@@ -240,7 +240,7 @@ def _begin(
     return scale, betas, carry, rows
 
 
-def _is_long(problem: Any, environment: Any, state: LearningState, stages: Any) -> bool:
+def _is_long(problem: Clustering, environment: Any, state: LearningState, stages: Any) -> bool:
     del problem, environment, stages
     levels, starts = state.rows.loss.shape
     return levels * starts * state.rounds * state.each > _LONG

@@ -164,7 +164,7 @@ def update(
         params=centres,
         autonomy=learner.autonomy(state),
         state=state,
-        code=jnp.where(bad != 0, bad, jnp.maximum(code, learner.verdict(state))),
+        code=jnp.where(bad != 0, bad, jnp.maximum(code, learner.state_code(state))),
         n_interactions=learned.n_interactions + np.int32(count),
         learner=learner,
         input_report=report,

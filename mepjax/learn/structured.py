@@ -217,7 +217,7 @@ class Structured(ModelLearner):
         kappa = jnp.where(told > 0, overrides / jnp.where(told > 0, told, 1.0), overall)
         return kappa, overrides, told
 
-    def verdict(self, state: StructuredState) -> Int[Array, ""]:
+    def state_code(self, state: StructuredState) -> Int[Array, ""]:
         """MAX_STEPS or STALLED of the likelihood, INVALID_INPUT where there was no room."""
         return state.code
 

@@ -53,7 +53,7 @@ class RoundRobin(eqx.Module):
         )
 
 
-class AbstractClusterMethod(AbstractSolver):
+class AbstractClusterMethod(AbstractSolver[Steered]):
     """A solver whose state is a `RoundRobin` and whose problem is a `Steered`.
 
     It stops by a tolerance of values in their own units: `atol`, or `rtol` times the size that
@@ -64,7 +64,7 @@ class AbstractClusterMethod(AbstractSolver):
 
     def terminate(
         self,
-        problem: Any,
+        problem: Steered,
         params: Any,
         beta: Float[Array, ""],
         state: Any,
@@ -74,7 +74,7 @@ class AbstractClusterMethod(AbstractSolver):
         """Whether the state says so."""
         return state.done
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: Steered, params: Any, beta: Float[Array, ""]) -> Any:
         """The policy to start from."""
         return RoundRobin.start(problem)
 
@@ -120,7 +120,7 @@ class CVI(AbstractClusterMethod):
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Steered, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One backup of the cluster whose turn it is."""
         new, state = _cluster_step(problem, params, state, problem.tolerance)
@@ -171,12 +171,12 @@ class Hybrid(AbstractClusterMethod):
                 f'Hybrid: `stop` must be "certificate" or "successive"; got {self.stop!r}.'
             )
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: Steered, params: Any, beta: Float[Array, ""]) -> Any:
         """The policy to start from."""
         return RoundRobin.start(problem, params if self.stop == "successive" else None)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Steered, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """A full backup after a quiet round, else the backup of one cluster."""
         left = 1 - problem.discount
@@ -191,7 +191,7 @@ class Hybrid(AbstractClusterMethod):
             updated, policy = problem.operator.backup(-params, state.policy, problem.slack)
             change = updated + params
             residual = jnp.max(jnp.abs(change))
-            if self.stop == "certificate":
+            if state.last is None:
                 done = residual / left <= problem.tolerance
             else:
                 done = jnp.max(jnp.abs(updated + state.last)) <= problem.tolerance
@@ -236,7 +236,7 @@ class ClusteredPolicyIteration(AbstractClusterMethod):
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Steered, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """Improve the cluster whose turn it is and solve for what that is worth."""
         cluster = problem.order[state.turn % problem.clusters]
@@ -280,7 +280,7 @@ class ApproximatePolicyIteration(AbstractClusterMethod):
         checks.check_count("ApproximatePolicyIteration", "sweeps", self.sweeps, least=0)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Steered, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """Improve the cluster whose turn it is and sweep under the policy."""
         improved, state_after = _cluster_step(problem, params, state, problem.tolerance)

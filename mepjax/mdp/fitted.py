@@ -50,7 +50,7 @@ _MESSAGES = {
 }
 
 
-class FittedIteration(AbstractSolver):
+class FittedIteration(AbstractSolver["Fitted"]):
     """Improve the signals of all clusters in turn at fixed values, and fit values to what follows.
 
     Ends where values in the sampled states change by at most `rtol` times their size times
@@ -65,14 +65,14 @@ class FittedIteration(AbstractSolver):
     stage_rtol: float | None = eqx.field(static=True, default=None)
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: "Fitted", params: Any, beta: Float[Array, ""]) -> Any:
         """The policy that sends signal 0 in every state, as where improvement starts."""
         states = problem.place.index.shape[0]
         policy = jnp.zeros((states, problem.operator.arrangement.clusters), jnp.int32)
         return policy, jnp.asarray(False)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: "Fitted", params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One round of improvements, and one fit."""
         policy, targets = problem.improve(params, state[0])
@@ -81,6 +81,7 @@ class FittedIteration(AbstractSolver):
         change = jnp.max(jnp.abs(after - before))
         size = jnp.maximum(jnp.max(jnp.abs(after)), jnp.finfo(after.dtype).tiny)
         # Errors add up over 1 / (1 - discount); rounding moves values for ever.
+        assert problem.rtol is not None
         asked = problem.rtol * (1 - problem.operator.model.discount)
         done = change <= size * jnp.maximum(asked, 4 * jnp.finfo(after.dtype).eps)
         info = StepInfo(trees.subtract(new, params), jnp.asarray(False))
@@ -88,7 +89,7 @@ class FittedIteration(AbstractSolver):
 
     def terminate(
         self,
-        problem: Any,
+        problem: "Fitted",
         params: Any,
         beta: Float[Array, ""],
         state: Any,

@@ -26,12 +26,12 @@ def _middle(
     return new, StepInfo(error, jnp.asarray(False))
 
 
-class _Certified(AbstractSolver):
+class _Certified(AbstractSolver[AbstractBellman]):
     """Ends where the error that is certified is small enough, and not by what moves look like."""
 
     def terminate(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any, info: StepInfo,
-        convergence: Convergence,
+        self, problem: AbstractBellman, params: Any, beta: Float[Array, ""], state: Any,
+        info: StepInfo, convergence: Convergence,
     ) -> Bool[Array, ""]:  # fmt: skip
         """With a discount the move is a bound of the error; without, that is estimated."""
         estimated = (convergence.error <= convergence.rtol) | convergence.rounding
@@ -67,12 +67,12 @@ class ValueIteration(_Certified):
     stage_rtol: float | None = eqx.field(static=True, default=None)
     stage_max_steps: int = eqx.field(static=True, default=1_000)
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: AbstractBellman, params: Any, beta: Float[Array, ""]) -> Any:
         """`None`: nothing is carried from step to step."""
         return None
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: AbstractBellman, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One backup of all values."""
         updated, _ = problem.backup(params, beta)
@@ -112,12 +112,12 @@ class ModifiedPolicyIteration(_Certified):
     def __check_init__(self) -> None:
         checks.check_count("ModifiedPolicyIteration", "sweeps", self.sweeps, least=0)
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: AbstractBellman, params: Any, beta: Float[Array, ""]) -> Any:
         """The greedy policy at the start."""
         return problem.backup(params, beta)[1]
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: AbstractBellman, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """Sweeps under the policy in `state`, and one backup."""
         chain = problem.under(state, beta)
@@ -127,7 +127,7 @@ class ModifiedPolicyIteration(_Certified):
         return new, policy, info
 
 
-class PolicyIteration(AbstractSolver):
+class PolicyIteration(AbstractSolver[AbstractBellman]):
     """Take the greedy policy and solve for its values: Newton's method on V = T V.
 
     A handful of steps from any start with a discount. Without one start at the values of a
@@ -153,12 +153,12 @@ class PolicyIteration(AbstractSolver):
     stage_rtol: float | None = eqx.field(static=True, default=None)
     stage_max_steps: int = eqx.field(static=True, default=100)
 
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: AbstractBellman, params: Any, beta: Float[Array, ""]) -> Any:
         """What the operator remembers."""
         return problem.memory(params, beta)
 
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: AbstractBellman, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """The values of the greedy policy."""
         updated, policy, memory = problem.improve(params, beta, state)
@@ -166,8 +166,8 @@ class PolicyIteration(AbstractSolver):
         return new, memory, StepInfo(new - params, jnp.asarray(False))
 
     def terminate(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any, info: StepInfo,
-        convergence: Convergence,
+        self, problem: AbstractBellman, params: Any, beta: Float[Array, ""], state: Any,
+        info: StepInfo, convergence: Convergence,
     ) -> Bool[Array, ""]:  # fmt: skip
         """Where a step is small beside the values, which may be far from those at the start.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..control import Track
+from ..engine.problem import Problem
 from ..engine.solution import Solution
 from ..problems.clustering.problem import Clustering
 from . import style
@@ -20,7 +21,7 @@ from .views import ClusterView, cluster_view
 
 
 def animate(
-    problem: Any,
+    problem: Problem,
     solution: "Solution | Track",
     path: str | os.PathLike[str],
     *,
@@ -81,6 +82,11 @@ def animate(
     check_film(path, frames, fps, dpi)
     if isinstance(solution, Track):
         return animate_track(solution, path, frames=frames, fps=fps, dpi=dpi, units=units)
+    if not isinstance(problem, Clustering):
+        raise TypeError(
+            "animate: a film of an anneal is one of a Clustering; got "
+            f"{type(problem).__name__}. Films of what `control.track` followed are of paths too."
+        )
     betas, recorded = style.recorded("animate", solution)
     check_mixture(mixture)
     writer = film_writer(path, fps)

@@ -17,7 +17,7 @@ class _History(eqx.Module):
     count: Int[Array, ""]
 
 
-class Anderson(AbstractSolver):
+class Anderson(AbstractSolver[FreeEnergy]):
     """Combine the last `memory` updates so that their combined move is least.
 
     Near a phase transition plain iteration slows down as 1 / (1 - lambda); this does not. A

@@ -14,7 +14,7 @@ from .base import AbstractSolver, StepInfo
 from .equation import FreeEnergy
 
 
-class Armijo(AbstractSolver):
+class Armijo(AbstractSolver[FreeEnergy]):
     """Line search along `update(params) - params`, falling back to the negative gradient.
 
     The free energy falls at every step, whether or not the update alone would lower it, so this

@@ -1,13 +1,16 @@
 """What an inner solver supplies; the loop that drives it is `solvers.loop`."""
 
 import abc
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Bool, Float
 
 from .._core import trees
+from .equation import Equation
+
+Solved = TypeVar("Solved", bound=Equation)
 
 
 class StepInfo(eqx.Module):
@@ -36,8 +39,10 @@ class Convergence(eqx.Module):
     arrived: Bool[Array, ""]
 
 
-class AbstractSolver(eqx.Module):
+class AbstractSolver(eqx.Module, Generic[Solved]):
     """An inner solver at fixed beta: `init` and `step`, plus its stopping numbers.
+
+    `AbstractSolver[FreeEnergy]` is one of problems with a free energy, and so on.
 
     A solver with a test of its own for the end (a certified bound, a policy that no longer
     changes) overrides `terminate`; one that draws at random sets `stochastic`, and `init` then
@@ -68,12 +73,12 @@ class AbstractSolver(eqx.Module):
         return jax.random.fold_in(key, number) if self.stochastic else None
 
     @abc.abstractmethod
-    def init(self, problem: Any, params: Any, beta: Float[Array, ""]) -> Any:
+    def init(self, problem: Solved, params: Any, beta: Float[Array, ""]) -> Any:
         """State carried between steps; its shapes must not change."""
 
     @abc.abstractmethod
     def step(
-        self, problem: Any, params: Any, beta: Float[Array, ""], state: Any
+        self, problem: Solved, params: Any, beta: Float[Array, ""], state: Any
     ) -> tuple[Any, Any, StepInfo]:
         """One step: new params, new state and what the loop needs to know."""
 
@@ -83,7 +88,7 @@ class AbstractSolver(eqx.Module):
 
     def terminate(
         self,
-        problem: Any,
+        problem: Solved,
         params: Any,
         beta: Float[Array, ""],
         state: Any,

@@ -94,7 +94,7 @@ class _State(eqx.Module):
     known: tuple[Array, Array, Array] | None
 
 
-class ProjectedNewton(AbstractSolver):
+class ProjectedNewton(AbstractSolver[Dual]):
     """Newton's method on the prices that are not held at zero, damped until the dual rises.
 
     The damping (Levenberg-Marquardt) is in units of beta, which is the size of the dual's

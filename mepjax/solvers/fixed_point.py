@@ -11,7 +11,7 @@ from .base import AbstractSolver, StepInfo
 from .equation import Equation
 
 
-class FixedPoint(AbstractSolver):
+class FixedPoint(AbstractSolver[Equation]):
     """Repeat `params <- params + damping (problem.update(params) - params)`.
 
     For autonomy that does not depend on the centres every step lowers the free energy, for any

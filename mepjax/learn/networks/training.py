@@ -307,7 +307,7 @@ class Training(AbstractLearner):
         """What the averaged network says."""
         return self.learnt_costs(state, problem)(problem.x[rows], centres)
 
-    def verdict(self, state: TrainingState) -> Int[Array, ""]:
+    def state_code(self, state: TrainingState) -> Int[Array, ""]:
         """NON_FINITE for parameters that are not."""
         finite = trees.all_finite((state.params, state.average))
         return jnp.where(finite, as_code(Code.OK), as_code(Code.NON_FINITE))

@@ -258,7 +258,7 @@ def test_without_room_inside_jit_it_says_so():
         state = learner.reserve(learner.init(jax.random.key(0), base), base, room)
         count = jnp.zeros((), jnp.int32) * rows.entity[0]
         state = eqx.tree_at(lambda s: s.count, state, count)
-        return learner.verdict(learner.update(state, base, rows, jax.random.key(0))[0])
+        return learner.state_code(learner.update(state, base, rows, jax.random.key(0))[0])
 
     assert int(learnt(rows, M)) == Code.OK
     assert int(learnt(rows, M - 1)) == Code.INVALID_INPUT

@@ -358,6 +358,13 @@ def test_films_that_cannot_be_made(annealed, tmp_path, name, options, says):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_film_of_an_anneal_of_paths_is_refused_by_name(annealed, tmp_path):
+    network = mj.FacilityPath(*mj.datasets.supply_network(4), 1)
+    with pytest.raises(TypeError, match="one of a Clustering; got FacilityPath"):
+        plot.animate(network, annealed[1], tmp_path / "film.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_film_without_ffmpeg_is_refused_by_name(annealed, tmp_path, monkeypatch):
     from matplotlib import animation
 
