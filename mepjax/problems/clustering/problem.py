@@ -356,10 +356,8 @@ class Clustering(Associations):
     def rounding_betas(self, scale: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Squares of differences, of few features, are exact to their own size."""
         costs, places = super().rounding_betas(scale)
-        if not isinstance(self.x, Rows):  # nothing separates data that are all at one place
-            # Extremes, as comparisons with a row would be kept for as long as the loop runs.
-            one_place = jnp.all(jnp.max(self.x, 0) == jnp.min(self.x, 0))
-            places = jnp.where(one_place, 0.0, places).astype(places.dtype)
+        if not isinstance(self.x, Rows):  # one place? By extremes: x == x[0] would be kept
+            places = jnp.where(jnp.all(jnp.max(self.x, 0) == jnp.min(self.x, 0)), 0.0, places)
         if self.x.shape[1] > DIFFERENCE_FORM_LIMIT:
             return costs / 32, jnp.minimum(costs / 32, places)
         return places if isinstance(self.cost, SquaredEuclidean) else costs, places
