@@ -1,5 +1,7 @@
 """Players that share channels, and a planner that sets prices."""
 
+from typing import Any
+
 import numpy as np
 
 from ..mdp.factored import FactoredMDP
@@ -18,6 +20,7 @@ def channel_game(
     discount: float = 0.9,
     inertia: float = 0.0,
     response: BestResponse | Logit | None = None,
+    sensitivity: Any = None,
     seed: int = 0,
 ) -> FactoredMDP:
     """Players choose channels of bandwidth 20, 50, 100; the planner chooses what they cost.
@@ -33,11 +36,13 @@ def channel_game(
     - `scenario`: "revenue", the planner earns what players pay; or "medium", it earns one for every
         player in the medium channel.
     - `discount`, `inertia`, `response`: as for `mdp.game`.
+    - `sensitivity`: beta_n, to prices, shape (n,); default uniform draws by `seed`.
     - `seed`: of NumPy's `default_rng`, for beta_n.
 
     **Returns:** a `FactoredMDP` with 3 signals.
 
-    **Raises:** `ValueError` for n < 1 or another scenario.
+    **Raises:** `ValueError` for n < 1, another scenario, or sensitivities that are not n finite
+    numbers.
 
     Source: clustered control of transition-independent MDPs, section 6.3.
 
@@ -56,7 +61,13 @@ def channel_game(
         raise ValueError(
             f'channel_game: `scenario` must be "revenue" or "medium"; got {scenario!r}.'
         )
-    sensitivity = np.random.default_rng(seed).uniform(size=n)
+    if sensitivity is None:
+        sensitivity = np.random.default_rng(seed).uniform(size=n)
+    sensitivity = np.asarray(sensitivity, float)
+    if sensitivity.shape != (n,) or not np.isfinite(sensitivity).all():
+        raise ValueError(
+            f"channel_game: `sensitivity` must be {n} finite numbers; got {sensitivity!s}."
+        )
     bandwidth, cost = np.asarray(BANDWIDTHS), np.asarray(COSTS)  # cost[signal, channel]
     channels, sizes = len(bandwidth), (len(bandwidth),) * n
     chosen = np.stack(np.unravel_index(np.arange(channels**n), sizes), -1)

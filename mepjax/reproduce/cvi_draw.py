@@ -13,6 +13,15 @@ def drawn(rows: dict[str, Any], setting: Setting) -> dict[str, Any]:
     """A function that draws each, by its name, of the rows that were measured."""
     del setting
 
+    def ratios(count: int) -> dict[str, Any] | None:
+        times = rows.get("6.1 times")
+        if times is None or len(times["C"]) != count:
+            return None
+        return {
+            "value iteration, by halves": times["split_over_cvi"],
+            "value iteration, joint kernel": times["joint_over_cvi"],
+        }
+
     def picture(key: str) -> Any:
         def draw(figure: Any) -> None:
             from ..plot import value_by_clusters
@@ -21,7 +30,7 @@ def drawn(rows: dict[str, Any], setting: Setting) -> dict[str, Any]:
             value = np.asarray(row["value"])
             cvi = np.stack([value * row["cvi"], value * row["worst"], value * row["cvi"]], -1)
             axes = figure.add_subplot()
-            value_by_clusters(range(1, len(value) + 1), value, cvi, ax=axes)
+            value_by_clusters(range(1, len(value) + 1), value, cvi, ratios(len(value)), ax=axes)
             axes.set_title(key)
 
         return draw
@@ -52,7 +61,7 @@ def drawn(rows: dict[str, Any], setting: Setting) -> dict[str, Any]:
         for number, axes in enumerate(panels, 1):
             axes.plot(range(1, 7), CVI_FIGURE_5[number - 1], "k--", label="paper")
             for key in rows:
-                if key.startswith(f"6.3 scenario {number}"):
+                if key.startswith(f"6.3 scenario {number}") and "cvi" in rows[key]:
                     row, said = rows[key], key.partition(", ")[2]
                     axes.plot(range(1, 7), row["value"], "o-", label=f"{said}, exact")
                     axes.plot(range(1, 7), row["cvi"], "x:", label=f"{said}, CVI inside")

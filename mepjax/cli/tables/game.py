@@ -17,7 +17,7 @@ HELP = (
     "rows and a reward of (own state, signal), or one reward of all joint states. Default: a "
     "bundled example."
 )
-_CHANNELS = {"players", "scenario", "discount", "inertia", "seed"}
+_CHANNELS = {"players", "scenario", "discount", "inertia", "sensitivity", "seed"}
 _TOP = {"discount", "sizes", "signals", "reward", "agents"}
 _AGENT = {"local", "scoped", "parents", "table", "reward"}
 
