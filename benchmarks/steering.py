@@ -26,9 +26,21 @@ def _operator(model: mdp.FactoredMDP, clusters: int) -> ClusteredMDP:
     return ClusteredMDP(model, arrange(model, full, count))
 
 
+def _tables(model: mdp.FactoredMDP) -> tuple[Any, ...]:
+    """Rows of every agent."""
+    behaviours: Any = model.behaviours
+    return tuple(behaviour.p for behaviour in behaviours)
+
+
+def _earned(model: mdp.FactoredMDP) -> jax.Array:
+    """Rewards of states."""
+    reward: Any = model.reward
+    return reward.table
+
+
 def _agent_by_agent(model: mdp.FactoredMDP) -> Any:
     """The exact backup that contracts one agent after the other, C = N."""
-    tables = tuple(behaviour.p for behaviour in model.behaviours)
+    tables = _tables(model)
 
     @jax.jit
     def backup(tables: Any, reward: jax.Array, values: jax.Array) -> jax.Array:
@@ -39,18 +51,18 @@ def _agent_by_agent(model: mdp.FactoredMDP) -> Any:
             left = left.reshape(model.n_states, -1, grid.shape[-1])
         return reward + _DISCOUNT * jnp.max(left[..., 0], 1)
 
-    return lambda values: backup(tables, model.reward.table, values)
+    return lambda values: backup(tables, _earned(model), values)
 
 
 def _joint(model: mdp.FactoredMDP) -> Any:
     kernel = np.ones((1, model.n_states, 1))
-    for behaviour in model.behaviours:
-        rows = np.asarray(behaviour.p).transpose(1, 0, 2)
+    for table in _tables(model):
+        rows = np.asarray(table).transpose(1, 0, 2)
         kernel = kernel[:, None, :, :, None] * rows[None, :, :, None, :]
         kernel = kernel.reshape(-1, model.n_states, kernel.shape[-2] * 2)
     flat = jnp.asarray(kernel.reshape(-1, model.n_states))
     backup = jax.jit(lambda k, r, v: r + _DISCOUNT * jnp.max((k @ v).reshape(-1, r.shape[0]), 0))
-    return lambda values: backup(flat, model.reward.table, values)
+    return lambda values: backup(flat, _earned(model), values)
 
 
 def _value_iteration(operator: ClusteredMDP) -> Any:
@@ -58,7 +70,7 @@ def _value_iteration(operator: ClusteredMDP) -> Any:
 
     @eqx.filter_jit
     def solve(operator: ClusteredMDP) -> jax.Array:
-        operator, earned = operator.with_rows(), operator.model.reward.table
+        operator, earned = operator.with_rows(), _earned(operator.model)
         go = lambda s: jnp.max(jnp.abs(s[0] - s[1])) > _EPSILON  # noqa: E731
         return jax.lax.while_loop(
             go, lambda s: (operator.backup(s[0])[0], s[0]), (earned, earned - 1)
@@ -80,7 +92,7 @@ def _cvi(model: mdp.FactoredMDP, clusters: int) -> Any:
 def one_agent(sizes: Any = (100, 1_000, 4_000)) -> Iterator[dict[str, Any]]:
     """One agent is a dense process: modified policy iteration beside QuantEcon's (apart)."""
     try:
-        from quantecon.markov import DiscreteDP
+        from quantecon.markov import DiscreteDP  # type: ignore
     except ImportError:
         yield {"case": "one agent", "peer": "quantecon is not installed"}
         return
@@ -156,7 +168,7 @@ def run(most: int = 10) -> list[dict[str, Any]]:
             model = _system(0, False, False, 10)
             seconds = timed(_cvi(model, 10), 5)["best_s"]
             operator = eqx.filter_jit(lambda op: op.with_rows())(_operator(model, 10))
-            values = jnp.ones(model.n_states) * model.reward.table
+            values = jnp.ones(model.n_states) * _earned(model)
             sweep = timed(lambda: split(operator, values), 2)["best_s"]
             rows.append({"case": "CVI, N = C = 10", "ms": 1e3 * seconds})
             rows.append({"case": "one split sweep, N = C = 10", "ms": 1e3 * sweep,
