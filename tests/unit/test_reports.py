@@ -1,6 +1,7 @@
 """Faults of kinds that users of other libraries reported, tried on this one.
 
-What is right was found independently.
+Each kind has its source, a repository and the number of an issue there. What is right was found
+independently.
 """
 
 import csv
@@ -54,7 +55,7 @@ def masked(values):
     ],
 )
 def test_masks_are_refused_by_name(name, build):
-    """What lies under a mask was read as data."""
+    """jax-ml/jax 13795: what lies under a mask was read as data."""
     with pytest.raises(ValueError, match=f"`{name}` must not have masked entries; got 1"):
         build()
 
@@ -67,7 +68,7 @@ def test_a_masked_array_without_masked_entries_is_data():
 @pytest.mark.parametrize("x64", [True, False])
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.longdouble])
 def test_other_precisions_are_cast_with_one_warning(kind, x64):
-    """Floating types that solvers do not know died far from where they came in."""
+    """apple/coreai-optimization 2: types that nothing knew died far from where they came in."""
     with jax.enable_x64(x64):
         expected = np.float64 if x64 else np.float32
         name = np.dtype(kind).name
@@ -86,7 +87,7 @@ def test_other_precisions_are_cast_with_one_warning(kind, x64):
 
 @pytest.mark.parametrize("x64", [True, False])
 def test_single_precision_tables_of_probabilities_are_taken(x64):
-    """Rows of five times .2 in single precision sum to one in that precision only."""
+    """numpy/numpy 6123: rows of single precision sum to one in that precision only."""
     with jax.enable_x64(x64):
         table = np.full((5, 5), 0.2, np.float32)
         problem = mj.Clustering(
@@ -108,7 +109,10 @@ def test_single_precision_tables_of_probabilities_are_taken(x64):
     ],
 )
 def test_weights_beyond_what_a_number_holds_are_refused_by_name(name, build, weight):
-    """Weights of 1e-320 had the data blamed, those of 1e308 gave an infinite inertia."""
+    """scikit-learn/scikit-learn 16529: the data were blamed for weights.
+
+    Here for those of 1e-320; those of 1e308 gave an infinite inertia.
+    """
     with pytest.raises(ValueError, match=f"`{name}`.* a sum "):
         build(np.full(4, weight))
 
@@ -123,7 +127,10 @@ def test_only_the_shares_of_weights_count(weight):
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4, 5, 6, 7])
 def test_weights_are_repetitions_for_every_number_of_clusters(k):
-    """The same clusters had other labels where rows were repeated instead of weighted."""
+    """scikit-learn/scikit-learn 11236: rows that are repeated instead of weighted.
+
+    The clusters were the same, under other labels.
+    """
     from sklearn.utils import estimator_checks
 
     estimator = AutonomyAwareClustering(k)
@@ -131,6 +138,7 @@ def test_weights_are_repetitions_for_every_number_of_clusters(k):
 
 
 def test_labels_follow_the_centres_and_not_the_draw():
+    """scikit-learn/scikit-learn 12265: labels depend on the order in which centres were found."""
     x = np.array([[0.0, 1.0], [0.0, -1.0], [5.0, 0.0], [-5.0, 0.0]])
     x = np.concatenate([x + shift for shift in (0.0, 0.01, -0.01)])
     expected = [[-5.0, 0.0], [0.0, -1.0], [0.0, 1.0], [5.0, 0.0]]
@@ -162,7 +170,10 @@ def test_the_command_orders_clusters_too(tmp_path):
     [(None, [1, 0, 0]), (mj.autonomy.Uniform(0.3), [0.7, 0.15, 0.15])],
 )
 def test_what_ends_somewhere_was_told_to_or_strayed(autonomy, ending):
-    """`share_ending` was .5 and .5 beside `share_told` 1 and 0, nobody straying."""
+    """scikit-learn-contrib/hdbscan 363: soft shares contradicted what was told to entities.
+
+    `share_ending` was .5 and .5 beside `share_told` 1 and 0, nobody straying.
+    """
     problem = mj.Clustering(LINE, 3, autonomy=autonomy)
     together = jnp.full((3, 1), 5.5)
     unread: Any = None
@@ -413,7 +424,10 @@ COSTS = {
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("kind", COSTS)
 def test_fused_roundings_make_no_exponent_positive(kind, d):
-    """In float32 under jit the least cost came out below the minimum: NaN at large beta."""
+    """SlopDotCash/asi 2886: under jit the least of scaled costs is contracted below the minimum.
+
+    The largest exponent becomes positive in float32, and all is NaN at large beta.
+    """
     with jax.enable_x64(False):
         x = np.array([[0, 1, 10, 11, 1e4]] * d, np.float32).T
         options: Any = COSTS[kind]
@@ -445,7 +459,9 @@ def far(record):
 
 
 def test_the_schedule_goes_on_until_the_data_have_separated():
-    """Twins a thousandth of the data apart stayed at one centre, with code OK.
+    """scikit-learn/scikit-learn 23141: fewer clusters than asked for, without a word.
+
+    Twins a thousandth of the data apart stayed at one centre, with code OK.
 
     The first transition is that of all data; by the second the record is alone, and its
     neighbours part at 1 / (2 x the variance .25).
@@ -537,6 +553,7 @@ def test_lanes_end_where_each_has_separated():
 
 @pytest.mark.slow
 def test_facilities_part_where_their_customers_do():
+    """annoviko/pyclustering 366: two places where three were asked for."""
     problem = mj.FacilityPath(far(1e3), jnp.array([[300.0]]), 3, n_stages=1)
     solution = mj.anneal(problem, key=jax.random.key(0)).raise_if_failed()
     # One facility a customer, half way to the only destination.
@@ -553,7 +570,9 @@ def test_facilities_part_where_their_customers_do():
     ("k", "centres", "mean"), [(4, [0, 1, 10, 11], 0.04 / 3), (2, [0.5, 10.5], 0.5)]
 )
 def test_medians_that_are_not_unique_hold_no_centre(k, centres, mean):
-    """Any place between 1 and 10 is a median: the smoothing alone held all centres there.
+    """DynamoDS/RefineryToolkits 115: medians of points on a line, of which there are many.
+
+    Any place between 1 and 10 is one: the smoothing alone held all centres there.
 
     The right centres are the groups, and for two the middle of each flat stretch, which has the
     mean distance of all its places.
@@ -584,7 +603,10 @@ def test_medians_that_are_not_unique_hold_no_centre(k, centres, mean):
     ids=["squares", "distances", "paths"],
 )
 def test_squares_that_are_no_numbers_are_refused(build, scale):
-    """All stood at the mean, with code OK: every square was zero."""
+    """scipy/scipy 24216: values whose squares no number holds.
+
+    All stood at the mean, with code OK: every square was zero.
+    """
     with pytest.raises(ValueError, match="differences between 1.08e-16 and 1.84e.17, whose"):
         build((LINE * scale).astype(np.float32))
 
@@ -617,8 +639,9 @@ MODES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_debugging_modes_stop_no_anneal(mode):
-    """jax-ml/jax, its own options: NaN as what a trace does not know stopped every anneal.
+    """patrick-kidger/diffrax 630, google/flax 1534, jax-ml/jax 7368: options that find faults.
 
+    NaN as what a trace does not know stopped every anneal, as did sums over unlike types and ranks.
     Centres are means of two entities, so d sum(centres^2) / dx is the entity's centre.
     """
     key = jax.random.key(0)
