@@ -50,6 +50,7 @@ class Frames(Rows):
 
         **Raises:** `ValueError` for bad input, `SolveError` otherwise.
         """
+        self._raise_if_invalid()
         raise_failed(jnp.max(self.code, axis=-1), self.input_report)
         return self
 
@@ -119,9 +120,10 @@ def _row(problem: Problem, solution: Any, beta: Array, flow: Array) -> dict[str,
     terms = problem.terms(solution.params, beta)
     finite = trees.all_finite((solution.params, terms.free_energy))
     code = jnp.maximum(solution.code, flow.astype(solution.code.dtype))
+    told = finite | (code == int(Code.INVALID_INPUT))
     return {
         "values": solution.params, "free_energy": terms.free_energy, "distortion": terms.distortion,
-        "code": jnp.where(finite, code, int(Code.NON_FINITE)).astype(jnp.int32),
+        "code": jnp.where(told, code, int(Code.NON_FINITE)).astype(jnp.int32),
         "n_steps": jnp.sum(solution.trace.steps).astype(jnp.int32),
     }  # fmt: skip
 
@@ -193,7 +195,7 @@ def every_frame(
     times = times_of(_OWNER, times, dtype)
     beta = arrays.as_float_array("beta", beta, dtype)
     integrator = integrator if integrator is not None else Adaptive()
-    scene = scene_of(problem, like, times, velocity, at, traces)
+    scene = scene_of(_OWNER, problem, like, times, velocity, at, traces)
     plan = integrator.check_times(times)
     conditions = (*conditions_of(_OWNER, times, beta, None), *scene.checks())
     checks.enforce(conditions)

@@ -14,8 +14,7 @@ from .._core import checks, trees
 from ..engine.drift import as_tangents
 from ..engine.problem import Problem
 from ..problems.facility_path.problem import FacilityPath
-
-_OWNER = "track"
+from ..problems.parametric_mdp import ParametricMDP
 
 
 class Moving(NamedTuple):
@@ -78,7 +77,7 @@ class ByVelocity(AbstractScene):
         """Its velocity there."""
         problem = self.problem_at(time, fields)
         params = params_at(problem)
-        velocity = _asked(self.velocity, time, problem, params)
+        velocity = self.velocity(time, problem, params)
         rates = {
             name: jnp.asarray(velocity[name], leaf.dtype) if name in velocity else 0 * leaf
             for name, leaf in fields.items()
@@ -86,11 +85,11 @@ class ByVelocity(AbstractScene):
         return Moving(problem, params, as_tangents(problem, rates), rates)
 
 
-def _asked(velocity: Any, time: Any, problem: Problem, params: Any) -> Mapping[str, Any]:
+def _asked(owner: str, velocity: Any, time: Any, problem: Problem, params: Any) -> Mapping[str, Any]:
     answer = velocity(time, problem, params)
     if not isinstance(answer, Mapping):
         raise TypeError(
-            f"{_OWNER}: `velocity` must return a mapping from names of fields to velocities; got "
+            f"{owner}: `velocity` must return a mapping from names of fields to velocities; got "
             f"{type(answer).__name__}."
         )
     return answer
@@ -181,40 +180,55 @@ def needed_diffrax() -> Any:
 
 
 def scene_of(
-    problem: Problem, params: Any, times: Any, velocity: Any, at: Any, traces: Any
+    owner: str, problem: Problem, params: Any, times: Any, velocity: Any, at: Any, traces: Any
 ) -> AbstractScene:
-    """The scene in whichever of the three ways it was said."""
+    """The scene in whichever of the three ways it was said; `owner` is who is called."""
     given = [
         n for n, v in (("velocity", velocity), ("at", at), ("traces", traces)) if v is not None
     ]
     if len(given) != 1:
         raise TypeError(
-            f"{_OWNER}: say what moves in exactly one of the ways `velocity`, `at` and `traces`; "
+            f"{owner}: say what moves in exactly one of the ways `velocity`, `at` and `traces`; "
             f"got {', '.join(given) or 'none'}."
         )
     if velocity is not None:
-        checks.check_function(_OWNER, "velocity", velocity, "(self, time, problem, values)")
-        shape = eqx.filter_eval_shape(_asked, velocity, times[0], problem, params)
+        checks.check_function(owner, "velocity", velocity, "(self, time, problem, values)")
+        shape = eqx.filter_eval_shape(_asked, owner, velocity, times[0], problem, params)
         as_tangents(problem, shape_only(shape))
         return ByVelocity(problem, velocity, tuple(sorted(shape)))
     if at is not None:
-        checks.check_function(_OWNER, "at", at, "(self, time)")
+        checks.check_function(owner, "at", at, "(self, time)")
         shape = eqx.filter_eval_shape(at, times[0])
         if not isinstance(shape, Problem):
-            raise TypeError(f"{_OWNER}: `at` must return a Problem; got {type(shape).__name__}.")
+            raise TypeError(f"{owner}: `at` must return a Problem; got {type(shape).__name__}.")
         if type(shape) is not type(problem):
             raise TypeError(
-                f"{_OWNER}: `at` must return a {type(problem).__name__}, as `problem` is; got "
+                f"{owner}: `at` must return a {type(problem).__name__}, as `problem` is; got "
                 f"{type(shape).__name__}."
             )
+        _check_structure(owner, problem, shape)
         return ByFunction(at)
     if not isinstance(traces, Mapping) or not traces:
         raise TypeError(
-            f"{_OWNER}: `traces` must map names of fields to (times, positions); "
-            f"got {traces!r:.60}."
+            f"{owner}: `traces` must map names of fields to (times, positions); got {traces!r:.60}."
         )
-    found = {name: _trace(problem, name, trace, times) for name, trace in traces.items()}
+    found = {name: _trace(owner, problem, name, trace, times) for name, trace in traces.items()}
     return ByTraces(problem, found)
+
+
+def _check_structure(owner: str, problem: Any, shape: Any) -> None:
+    """Raise where `at` loses what a decision process finds out from concrete transitions."""
+    if not isinstance(problem, ParametricMDP):
+        return
+    had, has = problem.structure, shape.structure
+    if any(getattr(had, name) is not None and getattr(has, name) is None
+           for name in ("among", "onward", "proper")):  # fmt: skip
+        raise ValueError(
+            f"{owner}: `at` must not build the ParametricMDP from traced transitions: which states "
+            "are entered and which policy ends cannot be found from them. Build the problem "
+            "outside and replace what moves, such as `equinox.tree_at(lambda p: "
+            "p.unknowns.states, problem, places)`."
+        )
 
 
 def shape_only(shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +236,7 @@ def shape_only(shapes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.zeros(np.shape(leaf)) for name, leaf in shapes.items()}
 
 
-def _trace(problem: Problem, name: str, trace: Any, times: Any) -> Trace:
+def _trace(owner: str, problem: Problem, name: str, trace: Any, times: Any) -> Trace:
     """One array of fixes for all rows, or a sequence of one (times, positions) for each."""
     as_tangents(problem, {name: np.zeros(np.shape(getattr(problem, name, ())))})
     field = getattr(problem, name)
@@ -235,14 +249,14 @@ def _trace(problem: Problem, name: str, trace: Any, times: Any) -> Trace:
         expected = (*fixes.shape, *field.shape)
         if places.shape != expected:
             raise ValueError(
-                f"{_OWNER}: positions in the trace of `{name}` must have shape {expected}, "
+                f"{owner}: positions in the trace of `{name}` must have shape {expected}, "
                 f"(times, *shape of the field); got {places.shape}."
             )
-        _check_fixes(f"`{name}`", fixes, places, times)
+        _check_fixes(owner, f"`{name}`", fixes, places, times)
         return Trace(fixes, places, diffrax.backward_hermite_coefficients(fixes, places))
     if not isinstance(trace, Sequence) or len(trace) != field.shape[0]:
         raise ValueError(
-            f"{_OWNER}: the trace of `{name}` must be (times, positions), or a sequence of that "
+            f"{owner}: the trace of `{name}` must be (times, positions), or a sequence of that "
             f"for each of its {field.shape[0]} rows."
         )
     rows = [(np.asarray(t, dtype), np.asarray(p, dtype)) for t, p in trace]
@@ -250,10 +264,10 @@ def _trace(problem: Problem, name: str, trace: Any, times: Any) -> Trace:
         expected = (*np.shape(fixes), *field.shape[1:])
         if places.shape != expected:
             raise ValueError(
-                f"{_OWNER}: positions in the trace of row {index} of `{name}` must have shape "
+                f"{owner}: positions in the trace of row {index} of `{name}` must have shape "
                 f"{expected}; got {places.shape}."
             )
-        _check_fixes(f"row {index} of `{name}`", fixes, places, times)
+        _check_fixes(owner, f"row {index} of `{name}`", fixes, places, times)
     fixes, places = _padded(rows)
     fixes, places = jnp.asarray(fixes), jnp.asarray(places)
     return Trace(fixes, places, jax.vmap(diffrax.backward_hermite_coefficients)(fixes, places))
@@ -271,27 +285,27 @@ def _padded(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.n
     return np.stack(times).astype(rows[0][0].dtype), np.stack(places)
 
 
-def _check_fixes(where: str, fixes: Any, places: Any, times: Any) -> None:
+def _check_fixes(owner: str, where: str, fixes: Any, places: Any, times: Any) -> None:
     if fixes.ndim != 1 or fixes.shape[0] < 2:
         raise ValueError(
-            f"{_OWNER}: the trace of {where} must have at least two fixes; got {fixes.shape[0]}."
+            f"{owner}: the trace of {where} must have at least two fixes; got {fixes.shape[0]}."
         )
     if not checks.is_concrete(fixes, places, times):
         return
     fixes, times = np.asarray(fixes), np.asarray(times)
     if not (np.all(np.isfinite(fixes)) and np.all(np.isfinite(np.asarray(places)))):
-        raise ValueError(f"{_OWNER}: the trace of {where} must be finite; it has NaN or Inf.")
+        raise ValueError(f"{owner}: the trace of {where} must be finite; it has NaN or Inf.")
     steps = np.diff(fixes)
     if np.any(steps <= 0):
         worst = int(np.argmax(steps <= 0))
         what = "twice" if steps[worst] == 0 else "out of order"
         raise ValueError(
-            f"{_OWNER}: times in the trace of {where} must increase; got {fixes[worst + 1]:.7g} "
+            f"{owner}: times in the trace of {where} must increase; got {fixes[worst + 1]:.7g} "
             f"{what}."
         )
     room = 1e-6 * (fixes[-1] - fixes[0])
     if times[0] < fixes[0] - room or times[-1] > fixes[-1] + room:
         raise ValueError(
-            f"{_OWNER}: the trace of {where} must cover `times` from {times[0]:.7g} to "
+            f"{owner}: the trace of {where} must cover `times` from {times[0]:.7g} to "
             f"{times[-1]:.7g}; it has {fixes[0]:.7g} to {fixes[-1]:.7g}."
         )

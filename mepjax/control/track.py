@@ -82,11 +82,13 @@ class _Scene(eqx.Module):
         code = jnp.maximum(code, problem_code(problem, params, self.beta))
         finite = trees.all_finite((params, energy)) & trees.all_finite(control.velocity)
         nothing = jnp.zeros_like(energy)
+        # What the problem says against itself tells more than the Inf that follows from it.
+        told = finite | (code == int(Code.INVALID_INPUT))
         return Row(
             values=params, free_energy=energy, free_energy_rate=control.free_energy_rate,
             distortion=terms.distortion, curvature=curvature, lag=lag,
             speed=jnp.max(jnp.stack(fastest)), saturated=control.saturated, jump=nothing,
-            fall=nothing, code=jnp.where(finite, code, as_code(Code.NON_FINITE)),
+            fall=nothing, code=jnp.where(told, code, as_code(Code.NON_FINITE)),
         )  # fmt: skip
 
     def reannealed(self, time: Any, state: Any, carry: Any, index: Any) -> tuple[Any, ...]:
@@ -206,7 +208,9 @@ def _closed(rows: Row, ended: Int[Array, ""]) -> Row:
     gone = jnp.cumsum(failed) > 0
     first = jnp.argmax(failed)
     # Rows that were not reached are NaN because of how the flow ended, if it did.
-    reason = jnp.where(ended == int(Code.OK), rows.code[first], ended)
+    # A problem that is invalid there is why.
+    own = (ended == int(Code.OK)) | (rows.code[first] == int(Code.INVALID_INPUT))
+    reason = jnp.where(own, rows.code[first], ended)
 
     def closed(leaf: Array) -> Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -249,9 +253,9 @@ def track(
     - `beta`: inverse temperature, > 0, in units of one over the cost.
     - What moves, in one of three ways. `velocity`, a function of (time, problem, params) that gives
         a mapping from names of fields to their velocities; a field that is absent rests. `at`, a
-        function of time that gives the problem, differentiated in time; best one built outside with
-        places replaced, since what a class finds out from concrete data it cannot from traced
-        ones, such as which states of a decision process are absorbing. `traces`, a mapping from
+        function of time that gives the problem, differentiated in time. A decision process is
+        built outside and its places replaced: which of its states are entered is found from
+        concrete transitions only, and `at` is refused where it loses that. `traces`, a mapping from
         names of fields to (times (F,), positions (F, *shape of the field)), or to a sequence of one
         such pair for each row; positions between fixes and velocities are interpolated. To
         differentiate parameters of a function, or to compile once for many, make it an
@@ -304,7 +308,7 @@ def track(
     limit = (
         None if speed_limit is None else arrays.as_float_array("speed_limit", speed_limit, dtype)
     )
-    moving = scene_of(problem, params, times, velocity, at, traces)
+    moving = scene_of(_OWNER, problem, params, times, velocity, at, traces)
     plan = integrator.check_times(times)
     gains: Any = arrays.cast_floats(law, dtype)
     conditions = (*conditions_of(_OWNER, times, beta, limit), *gains.checks(), *moving.checks())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core.checks import InputReport, is_concrete
+from .._core.checks import InputReport, enforce, is_concrete
 from .._core.codes import Code
 from .._core.failures import raise_failed
 from ..engine.transitions import critical_beta
@@ -27,6 +27,10 @@ MESSAGES = {
     Code.NON_FINITE: (
         "NaN or Inf appeared on the way, in a velocity or in the problem; the rows up to there "
         "stand."
+    ),
+    Code.INVALID_INPUT: (
+        "On the way the problem ceased to meet its own conditions, such as that every node reaches "
+        "a destination; the rows up to there stand. One scene alone says which."
     ),
 }
 
@@ -83,6 +87,19 @@ class Rows(eqx.Module):
     def values_at(self, index: int) -> Any:
         """Params at times[index]."""
         return jax.tree.map(lambda rows: rows[index], self.values)
+
+    def _raise_if_invalid(self) -> None:
+        """Raise `ValueError` with the problem's own sentence where it became invalid on the way."""
+        if not is_concrete(self) or np.ndim(self.code) != 1:
+            return
+        invalid = np.asarray(self.code) == int(Code.INVALID_INPUT)
+        if not invalid.any() or int(self.input_report.code) != int(Code.OK):
+            return
+        row = int(np.argmax(invalid))
+        try:
+            enforce(self.problem_at(row).checks())
+        except ValueError as error:
+            raise ValueError(f"at time {float(self.times[row]):.7g}: {error}") from None
 
 
 class Track(Rows):
@@ -167,5 +184,6 @@ class Track(Rows):
         **Raises:** `ValueError` for bad input, with the sentence the call would have used;
         `SolveError` otherwise. Warnings (NEAR_CRITICAL) do not raise.
         """
+        self._raise_if_invalid()
         raise_failed(jnp.max(self.code, axis=-1), self.input_report, MESSAGES)
         return self

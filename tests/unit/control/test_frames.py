@@ -53,7 +53,14 @@ def test_bad_arguments_are_refused_by_name():
         (TypeError, '`init` is for start="warm"', {"start": "cold"}),
         (ValueError, "every_frame: `init` must be params of this", {"init": START[:1]}),
         (ValueError, "every_frame: `beta` must be > 0", {"beta": -1.0}),
-        (TypeError, "exactly one of the ways", {"velocity": None}),
+        (TypeError, "^every_frame: say what moves in exactly one", {"velocity": None}),
+        (TypeError, "^every_frame: `velocity` must be callable", {"velocity": 1.0}),
+        (TypeError, "^every_frame: `velocity` must return a", {"velocity": lambda t, p, y: p.x}),
+        (TypeError, "^every_frame: `at` must return a Problem",
+         {"velocity": None, "at": lambda time: time}),
+        (TypeError, "^every_frame: `traces` must map", {"velocity": None, "traces": [1.0]}),
+        (ValueError, "^every_frame: the trace of `x` must cover",
+         {"velocity": None, "traces": {"x": (TIMES[:2], np.stack([X, X]))}}),
     ]  # fmt: skip
     for error, match, changed in bad:
         with pytest.raises(error, match=match):

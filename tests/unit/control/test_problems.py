@@ -1,5 +1,6 @@
 """Scenes with capacities, and of parameterised decision processes."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import mepjax as mj
 from mepjax import control
+from mepjax.control.moving import ByFunction, scene_of
 from mepjax.datasets import small_cells
 
 
@@ -40,6 +42,34 @@ def test_shares_of_facilities_are_met_on_the_way_and_the_minimum_is_followed():
         # What the lag says is what the re-solve gains.
         gained = np.asarray(run.free_energy - warm.free_energy)
         np.testing.assert_allclose(run.lag, gained, rtol=0.05, atol=1e-10)
+
+
+def test_a_decision_process_built_of_traced_transitions_is_refused():
+    """Which states are entered is found from concrete transitions only: all was NON_FINITE."""
+    network = small_cells(4, 2, slip=0.1)
+    problem, times = network.problem(), np.array([0.0, 1.0], np.float32)
+
+    def rebuilt(time):
+        traced = jax.tree.map(
+            lambda leaf: leaf * jnp.ones_like(time) if eqx.is_inexact_array(leaf) else leaf,
+            network.kernel,
+        )
+        return network._replace(kernel=traced).problem()
+
+    moves = {"beta": 1.0, "at": rebuilt}
+    with pytest.raises(ValueError, match="^track: `at` must not build the ParametricMDP from"):
+        control.track(problem, jnp.zeros((2, 2)), times, **moves)
+    with pytest.raises(ValueError, match="^every_frame: `at` must not build the ParametricMDP"):
+        control.every_frame(problem, times, key=jax.random.key(0), **moves)
+
+    # What the sentence says to do is not refused.
+    def replaced(time):
+        places = problem.unknowns.states + time
+        return eqx.tree_at(lambda p: p.unknowns.states, problem, places)
+
+    for at in (replaced, lambda time: network._replace(base=network.base + time).problem()):
+        scene = scene_of("track", problem, None, jnp.asarray(times), None, at, None)
+        assert isinstance(scene, ByFunction)
 
 
 @pytest.mark.slow

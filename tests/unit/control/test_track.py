@@ -186,6 +186,37 @@ def test_rows_before_a_scene_ends_early_are_kept(start, integrator):
     np.testing.assert_array_equal(track.code, [0, 0, 0, Code.NON_FINITE, Code.NON_FINITE])
     assert np.all(np.isfinite(np.asarray(track.values[:3])))
     assert np.all(np.isnan(np.asarray(track.values[3:])))
+    with pytest.raises(mj.SolveError, match="NaN or Inf appeared on the way, in a velocity"):
+        track.raise_if_failed()
+
+
+class OutOfReach(eqx.Module):
+    """One node walks away from the origin; what is farther than `reach` enters no facility."""
+
+    problem: Any
+    reach: Any
+    who: int = eqx.field(static=True)
+
+    def __call__(self, time):
+        place = self.problem.nodes[self.who]
+        nodes = self.problem.nodes.at[self.who].add(time * place / jnp.linalg.norm(place))
+        near = jnp.linalg.norm(nodes, axis=1) <= self.reach
+        entry = jnp.broadcast_to(near[:, None], (nodes.shape[0], 3))
+        return self.problem.replace(nodes=nodes, links=mj.paths.Links(entry=entry))
+
+
+def test_a_node_that_walks_out_of_reach_ends_the_scene_and_is_named(start):
+    """It is 1.2 from the border and goes at a speed of 1, so that the rows at 1.5 and 2 fail."""
+    distance = np.linalg.norm(np.asarray(network().nodes), axis=1)
+    who = int(np.argmax(distance))
+    at = OutOfReach(network(), jnp.asarray(distance[who] + 1.2), who)
+    track = control.track(network(), start, TIMES, beta=BETA, at=at, integrator=FIXED)
+    bad = int(Code.INVALID_INPUT)
+    np.testing.assert_array_equal(track.code, [0, 0, 0, bad, bad])
+    assert np.all(np.isfinite(np.asarray(track.values[:3]))) and int(track.n_rows) == 3
+    assert np.all(np.isnan(np.asarray(track.free_energy[3:])))
+    with pytest.raises(ValueError, match=f"at time 1.5: FacilityPath: node {who} cannot reach"):
+        track.raise_if_failed()
 
 
 def test_too_few_steps_are_told(start):
