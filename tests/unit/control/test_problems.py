@@ -44,6 +44,37 @@ def test_shares_of_facilities_are_met_on_the_way_and_the_minimum_is_followed():
         np.testing.assert_allclose(run.lag, gained, rtol=0.05, atol=1e-10)
 
 
+@pytest.mark.slow
+def test_visits_and_links_stay_within_their_capacities_on_the_way():
+    """Prices, carried by Euler, are those of limits that are met; others are free."""
+    with jax.enable_x64(True):
+        nodes = np.random.default_rng(3).normal(size=(9, 2))
+        visits, limit = np.array([0.8, 0.7]), np.array([[np.inf, 0.2], [np.inf, np.inf]])
+        problem = mj.FacilityPath(
+            nodes, np.array([[3.0, 0.5]]), 2, facility_capacity=mj.Equal(visits),
+            link_capacity=limit,
+        )  # fmt: skip
+        first = float(problem.beta_scale())
+        beta, key = 4 * first, jax.random.key(0)
+        start = mj.anneal(
+            problem, mj.Geometric(0.5 * first, beta, 1.5), key=key, adjoint=mj.NoGrad()
+        )
+        times, steps = np.linspace(0.0, 0.6, 3), control.Euler(0.05)
+        moves = {"beta": beta, "velocity": turning, "integrator": steps}
+        run = control.track(problem, start, times, law=control.Newton(), **moves)
+        warm = control.every_frame(problem, times, init=start, key=key, **moves)
+        assert np.all(np.asarray(run.code) < mj.Code.MAX_STEPS)
+        for row in range(3):
+            values = run.values_at(row)
+            flow = run.problem_at(row).traffic(values, beta)
+            first_legs, links = np.asarray(flow.first), np.asarray(flow.links)
+            np.testing.assert_allclose(first_legs.sum(0) + links.sum(0), visits, atol=1e-8)
+            price = float(values.dual.link[0, 1])
+            assert price >= 0 and links[0, 1] <= 0.2 + 1e-8
+            assert abs(price * (links[0, 1] - 0.2)) < 1e-7
+        np.testing.assert_allclose(run.free_energy, warm.free_energy, atol=1e-6)
+
+
 def test_a_decision_process_built_of_traced_transitions_is_refused():
     """Which states are entered is found from concrete transitions only: all was NON_FINITE."""
     network = small_cells(4, 2, slip=0.1)
