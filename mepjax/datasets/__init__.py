@@ -5,12 +5,14 @@ from .gaussians import four_square
 from .gridworld import frozen_lake, gridworld
 from .moving import MovingNetwork, moving_network
 from .nested import nested_groups
+from .prosumers import ProsumerGrid, prosumer_grid
 from .small_cells import SmallCells, small_cells
 from .supply import supply_network
 from .taxi import taxi
 
 __all__ = [
     "MovingNetwork",
+    "ProsumerGrid",
     "SmallCells",
     "channel_game",
     "four_square",
@@ -18,6 +20,7 @@ __all__ = [
     "gridworld",
     "moving_network",
     "nested_groups",
+    "prosumer_grid",
     "small_cells",
     "supply_network",
     "taxi",
