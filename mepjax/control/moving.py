@@ -85,7 +85,9 @@ class ByVelocity(AbstractScene):
         return Moving(problem, params, as_tangents(problem, rates), rates)
 
 
-def _asked(owner: str, velocity: Any, time: Any, problem: Problem, params: Any) -> Mapping[str, Any]:
+def _asked(
+    owner: str, velocity: Any, time: Any, problem: Problem, params: Any
+) -> Mapping[str, Any]:
     answer = velocity(time, problem, params)
     if not isinstance(answer, Mapping):
         raise TypeError(

@@ -33,7 +33,7 @@ class ProsumerGrid(NamedTuple):
 
     def problem(self, **options: Any) -> FacilityPath:
         """The network with one producer to place; options are those of `FacilityPath`."""
-        given = {
+        given: dict[str, Any] = {
             "weights": self.priority, "fixed": self.producers, "entry_capacity": self.output,
             "link_capacity": self.lines,
         }  # fmt: skip
