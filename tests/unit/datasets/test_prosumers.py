@@ -30,9 +30,12 @@ def test_a_grid_is_what_it_says():
 def test_its_problem_has_its_limits(producers):
     grid = prosumer_grid(11, producers)
     problem = grid.problem(max_hops=1)
+    assert problem.fixed is not None and problem.capacities is not None
+    entry, link = problem.capacities.entry, problem.capacities.link
+    assert entry is not None and link is not None
     assert problem.n_facilities == 1 and problem.fixed.shape == (producers, 2)
-    np.testing.assert_array_equal(problem.capacities.entry.limit, grid.output)
-    np.testing.assert_array_equal(problem.capacities.link.limit, grid.lines)
+    np.testing.assert_array_equal(entry.limit, grid.output)
+    np.testing.assert_array_equal(link.limit, grid.lines)
     # Weights are normalised; what is critical counts five times.
     np.testing.assert_allclose(problem.weights[0], 5 * problem.weights[1], rtol=1e-6)
 
