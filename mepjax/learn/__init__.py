@@ -41,7 +41,15 @@ _NETWORKS = {"ADEN": "aden", "MLP": "aden", "Training": "training"}
 
 def __getattr__(name: str) -> Any:
     if name in _NETWORKS:
-        module = importlib.import_module(f".networks.{_NETWORKS[name]}", __name__)
+        try:
+            module = importlib.import_module(f".networks.{_NETWORKS[name]}", __name__)
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in ("flax", "optax"):
+                raise
+            raise ImportError(
+                f"{name} needs flax and optax, of which one is not installed; run: "
+                'pip install "mepjax[learn]"'
+            ) from error
         return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

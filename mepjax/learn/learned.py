@@ -117,5 +117,16 @@ class Learned(eqx.Module):
                 "that is NaN, Inf, or negative where it cannot be; or nothing at all. What was "
                 "learnt before is kept."
             )
-        raise_failed(self.code, self.input_report)
+        messages = self.learner.breakdown(self._last_loss()) if failed else None
+        raise_failed(self.code, self.input_report, messages)
         return self
+
+    def _last_loss(self) -> float:
+        """That of the last level that was begun, in the first lane that failed."""
+        codes = np.asarray(self.code).reshape(-1)
+        lane = int(np.flatnonzero(codes >= Code.MAX_STEPS)[0])
+        beta, loss = (
+            np.asarray(a).reshape(codes.size, -1)[lane] for a in (self.trace.beta, self.trace.loss)
+        )
+        levels = np.flatnonzero(np.isfinite(beta))
+        return float(loss[levels[-1]]) if levels.size else np.nan

@@ -1,6 +1,7 @@
 """What a learner supplies, and what all of them share."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks, trees
+from .._core.codes import Code
 from .._core.programs import program
 from .._core.types import Scalar
 from ..engine.schedules import AbstractSchedule, Geometric
@@ -138,6 +140,11 @@ class AbstractLearner(eqx.Module):
         """A code for how the state came about."""
         del state
         return jnp.zeros((), jnp.int32)
+
+    def breakdown(self, loss: float) -> Mapping[Code, str]:
+        """What codes of a failure mean here, after a last level whose loss was `loss`."""
+        del loss
+        return {}
 
     def move(
         self,

@@ -10,6 +10,8 @@ from ..._core import checks
 from .aden import ADEN, MLP
 
 _OWNER = "Training"
+# Sides of the data's box that centres may be away from it.
+AWAY = 10.0
 _NETWORKS: dict[str, Any] = {"aden": ADEN, "mlp": MLP}
 
 # Table 2; see `Training.paper` for what differs.
@@ -77,3 +79,26 @@ def parameters_of(learned: Any) -> Any:
             f"{_OWNER}: `init` must be what a Training has learnt; got {type(learned).__name__}."
         )
     return state.average
+
+
+def breakdown(training: Any, loss: float) -> str:
+    """Why learning ended early, and which setting to lower; `loss` is that of the last level."""
+    kept = " The last good parameters and centres are kept."
+    if np.isfinite(loss):
+        return (
+            f"Centres left the box of the data by more than {AWAY:g} times its side, or turned "
+            f"NaN or Inf, although the loss ({loss:.3g}) was finite: they went where the network "
+            f"has learnt nothing. Lower `centre_rate` ({_told(training.centre_rate)}) or "
+            f"`centre_steps` ({training.centre_steps}), or raise `prefit` "
+            f"({training.prefit}) so that more is learnt before they move.{kept}"
+        )
+    return (
+        "The loss of the network turned NaN or Inf. Lower `learning_rate` "
+        f"({_told(training.learning_rate)}) or `clip` ({_told(training.clip)}), or raise "
+        f"`warm_up` ({training.warm_up}); costs that differ by many orders of magnitude break "
+        f"float32: scale the data.{kept}"
+    )
+
+
+def _told(number: Any) -> str:
+    return f"{float(number):g}" if np.ndim(number) == 0 else "one for each lane"

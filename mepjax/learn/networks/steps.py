@@ -63,6 +63,17 @@ def batches_of_rows(
     return Batch(who, told, paid, times, log.centres[log.round[rows]])
 
 
+def perturbed(
+    centres: Float[Array, "k d"], sizes: Any, spacing: Float[Array, ""], sets: int, key: Any
+) -> Float[Array, "sets k d"]:
+    """Centres with noise, its deviation log-uniform between two `sizes` in spacings."""
+    size, noise = jax.random.split(key)
+    low, high = (jnp.log(jnp.asarray(p, centres.dtype)) for p in sizes)
+    share = jax.random.uniform(size, (sets, 1, 1), centres.dtype)
+    sigma = spacing * jnp.exp(low + (high - low) * share)
+    return centres + sigma * jax.random.normal(noise, (sets, *centres.shape), centres.dtype)
+
+
 def regressed(
     params: Any,
     network: Any,

@@ -23,14 +23,20 @@ from ..learner import AbstractLearner, Needs
 from .aden import ADEN, ADEN_PAPER, ADEN_RELEASED
 from .beginning import ignoring_and_others, rising_then_held
 from .learnt_costs import Build, Frozen, LearntCosts, units
-from .settings import PUBLISHED, TrainingState, check_numbers, network_named, parameters_of
-from .steps import Batch, batches_of_rows, batches_of_sets, descended, regressed
+from .settings import (
+    AWAY,
+    PUBLISHED,
+    TrainingState,
+    breakdown,
+    check_numbers,
+    network_named,
+    parameters_of,
+)
+from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed, regressed
 
 _OWNER = "Training"
 # What is left of the learning rate in the end.
 _LAST_RATE = 0.01
-# Sides of the data's box that centres may be away from it.
-_AWAY = 10.0
 
 
 class Training(AbstractLearner):
@@ -242,13 +248,8 @@ class Training(AbstractLearner):
     ) -> Float[Array, "sets k d"]:
         """Perturbed centres, `batch` sets for each step of the network."""
         del state
-        size, noise = jax.random.split(key)
-        _, spacing = units(problem)
-        low, high = (jnp.log(jnp.asarray(p, centres.dtype)) for p in self.perturbation)
         sets = self.network_steps * self.batch
-        share = jax.random.uniform(size, (sets, 1, 1), centres.dtype)
-        sigma = spacing * jnp.exp(low + (high - low) * share)
-        return centres + sigma * jax.random.normal(noise, (sets, *centres.shape), centres.dtype)
+        return perturbed(centres, self.perturbation, units(problem)[1], sets, key)
 
     # What is learnt.
 
@@ -311,6 +312,10 @@ class Training(AbstractLearner):
         """NON_FINITE for parameters that are not."""
         finite = trees.all_finite((state.params, state.average))
         return jnp.where(finite, as_code(Code.OK), as_code(Code.NON_FINITE))
+
+    def breakdown(self, loss: float) -> Mapping[Code, str]:
+        """Whether the network broke down, or its centres went where it has learnt nothing."""
+        return {Code.NON_FINITE: breakdown(self, loss)}
 
     def _rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Learning rate of a step: it rises, then falls as a cosine."""
@@ -389,7 +394,7 @@ class Training(AbstractLearner):
             self.centre_steps, self.centre_entities, key,
         )  # fmt: skip
         low, high = jnp.min(problem.x, axis=0), jnp.max(problem.x, axis=0)
-        room = _AWAY * jnp.max(high - low)
+        room = AWAY * jnp.max(high - low)
         inside = (moved >= low - room) & (moved <= high + room)
         moved = jnp.where(inside, moved, jnp.nan)
         return jnp.where(state.step > self.prefit, moved, centres)

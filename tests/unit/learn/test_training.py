@@ -1,6 +1,7 @@
 """Training a network by asking: its loss, its batches, what it learns, and how it breaks down."""
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -86,8 +87,35 @@ def test_what_leaves_the_data_ends_with_a_code_and_what_was_good():
     learned = learnt(training(rate=1e300), KEY)
     assert int(learned.code) == int(Code.NON_FINITE)
     assert np.all(np.isfinite(learned.params))
-    with pytest.raises(mj.SolveError):
+    with pytest.raises(mj.SolveError, match=r"loss .* Lower `learning_rate` \(1e\+300"):
         learned.raise_if_failed()
+    # Where the loss of the last level was finite it was the centres that left.
+    lost = np.isnan(learned.trace.loss)
+    finite = eqx.tree_at(lambda s: s.trace.loss, learned, np.where(lost, 0.25, learned.trace.loss))
+    with pytest.raises(mj.SolveError, match=r"left the box .* \(0\.25\).* Lower `centre_rate`"):
+        finite.raise_if_failed()
+
+
+def test_centres_that_leave_the_box_are_no_numbers_and_others_stay():
+    base, learner = cases.problem(), training(centre_rate=np.float64(1e6))
+    state = learner.init(KEY, base)
+    after = eqx.tree_at(lambda s: s.step, state, state.step + learner.prefit + 1)
+    log = _log(DRAWS).for_problem(base)
+    move = eqx.filter_jit(learner.move)
+    asked = log, jnp.zeros(log.entity.shape, bool), KEY
+    centres = base.x[: cases.K]
+    assert np.any(np.isnan(move(after, base, centres, jnp.asarray(1.0), *asked)))
+    # Before `prefit` steps are over they do not move.
+    np.testing.assert_array_equal(move(state, base, centres, jnp.asarray(1.0), *asked), centres)
+
+
+def test_without_flax_it_is_said_what_to_install(monkeypatch):
+    for name in ("aden", "training"):
+        monkeypatch.delitem(sys.modules, f"mepjax.learn.networks.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "flax", None)
+    for name in ("Training", "ADEN"):
+        with pytest.raises(ImportError, match=rf'{name} needs .*pip install "mepjax\[learn\]"'):
+            getattr(learn, name)
 
 
 def _log(draws):
