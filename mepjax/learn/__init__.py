@@ -33,10 +33,11 @@ from .test_of_fit import TestOfFit
 
 if TYPE_CHECKING:
     from .networks.aden import ADEN, MLP
+    from .networks.choice import Choice
     from .networks.training import Training
 
 # What needs flax, by module.
-_NETWORKS = {"ADEN": "aden", "MLP": "aden", "Training": "training"}
+_NETWORKS = {"ADEN": "aden", "MLP": "aden", "Choice": "choice", "Training": "training"}
 
 
 def __getattr__(name: str) -> Any:
@@ -60,6 +61,7 @@ __all__ = [
     "AbstractEnvironment",
     "AbstractLearner",
     "CentreErrors",
+    "Choice",
     "Counts",
     "Coverage",
     "Evidence",

@@ -16,6 +16,7 @@ from .conditional_logit import maximise_likelihood, slopes
 from .evidence import Evidence, ModelLearner, Uncertainty, as_evidence
 from .interactions import Interactions
 from .learner import Needs, forget_checks, group_count
+from .logged import appended, override_shares, with_room
 
 # Noise on centres at which `interact` asks, in spacings: total standard deviation / K^(1/d).
 _AROUND = 0.3
@@ -139,18 +140,7 @@ class Structured(ModelLearner):
     def reserve(self, state: StructuredState, problem: Clustering, m: int) -> StructuredState:
         """Room for `m` more interactions; where their number is traced, for `m` more rows."""
         del problem
-        if checks.is_concrete(state.count):
-            room = state.evidence.entity.shape[0]
-            missing = int(state.count) + m - room
-            if missing <= 0:
-                return state
-            # Doubled, so that a stream of small updates compiles few programs.
-            m = max(missing, room)
-
-        def padded(leaf: Array) -> Array:
-            return jnp.concatenate([leaf, jnp.zeros((m, *leaf.shape[1:]), leaf.dtype)])
-
-        evidence = jax.tree.map(padded, state.evidence)
+        evidence = with_room(state.evidence, state.count, m)
         return eqx.tree_at(lambda s: s.evidence, state, evidence)
 
     def resize(self, state: StructuredState, problem: Clustering) -> StructuredState:
@@ -170,17 +160,13 @@ class Structured(ModelLearner):
         del key
         new = self.evidence(problem, interactions)
         loss = self.loss(state, new)
-        m, room = new.entity.shape[0], state.evidence.entity.shape[0]
         if checks.is_concrete(state.count):
-            state = self.reserve(state, problem, m)
-            room = state.evidence.entity.shape[0]
-        places = state.count + jnp.arange(m)
+            state = self.reserve(state, problem, new.entity.shape[0])
         forget = jnp.asarray(self.forget, problem.x.dtype)
         old = eqx.tree_at(lambda e: e.times, state.evidence, state.evidence.times * forget)
-        evidence = jax.tree.map(lambda a, b: a.at[places].set(b, mode="drop"), old, new)
-        lost = state.lost + jnp.maximum(state.count + m - room, 0).astype(jnp.int32)
-        count = jnp.minimum(state.count + m, room).astype(jnp.int32)
-        state = eqx.tree_at(lambda s: (s.evidence, s.count, s.lost), state, (evidence, count, lost))
+        evidence, count, lost = appended(old, state.count, new)
+        kept = (evidence, count, state.lost + lost)
+        state = eqx.tree_at(lambda s: (s.evidence, s.count, s.lost), state, kept)
         return self._fitted(state), {"loss": loss}
 
     def _fitted(self, state: StructuredState) -> StructuredState:
@@ -209,13 +195,8 @@ class Structured(ModelLearner):
 
     def _overrides(self, evidence: Evidence) -> tuple[Array, Array, Array]:
         """Share of overrides by group, their number, and that of interactions."""
-        group = self._groups(evidence)
-        empty = jnp.zeros((self.n_groups,), evidence.times.dtype)
-        strayed = evidence.times * (evidence.realised != evidence.prescribed)
-        overrides, told = empty.at[group].add(strayed), empty.at[group].add(evidence.times)
-        overall = jnp.sum(overrides) / jnp.maximum(jnp.sum(told), 1e-30)
-        kappa = jnp.where(told > 0, overrides / jnp.where(told > 0, told, 1.0), overall)
-        return kappa, overrides, told
+        strayed = evidence.realised != evidence.prescribed
+        return override_shares(self._groups(evidence), self.n_groups, evidence.times, strayed)
 
     def state_code(self, state: StructuredState) -> Int[Array, ""]:
         """MAX_STEPS or STALLED of the likelihood, INVALID_INPUT where there was no room."""

@@ -32,6 +32,17 @@ class Gravity(eqx.Module):
         return 0.8 * jnp.eye(len(y), dtype=y.dtype) + 0.2 * pull
 
 
+class Drawn(eqx.Module):
+    """Log weights of an override with parameters: near centres draw, and those on one side."""
+
+    strength: jax.Array
+    slope: jax.Array
+
+    def __call__(self, of: jax.Array, to: jax.Array) -> jax.Array:
+        away = to[None] - of[:, None]
+        return away @ self.slope - self.strength * jnp.log1p(jnp.sum(away**2, axis=-1))
+
+
 class PseudoHuber(eqx.Module):
     """A user's own cost with a parameter: squared near the centre, linear far from it."""
 
@@ -39,6 +50,18 @@ class PseudoHuber(eqx.Module):
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return self.size**2 * (jnp.sqrt(1 + jnp.sum((x - y) ** 2) / self.size**2) - 1)
+
+
+def drawn(dtype: Any, strength: float, slope: tuple[float, float]) -> Drawn:
+    return Drawn(jnp.asarray(strength, dtype), jnp.asarray(slope, dtype))
+
+
+def pairwise(dtype: Any, reaches: bool) -> Any:
+    return mj.autonomy.Pairwise(
+        jnp.asarray(0.3, dtype),
+        drawn(dtype, 1.2, (0.3, -0.2)),
+        drawn(dtype, 0.6, (0.0, 0.1)) if reaches else None,
+    )
 
 
 def rows_sum_to_zero(name: str, change: np.ndarray) -> np.ndarray:
@@ -134,7 +157,7 @@ def overrides_permuted(problem: Any, order: np.ndarray) -> Any:
     return eqx.tree_at(lambda q: q.autonomy.p, problem, problem.autonomy.p[order])
 
 
-# At a temperature of 1e-12 of the data's scale no line search resolves an override.
+# At a temperature (or a slope) of 1e-12 of the data's scale no line search resolves an override.
 UNRESOLVED = {"outlier": (Code.OK, Code.NEAR_CRITICAL, Code.STALLED, Code.MAX_STEPS)}
 
 ROWS = [
@@ -205,6 +228,26 @@ ROWS = [
         variational=False,
         codes=UNRESOLVED,
         other_sizes=(ONE, CROWDED),
+    ),
+    points_row(
+        "pairwise",
+        clustering(autonomy=lambda dtype: pairwise(dtype, False)),
+        DATA | {"kappa": lambda q: q.autonomy.kappa, "slope": lambda q: q.autonomy.pull.slope},
+        monotone=False,
+        damping=0.5,
+        degree=None,
+        growth_is_exact=False,
+        codes=UNRESOLVED,
+    ),
+    points_row(
+        "pairwise-entity",
+        clustering(autonomy=lambda dtype: pairwise(dtype, True)),
+        DATA | {"kappa": lambda q: q.autonomy.kappa, "slope": lambda q: q.autonomy.reach.slope},
+        monotone=False,
+        damping=0.5,
+        degree=None,
+        convex_at_zero=False,
+        codes=UNRESOLVED,
     ),
     points_row(
         "function",

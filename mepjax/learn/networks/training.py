@@ -228,11 +228,11 @@ class Training(AbstractLearner):
 
     def in_motion(self) -> "Training":
         """Where interactions come in sets."""
-        return _with(self, in_sets=True)
+        return trees.replaced(self, in_sets=True)
 
     def at_rest(self) -> "Training":
         """Where they may come in any order."""
-        return _with(self, in_sets=False)
+        return trees.replaced(self, in_sets=False)
 
     def schedule(self, scale: Float[Array, ""], problem: Clustering) -> AbstractSchedule:
         """Constant for `prefit`, rising for three quarters of the cycles, then constant."""
@@ -398,12 +398,3 @@ class Training(AbstractLearner):
         inside = (moved >= low - room) & (moved <= high + room)
         moved = jnp.where(inside, moved, jnp.nan)
         return jnp.where(state.step > self.prefit, moved, centres)
-
-
-def _with(training: Training, *, in_sets: bool) -> Training:
-    """The same with `in_sets`, a static field."""
-    changed = object.__new__(Training)
-    for name, value in vars(training).items():
-        object.__setattr__(changed, name, value)
-    object.__setattr__(changed, "in_sets", in_sets)
-    return changed

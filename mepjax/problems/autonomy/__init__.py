@@ -1,13 +1,14 @@
 """Models of local autonomy p(k | j, i): entity i, prescribed cluster j, ends in cluster k.
 
-`Uniform`, `Matrix`, `Grouped` and `Dense` do not depend on the centres; `Softmax` and any
-`Function` do.
+`Uniform`, `Matrix`, `Grouped` and `Dense` do not depend on the centres; `Softmax`, `Pairwise` and
+any `Function` do.
 """
 
 from .base import AbstractAutonomy, NoAutonomy
 from .fixed import Dense, Matrix, Uniform
 from .function import Function
 from .grouped import Grouped
+from .pairwise import Pairwise
 from .softmax import Softmax
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Grouped",
     "Matrix",
     "NoAutonomy",
+    "Pairwise",
     "Softmax",
     "Uniform",
 ]
