@@ -123,9 +123,12 @@ BAD = (
 
 
 def one_place() -> Any:
-    """All users at the base: nothing costs anything."""
-    still = jnp.asarray(np.ones((7, 2)))
-    return build(state_params=lambda _: still)(np.float64)
+    """All users at the base: nothing costs anything, and nothing is discounted."""
+    return build(
+        state_params=lambda dtype: jnp.ones((7, 2), dtype),
+        extra_costs=lambda dtype: jnp.zeros((7, 3), dtype),
+        discount=lambda dtype: jnp.ones((), dtype),
+    )(np.float64)
 
 
 ROWS = [

@@ -83,16 +83,14 @@ def test_one_stage_with_free_exits_is_clustering(cost):
 
 
 def _median_cost(points):
-    """Smallest sum of distances to one place, by a peer's simplex search."""
+    """Smallest sum of distances to one place, which is convex, by a peer's simplex search."""
     if len(points) == 0:
         return 0.0
-    starts = [points.mean(0), *points]
     total = lambda y: np.linalg.norm(points - y, axis=1).sum()  # noqa: E731
     options = {"xatol": 1e-10, "fatol": 1e-12}
-    runs = (
-        scipy.optimize.minimize(total, s, method="Nelder-Mead", options=options) for s in starts
-    )
-    return min(run.fun for run in runs)
+    run = scipy.optimize.minimize(total, points.mean(0), method="Nelder-Mead", options=options)
+    # It may lie on a point, where the simplex meets a kink.
+    return min(run.fun, *map(total, points))
 
 
 def test_tiny_medians_against_every_assignment():
@@ -108,7 +106,9 @@ def test_tiny_medians_against_every_assignment():
     )
     beta = 1e3 * smooth.beta_scale()
     annealed = mj.anneal(smooth, key=jax.random.key(0))
-    solution = mj.anneal(sharp, mj.Explicit([beta]), init=annealed, key=jax.random.key(0))
+    solution = mj.anneal(
+        sharp, mj.Explicit([beta]), init=annealed, key=jax.random.key(0), detector=mj.NoDetector()
+    )
     found = float(sharp.harden(solution.params).cost)
     np.testing.assert_allclose(7 * found, best, rtol=2e-3)
     assert 7 * found >= best * (1 - 1e-6)
