@@ -228,7 +228,7 @@ class Choice(AbstractLearner):
         """Averages of the distances under the learnt model, differentiable in the centres."""
         return average_costs(self.autonomy(state), problem, rows, centres)
 
-    def verdict(self, state: ChoiceState) -> Int[Array, ""]:
+    def state_code(self, state: ChoiceState) -> Int[Array, ""]:
         """NON_FINITE for parameters that are not, INVALID_INPUT where there was no room."""
         finite = trees.all_finite((state.params, state.average))
         code = jnp.where(finite, as_code(Code.OK), as_code(Code.NON_FINITE))
@@ -343,7 +343,7 @@ class Choice(AbstractLearner):
         learner = trees.replaced(self, steps=steps)
         log = interactions.for_problem(problem)
         state, _ = updated(learner, learner.init(start, problem), problem, log, learn)
-        code = learner.verdict(state)
+        code = learner.state_code(state)
         if checks.is_concrete(code):
             raise_failed(code, checks.report(()))
         return learner.autonomy(state)

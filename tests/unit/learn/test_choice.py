@@ -102,7 +102,7 @@ def test_what_is_seen_adds_up_and_compiled_is_the_same():
         np.testing.assert_allclose(kappa[groups == group], strayed[mine].mean(), rtol=1e-12)
     # Where nothing was reserved inside a program, what finds no room is counted, not lost quietly.
     full, _ = eqx.filter_jit(learner.update)(one, base, found, KEY)
-    assert int(learner.verdict(full)) == int(Code.INVALID_INPUT) and int(full.lost) > 0
+    assert int(learner.state_code(full)) == int(Code.INVALID_INPUT) and int(full.lost) > 0
 
 
 @pytest.mark.slow
