@@ -1,12 +1,14 @@
 """Tables on disk, of which some rows are read at a time."""
 
 import abc
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._core.checkpoints import replacing
 from .._core.checks import is_count
 
 
@@ -74,6 +76,19 @@ class AbstractTable(abc.ABC):
                 f"Rows: `{argument}` must be columns 0 to {self.columns - 1}; got {column}."
             )
         return int(column)
+
+
+@contextlib.contextmanager
+def writing_rows(path: Any, shape: tuple[int, ...]) -> Iterator[Callable[[Any], None]]:
+    """What writes rows of int32 one slab after the other to an NPY file, whole or not at all."""
+    with replacing(Path(path)) as stream:
+        header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+
+        def write(rows: Any) -> None:
+            stream.write(np.ascontiguousarray(rows, "<i4").tobytes())
+
+        yield write
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

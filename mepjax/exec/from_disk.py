@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._core.blocks import block_rows, block_sum
 from .._core.checks import check_count
-from .base import AbstractBlocks
+from .base import AbstractBlocks, AbstractExecutor
 from .sources import Rows, RowWeights
 
 
@@ -77,4 +77,13 @@ class FromDisk(AbstractBlocks):
         raise TypeError(
             "FromDisk: numbers for every row are not held in memory; write labels with "
             "`problem.harden_to(path, params)`."
+        )
+
+
+def check_suits(owner: str, data: Any, executor: AbstractExecutor) -> None:
+    """Raise `TypeError` unless points on disk, and no others, have `FromDisk`."""
+    if isinstance(data, Rows) != isinstance(executor, FromDisk):
+        raise TypeError(
+            f"{owner}: `executor` must be FromDisk for points on disk, and for no "
+            f"others; got {type(executor).__name__}."
         )

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -67,6 +67,14 @@ class Source:
         self.table.check_unchanged()
         for first in range(0, self.n, rows):
             yield first, *self.read(first, min(first + rows, self.n))
+
+    def even_slabs(self, rows: int = _SLAB) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+        """(first row, how many, points, weights): the last is filled up, for one program."""
+        size = min(rows, self.n)
+        for first, x, weights in self.slabs(rows):
+            more = [(0, size - len(x)), (0, 0)]
+            yield first, len(x), np.pad(x, more), np.pad(weights, more[:1])
+        self.table.check_unchanged()
 
     def _measured(self) -> Measures:
         """As kept beside the file, where that fits it; else of a pass over the data."""
@@ -219,12 +227,8 @@ class Rows(eqx.Module):
     def fetch(self, first: Any, rows: int) -> tuple[Float[Array, "rows d"], Float[Array, " rows"]]:
         """Points and weights of some rows, inside a compiled program."""
         source = self.source
-        shapes = (
-            jax.ShapeDtypeStruct((rows, source.d), source.dtype),
-            jax.ShapeDtypeStruct((rows,), source.dtype),
-        )
 
-        def read(first: Any) -> tuple[np.ndarray, np.ndarray]:
+        def read(first: np.ndarray) -> tuple[np.ndarray, ...]:
             start = int(first)
             # Looked at where a pass starts and where it ends.
             if start == 0 or start + rows == source.n:
@@ -232,20 +236,21 @@ class Rows(eqx.Module):
             return source.read(start, start + rows)
 
         first = jax.lax.stop_gradient(jnp.asarray(first, jnp.int32))
-        return jax.pure_callback(read, shapes, first, vmap_method="sequential")
+        x, weights = _of_host(read, ((rows, source.d), (rows,)), source.dtype, first)
+        return x, weights
 
     def sample(self, key: Any, n: int) -> Float[Array, "n d"]:
         """`n` rows by weight: one from each of n strips of equal weight, in their order."""
         source = self.source
-        shape = jax.ShapeDtypeStruct((n, source.d), source.dtype)
 
-        def read(uniform: Any) -> np.ndarray:
+        def read(uniform: np.ndarray) -> tuple[np.ndarray, ...]:
             source.table.check_unchanged()
-            rows = source.places(np.asarray(uniform))
-            return np.concatenate([source.read(int(row), int(row) + 1)[0] for row in rows])
+            rows = source.places(uniform.view(source.dtype).reshape(n))
+            return (np.concatenate([source.read(int(row), int(row) + 1)[0] for row in rows]),)
 
         uniform = jax.random.uniform(key, (n,), source.dtype)
-        return jax.pure_callback(read, shape, uniform, vmap_method="sequential")
+        bits = jax.lax.bitcast_convert_type(uniform, jnp.uint32)
+        return _of_host(read, ((n, source.d),), source.dtype, bits)[0]
 
 
 class RowWeights(eqx.Module):
@@ -268,6 +273,48 @@ class RowWeights(eqx.Module):
     def total(self) -> Float[Array, ""]:
         """Their sum, measured."""
         return jnp.asarray(self.source.measures.total, self.source.dtype)
+
+
+def _of_host(
+    read: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: np.dtype,
+    operand: Array,
+) -> list[Array]:
+    """What `read` returns for an operand of integers, inside a compiled program.
+
+    Numbers travel as their bits: XLA may call from a thread of its own, in which JAX's x64 mode is
+    that of the process, and where this is off JAX rounds what is returned to single precision.
+    """
+    more = (2,) if dtype.itemsize == 8 else ()
+
+    def bits(operand: Any) -> tuple[np.ndarray, ...]:
+        found = read(np.asarray(operand, order="C"))
+        return tuple(
+            np.ascontiguousarray(part).view(np.uint32).reshape(shape + more)
+            for part, shape in zip(found, shapes, strict=True)
+        )
+
+    asked = tuple(jax.ShapeDtypeStruct(shape + more, jnp.uint32) for shape in shapes)
+    found = jax.pure_callback(bits, asked, operand, vmap_method="sequential")
+    return [jax.lax.bitcast_convert_type(part, dtype) for part in found]
+
+
+def own_weights(owner: str, rows: Rows, weights: Any) -> RowWeights:
+    """The weights of `rows`; raise `ValueError` where others are given."""
+    if weights is not None and not isinstance(weights, RowWeights):
+        raise ValueError(
+            f"{owner}: `weights` of points on disk are a column of theirs; name it in "
+            f"Rows(..., weights=column). Got {type(weights).__name__}."
+        )
+    return rows.weights
+
+
+def few_rows(rows: Rows, key: Any, n: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
+    """`n` points drawn by weight, with equal ones; all of them with their weights if no more."""
+    if rows.shape[0] <= n:
+        return rows.fetch(0, rows.shape[0])
+    return rows.sample(key, n), jnp.ones((n,), rows.dtype)
 
 
 def _computed_in(dtype: np.dtype) -> np.dtype:

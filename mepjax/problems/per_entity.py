@@ -5,7 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
+
+from ..exec.sources import Rows
 
 
 def split_rows(
@@ -24,6 +27,22 @@ def split_rows(
         return eqx.combine(jax.tree.unflatten(structure, leaves), shared, static)
 
     return leaves, restore, shared
+
+
+def split_table(
+    problem: Any, rows: Rows, in_memory: Callable[[Any, Array, Array], Any]
+) -> tuple[list[Any], Callable[[Any, list[Array]], Any], Any]:
+    """`split_rows` of a problem whose rows are on disk.
+
+    `in_memory(problem, points, weights)` is the problem of these points, of weight one.
+    """
+    shared, static = eqx.partition(problem, eqx.is_array)
+
+    def restore(shared: Any, leaves: list[Array]) -> Any:
+        (x,) = leaves
+        return in_memory(eqx.combine(shared, static), x, jnp.ones(x.shape[:1], x.dtype))
+
+    return [rows], restore, shared
 
 
 def placed(problem: Any, by_row: Any) -> Any:

@@ -10,10 +10,20 @@ import mepjax as mj
 
 from ..registry import row_named
 from ..registry.points import D, K, N
-from .test_executors import BETA, ENTITIES, KEY, assert_same, somewhere
+from .test_executors import (
+    BETA,
+    ENTITIES,
+    KEY,
+    PATHS,
+    assert_same,
+    everything_of_paths,
+    path_params,
+    somewhere,
+)
 
 # The row whose sums know nothing of the cost and the autonomy; soft means are in unit/exec.
 DISK_DEFAULT = {"softmax-frozen"}
+NODES = {"paths", "paths-bounds"}
 ON_DISK = (mj.costs.SquaredEuclidean, mj.costs.Mahalanobis, mj.costs.Euclidean)
 
 
@@ -23,11 +33,16 @@ def per_entity(problem) -> bool:
     return any(shape[:1] == (N,) for shape in shapes)
 
 
-def on_disk(problem) -> mj.Clustering:
-    """The same problem of points that a function reads, in slabs of two blocks."""
-    table = np.column_stack([problem.x, problem.weights])
+def rows_of(points, weights) -> mj.exec.Rows:
+    """Points that a function reads."""
+    table = np.column_stack([points, weights])
     read = lambda first, last: table[first:last]  # noqa: E731
-    rows = mj.exec.Rows(read, weights=D, shape=table.shape, dtype=table.dtype)
+    return mj.exec.Rows(read, weights=D, shape=table.shape, dtype=table.dtype)
+
+
+def on_disk(problem) -> mj.Clustering:
+    """The same problem in slabs of two blocks."""
+    rows = rows_of(problem.x, problem.weights)
     moved = problem.replace(x=rows, weights=None).on(mj.exec.FromDisk(rows=10, block=5))
     # Both are measured to rounding; what is compared here is the sums.
     for one, other in ((moved.origin, problem.origin), (moved.spread, problem.spread)):
@@ -104,6 +119,40 @@ def test_an_anneal_over_points_on_disk_is_that_in_memory(name, tmp_path):
     cost = moved.harden_to(tmp_path / "labels.npy", found.params)
     np.testing.assert_allclose(cost, hard.cost, rtol=1e-9)
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), hard.assignments)
+
+
+# Masks and hop limits, which stay in memory; and all capacities with two destinations.
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in PATHS if row.name in NODES], ids=lambda r: r.name)
+def test_every_sum_over_nodes_on_disk_is_that_in_memory(row):
+    problem = row.build(np.float64)
+    rows = rows_of(problem.nodes, problem.weights)
+    if problem.max_hops is not None:
+        with pytest.raises(TypeError, match="`max_hops` must be left out"):
+            problem.replace(nodes=rows, weights=None)
+        problem = problem.replace(
+            max_hops=None, links=mj.paths.Links(between=problem.links.between)
+        )
+    moved = problem.replace(nodes=rows, weights=None).on(mj.exec.FromDisk(rows=10, block=5))
+    params = path_params(problem)
+    got, expected = (everything_of_paths(p, params) for p in (moved, problem))
+    # Weighted here, as one pass measures it, and not there.
+    for found in (got, expected):
+        del found["scale"]
+    np.testing.assert_allclose(got["hard"][-1], expected["hard"][-1], rtol=1e-9)
+    del got["hard"], expected["hard"]
+    derivatives = ("d free energy", "d residual")
+    for name in derivatives:
+        assert eqx.filter(got[name].nodes, eqx.is_array).source is rows.source
+        for found in (got, expected):
+            parts = found[name]
+            found[name] = parts.destinations, parts.fixed, parts.capacities
+    assert_same(got, expected, rtol=1e-7, atol=1e-10)
+    for ours, theirs in (
+        (moved.size(), problem.size()),
+        (moved.beta_scale(), problem.beta_scale()),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
 def test_points_on_disk_have_no_derivative():

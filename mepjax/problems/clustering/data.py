@@ -14,9 +14,9 @@ from ..._core.params import Params, primal_of
 from ..._core.programs import own_arithmetic, program
 from ...engine.problem import Constrained, Continuation, Growable, check_fields
 from ...exec.base import AbstractExecutor
-from ...exec.from_disk import FromDisk
+from ...exec.from_disk import FromDisk, check_suits
 from ...exec.in_memory import InMemory
-from ...exec.sources import Rows, RowWeights
+from ...exec.sources import Rows, RowWeights, own_weights
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
@@ -96,12 +96,7 @@ class ClusteringData(Growable, Constrained):
             raise ValueError(f"{owner}: `x` must not be empty; got shape {self.x.shape}.")
         dtype = self.x.dtype
         if isinstance(self.x, Rows):
-            if weights is not None and not isinstance(weights, RowWeights):
-                raise ValueError(
-                    f"{owner}: `weights` of points on disk are a column of theirs; name it in "
-                    f"Rows(..., weights=column). Got {type(weights).__name__}."
-                )
-            weights = self.x.weights
+            weights = own_weights(owner, self.x, weights)
         elif weights is None:
             weights = np.ones(n, dtype)
         elif not isinstance(weights, jax.Array | np.ndarray):
@@ -340,11 +335,7 @@ class ClusteringData(Growable, Constrained):
         """
         if executor == self.executor:
             return self
-        if isinstance(self.x, Rows) != isinstance(executor, FromDisk):
-            raise TypeError(
-                f"Clustering: `executor` must be FromDisk for points on disk, and for no "
-                f"others; got {type(executor).__name__}."
-            )
+        check_suits("Clustering", self.x, executor)
         if executor.in_blocks and not self.smooth:
             raise TypeError(
                 f"Clustering: with `executor` {type(executor).__name__}, `cost` must be one whose "

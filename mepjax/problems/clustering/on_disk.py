@@ -1,7 +1,6 @@
 """Clustering of points that stay on disk: what is asked of them beside sums."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -11,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._core import checks
-from ..._core.checkpoints import replacing
 from ..._core.params import primal_of
-from ...exec.sources import Rows
+from ...exec.files import writing_rows
+from ...exec.sources import Rows, few_rows
 from ..costs.base import AbstractCost
 from ..costs.euclidean import Euclidean
 from ..costs.function import CostFunction
@@ -22,7 +21,6 @@ from ..hard_clustering import HardClustering
 from .soft_means import SoftMeans, block_of
 from .sums import in_memory
 
-_SLAB = 65_536
 # Points that tell where the continuation of an autonomy begins.
 _FEW = 10_000
 # Costs of which one pass measures all that they take from the data.
@@ -86,12 +84,7 @@ def first_transition(rows: Rows) -> Float[Array, ""]:
 
 def sampled(problem: Any, key: Any, n: int) -> Any:
     """The same clustering of `n` of its points, in memory; of all with their weights if fewer."""
-    rows = problem.x
-    if rows.shape[0] <= n:
-        points = rows.fetch(0, rows.shape[0])
-    else:
-        points = rows.sample(key, n), jnp.ones((n,), rows.dtype)
-    return in_memory(problem, *points)
+    return in_memory(problem, *few_rows(problem.x, key, n))
 
 
 def hardened(problem: Any, params: Any, capacities: str = "ignore") -> HardClustering:
@@ -156,28 +149,22 @@ def hard_slabs(
     source, centres, plain = problem.x.source, primal_of(params), _is_plain(problem)
     means = problem.soft_means(None) if plain else None
     shared = None if means is None else means.shared(centres - means.origin, 1.0)
-    for first, x, weights in source.slabs(_SLAB):
-        # One program for all slabs: the last is filled up.
-        more = [(0, min(_SLAB, source.n) - len(x)), (0, 0)]
-        points, shares = jnp.asarray(np.pad(x, more)), jnp.asarray(np.pad(weights, more[:1]))
+    for first, count, x, weights in source.even_slabs():
+        points, shares = jnp.asarray(x), jnp.asarray(weights)
         if means is not None:
             labels, costs = _labels(shared, shares, points, means.firmness, means.floor)
         else:
             labels, costs = _least_costs(in_memory(problem, points, shares), centres)
-        yield first, np.asarray(labels)[: len(x)], np.asarray(costs)[: len(x)], weights
-    source.table.check_unchanged()
+        yield first, np.asarray(labels)[:count], np.asarray(costs)[:count], weights[:count]
 
 
 def harden_to(problem: Any, path: Any, params: Any) -> tuple[float, np.ndarray]:
     """Write labels to an NPY file, whole or not at all; the cost and the weight of each label."""
     slabs = hard_slabs(problem, params)
     cost, told = 0.0, np.zeros(problem.k)
-    n = problem.x.shape[0]
-    with replacing(Path(path)) as stream:
-        header = {"descr": "<i4", "fortran_order": False, "shape": (n,)}
-        np.lib.format.write_array_header_1_0(stream, header)
+    with writing_rows(path, problem.x.shape[:1]) as write:
         for _, labels, costs, weights in slabs:
-            stream.write(labels.astype("<i4").tobytes())
+            write(labels)
             wide = weights.astype(np.float64)
             cost += float(wide @ costs.astype(np.float64))
             told += np.bincount(labels, wide, minlength=problem.k)

@@ -18,7 +18,7 @@ from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
 from ...exec.sources import Rows, total_weight
 from ..costs.entities import Entities
-from ..per_entity import split_rows
+from ..per_entity import split_rows, split_table
 
 
 def in_memory(problem: Any, x: Float[Array, "n d"], weights: Float[Array, " n"]) -> Any:
@@ -47,15 +47,9 @@ class EntitySums(eqx.Module):
     def _split(self) -> tuple[list[Any], Callable[[Any, list[Array]], Any], Any]:
         """`split_rows` of the problem, whose rows may be those of `Rows`."""
         problem = self.problem
-        if not isinstance(problem.x, Rows):
-            return split_rows(problem, self.by_entity())
-        shared, static = eqx.partition(problem, eqx.is_array)
-
-        def restore(shared: Any, leaves: list[Array]) -> Any:
-            (x,) = leaves
-            return in_memory(eqx.combine(shared, static), x, jnp.ones(x.shape[:1], x.dtype))
-
-        return [problem.x], restore, shared
+        if isinstance(problem.x, Rows):
+            return split_table(problem, problem.x, in_memory)
+        return split_rows(problem, self.by_entity())
 
     @property
     def _columns(self) -> int:

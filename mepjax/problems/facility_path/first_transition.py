@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._core import trees
+from ...exec.sources import Rows
 from .legs import FreeLegs, cost_of
 from .network import Network
 
@@ -24,14 +25,9 @@ def first_transition(network: Network) -> Float[Array, ""]:
     """
     stiff, rbar = _coincident(network.total, network.n_stages, network.self_loops)
     entry, _, end = (not isinstance(legs, FreeLegs) for legs in network.legs)
-    shares = jax.lax.stop_gradient(network.shares())
-    x, z = as_squared(trees.stop_gradient(network), shares)
-    origin = shares @ x
-    x, z = x - origin, z - origin
-    x, centre = x - shares @ x, jnp.mean(z, axis=0)
-    pull = jnp.zeros((x.shape[1], x.shape[1]), x.dtype)
-    if entry:
-        pull = pull + jnp.matmul((shares[:, None] * x).T, x, precision=_HIGHEST)
+    scatter, z = _seen_from_nodes(trees.stop_gradient(network))
+    centre = jnp.mean(z, axis=0)
+    pull = scatter if entry else jnp.zeros_like(scatter)
     if end:
         apart = z - centre
         pull = pull + jnp.matmul(apart.T, apart, precision=_HIGHEST) / z.shape[0]
@@ -41,6 +37,19 @@ def first_transition(network: Network) -> Float[Array, ""]:
         stiff = stiff / 2  # exact for one stage with a free exit, which is clustering
     largest = jnp.linalg.eigvalsh(pull)[-1]
     return jnp.where(largest > 0, stiff / (2 * jnp.where(largest > 0, largest, 1.0)), 1.0)
+
+
+def _seen_from_nodes(network: Network) -> tuple[Float[Array, "d d"], Float[Array, "l d"]]:
+    """Covariance of the nodes, and destinations from their mean, where costs are like squares."""
+    if isinstance(network.nodes, Rows):
+        covariance = jnp.asarray(network.nodes.source.measures.covariance, network.nodes.dtype)
+        return covariance, network.destinations - network.mean_node()
+    shares = network.shares()
+    x, z = as_squared(network, shares)
+    origin = shares @ x
+    x, z = x - origin, z - origin
+    x = x - shares @ x
+    return jnp.matmul((shares[:, None] * x).T, x, precision=_HIGHEST), z
 
 
 def as_squared(network: Network, shares: Float[Array, " n"]) -> tuple[Array, Array]:

@@ -19,11 +19,13 @@ from ..._core.params import primal_of
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows
 from ...solvers import spectrum
 from ...solvers.loop import solve_stage
 from .legs import FreeLegs, is_squared
 from .links import Links
 from .network import Network
+from .on_disk import sampled
 
 if TYPE_CHECKING:
     from .problem import FacilityPath
@@ -204,6 +206,9 @@ def no_spectrum(network: Network) -> str | None:
 def subsample(network: Any, key: Any, n: int) -> Any:
     """`n` nodes of equal weight, drawn in proportion to theirs; itself if it has no more."""
     count = network.nodes.shape[0]
+    if isinstance(network.nodes, Rows):
+        # Few enough of them are read whole.
+        return sampled(network, key, n)
     if count <= n:
         return network
     rows = sampling.systematic(key, network.executor.everywhere(network.weights), n)

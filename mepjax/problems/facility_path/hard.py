@@ -11,6 +11,7 @@ from ..._core import arrays, checks, paths
 from ..._core.codes import Code, SolveError
 from ..._core.params import primal_of
 from ..._core.paths import StageCosts
+from ...exec.sources import Rows
 from ..capacity.limits import Capacity
 from .network import Network
 from .prices import Capacities
@@ -24,7 +25,8 @@ class HardPaths(eqx.Module):
 
     **Fields:** `routes`, shape (N, n_stages): the facilities visited in order, then -1;
     `destinations` (N,), where each route ends; `node_costs` (N,), what each costs; `cost`, their
-    weighted mean.
+    weighted mean. Of nodes on disk the cost alone is told and the rest is `None`: `harden_to`
+    writes the routes.
     """
 
     routes: Int[Array, "n stages"]
@@ -286,6 +288,14 @@ def harden(network: Network, params: Any, capacities: str) -> HardPaths:
         )
     locations = arrays.as_float_array("params", primal_of(params), network.nodes.dtype)
     at = network.at(locations)
+    if isinstance(network.nodes, Rows):
+        if capacities == "assign" and network.capacities.given:
+            raise TypeError(
+                "FacilityPath: with nodes on disk, `capacities` must be 'ignore', as an integer "
+                "program needs all of them at once."
+            )
+        unlisted: Any = None
+        return HardPaths(unlisted, unlisted, unlisted, sums_of(network).hard_cost(at))
     if capacities == "assign" and network.capacities.given:
         limits = network.n_stages if network.max_hops is None else network.max_hops
         return assign(network.leg_costs(at), network.shares(), limits, network.capacities)

@@ -150,7 +150,7 @@ def hessian_at(network: Network, params: Any, flow: StageCosts) -> Float[Array, 
 
 def init_at(network: Network, key: Any) -> Any:
     """`Problem.init`."""
-    middle = jnp.mean(network.destinations, axis=0) + network.shares() @ network.nodes
+    middle = jnp.mean(network.destinations, axis=0) + network.mean_node()
     start = network.params_at(jnp.broadcast_to(middle / 2, network.locations_shape))
     if isinstance(start, Params):
         dual, flat, shaped = dual_at(network, start, 1.0, level=True)

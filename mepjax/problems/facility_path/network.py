@@ -1,6 +1,6 @@
 """The data of a facility network: who travels, what stands, and what the legs cost."""
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import equinox as eqx
 import jax
@@ -14,17 +14,20 @@ from ..._core.paths import StageCosts
 from ..._core.programs import own_arithmetic
 from ...engine.problem import Constrained, Growable
 from ...exec.base import AbstractExecutor
+from ...exec.from_disk import FromDisk, check_suits
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows, own_weights
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
 from ..capacity.limits import as_capacity
 from ..per_entity import placed
+from . import on_disk
+from .conditions import conditions_of
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
-from .legs import checks_of as checks_of_legs
-from .links import Links, as_hops, as_links, reachability
+from .links import Links, as_hops, as_links
 from .prices import Capacities, Prices, charged
-from .uncertain import Spread, check_known_enough, checks_of, expected_costs, split_spread
+from .uncertain import Spread, check_known_enough, expected_costs, split_spread
 
 _OWNER = "FacilityPath"
 
@@ -32,6 +35,7 @@ _OWNER = "FacilityPath"
 class Network(Growable, Constrained):
     """The data of a `FacilityPath`, which documents them, and what follows from them alone."""
 
+    # Nodes on disk are `Rows` here, and `RowWeights` their weights: sums go through them alike.
     nodes: Float[Array, "n d"]
     destinations: Float[Array, "l d"]
     weights: Float[Array, " n"]
@@ -69,14 +73,15 @@ class Network(Growable, Constrained):
         direct: bool = False,
         self_loops: bool = False,
     ) -> None:
-        self.executor = InMemory()
+        self.executor = FromDisk() if isinstance(nodes, Rows) else InMemory()
         checks.check_count(_OWNER, "n_facilities", n_facilities)
         checks.check_count(_OWNER, "n_stages", n_stages, optional=True)
         self.n_facilities = int(n_facilities)
         self.direct = _switch("direct", direct)
         self.self_loops = _switch("self_loops", self_loops)
         nodes, self.node_spread = split_spread(_OWNER, "nodes", nodes, None)
-        self.nodes = arrays.as_float_array("nodes", nodes)
+        points: Any = nodes
+        self.nodes = points if isinstance(nodes, Rows) else arrays.as_float_array("nodes", nodes)
         if self.nodes.ndim != 2 or 0 in self.nodes.shape:
             raise ValueError(
                 f"{_OWNER}: `nodes` must be 2-D, (nodes, coordinates), not empty; "
@@ -96,9 +101,11 @@ class Network(Growable, Constrained):
         self.fixed = fixed
         m = self.n_facilities + (0 if fixed is None else fixed.shape[0])
         self.n_stages = m if n_stages is None else int(n_stages)
-        if weights is None:
-            weights = np.ones(n, dtype)
-        self.weights = arrays.as_data_like("weights", weights, dtype)
+        if isinstance(self.nodes, Rows):
+            self.weights = cast(Any, own_weights(_OWNER, self.nodes, weights))
+        else:
+            weights = np.ones(n, dtype) if weights is None else weights
+            self.weights = arrays.as_data_like("weights", weights, dtype)
         if self.weights.shape != (n,):
             raise ValueError(
                 f"{_OWNER}: `weights` must have shape ({n},) for {n} nodes; "
@@ -116,12 +123,15 @@ class Network(Growable, Constrained):
             as_capacity(_OWNER, "facility_capacity", facility_capacity, (m,), dtype),
             as_capacity(_OWNER, "link_capacity", link_capacity, (m, m), dtype),
         )
+        if isinstance(self.nodes, Rows):
+            on_disk.check_supported(_OWNER, self)
         checks.enforce(self.checks())
-        self.stage_costs = jax.tree.map(
-            lambda legs: for_places(legs, self.nodes, self.weights),
-            self.stage_costs,
-            is_leaf=lambda legs: isinstance(legs, Legs),
-        )
+        if not isinstance(self.nodes, Rows):
+            self.stage_costs = jax.tree.map(
+                lambda legs: for_places(legs, self.nodes, self.weights),
+                self.stage_costs,
+                is_leaf=lambda legs: isinstance(legs, Legs),
+            )
         self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
 
     def _places(self, name: str, places: Array) -> Array:
@@ -135,6 +145,8 @@ class Network(Growable, Constrained):
 
     def _origin(self, raw: Any) -> Float[Array, " d"]:
         """The weighted mean as a constant, in float64 on the host where that is possible."""
+        if isinstance(raw, Rows):
+            return self.mean_node()
         if checks.is_concrete(raw, self.weights):
             weights = np.asarray(self.weights, np.float64)
             mean = weights @ np.asarray(raw, np.float64) / np.sum(weights)
@@ -143,32 +155,7 @@ class Network(Growable, Constrained):
 
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, usable weights, hop limits in range, and a way out for every node."""
-        found = [checks.check_finite(_OWNER, "nodes", self.nodes)]
-        found += [checks.check_finite(_OWNER, "destinations", self.destinations)]
-        found += checks.check_weights(_OWNER, "weights", self.weights)
-        found += checks_of(_OWNER, "nodes", self.node_spread)
-        found += checks_of(_OWNER, "destinations", self.destination_spread)
-        if self.fixed is not None:
-            found += [checks.check_finite(_OWNER, "fixed", self.fixed)]
-        found += [
-            checks.check_finite(_OWNER, "stage_costs", leaf)
-            for leaf in jax.tree.leaves(eqx.filter(self.stage_costs, eqx.is_inexact_array))
-        ]
-        found += checks_of_legs(self.legs, self.nodes, self.destinations)
-        limits = np.asarray(self.n_stages)
-        if self.max_hops is not None:
-            limits = self.max_hops
-            low, high = (0.0 if self.direct else 1.0), float(self.n_stages)
-            found += [checks.check_range(_OWNER, "max_hops", limits, low=low, high=high)]
-        found += self.capacities.checks(_OWNER, n_stages=self.n_stages, direct=self.direct)
-        sizes = self.nodes.shape[0], self.total, self.destinations.shape[0]
-        found += [
-            reachability(
-                _OWNER, self._open_links(), sizes, limits,
-                n_stages=self.n_stages, direct=self.direct, self_loops=self.self_loops,
-            )
-        ]  # fmt: skip
-        return tuple(found)
+        return conditions_of(_OWNER, self)
 
     @property
     def locations_shape(self) -> tuple[int, int]:
@@ -243,6 +230,10 @@ class Network(Growable, Constrained):
 
     def scatter(self, key: Any) -> Any:
         """Facilities at random places on the straight ways of nodes, drawn by weight, to ends."""
+        if isinstance(self.nodes, Rows):
+            # Of a sample, which is all that may be in memory.
+            line, key = jax.random.split(key)
+            return on_disk.few_of(self, line).scatter(key)
         which, where, how_far = jax.random.split(key, 3)
         n, k, ends = self.nodes.shape[0], self.n_facilities, self.destinations.shape[0]
         shares = self.executor.everywhere(self.shares())
@@ -254,6 +245,12 @@ class Network(Growable, Constrained):
     def shares(self) -> Float[Array, " n"]:
         """Weights of nodes, summing to one."""
         return self.weights / jnp.sum(self.weights)
+
+    def mean_node(self) -> Float[Array, " d"]:
+        """Their weighted mean."""
+        if isinstance(self.nodes, Rows):
+            return jnp.asarray(self.nodes.source.measures.mean, self.nodes.dtype)
+        return self.shares() @ self.nodes
 
     def locations(self, params: Any) -> Float[Array, "k d"]:
         """Locations of the facilities to place."""
@@ -271,8 +268,8 @@ class Network(Growable, Constrained):
         x, y, z = (place - origin for place in places)
         return x, y, z, origin
 
-    def _open_links(self) -> Links:
-        """The masks, with what a capacity of zero closes."""
+    def open_links(self, n: int) -> Links:
+        """The masks, with what a capacity of zero closes to `n` nodes."""
         capacities, links = self.capacities, self.links
         if not capacities.given:
             return links
@@ -280,15 +277,15 @@ class Network(Growable, Constrained):
         entries, between = capacities.closed_entries(xp), capacities.closed_links(xp)
         entry, link = links.entry, links.between
         if entries is not None:
-            n, m = self.nodes.shape[0], self.total
-            entry = xp.broadcast_to(~entries, (n, m)) if entry is None else entry & ~entries
+            all_of = xp.broadcast_to(~entries, (n, self.total))
+            entry = all_of if entry is None else entry & all_of
         if between is not None:
             link = ~between if link is None else link & ~between
         return Links(entry=entry, between=link, exit=links.exit, direct=links.direct)
 
     def open_between(self) -> Bool[Array, "m m"] | None:
         """Permitted links between facilities; `None`: all."""
-        between = self._open_links().between
+        between = self.open_links(self._listed).between
         if self.self_loops:
             return between
         apart = ~jnp.eye(self.total, dtype=bool)
@@ -300,7 +297,7 @@ class Network(Growable, Constrained):
         Without the prices of capacities.
         """
         x, y, z, origin = self.relative_places(params)
-        (entry, link, end), links = self.legs, self._open_links()
+        (entry, link, end), links = self.legs, self.open_links(self._listed)
         here, there = self.node_spread, self.destination_spread
         direct = None
         if self.direct:
@@ -327,7 +324,14 @@ class Network(Growable, Constrained):
         """Costs of links and exits, prices included, and of entries for no node at all."""
         return self._of_no_node().charged_costs(params, level=level)
 
+    @property
+    def _listed(self) -> int:
+        """Nodes in memory."""
+        return 0 if isinstance(self.nodes, Rows) else self.nodes.shape[0]
+
     def _of_no_node(self) -> "Network":
+        if isinstance(self.nodes, Rows):
+            return on_disk.of_no_node(self)
         return jax.tree.map(lambda leaf, own: leaf[:0] if own else leaf, self, self.by_node())
 
     def by_node(self) -> Any:
@@ -356,8 +360,11 @@ class Network(Growable, Constrained):
 
     def size(self) -> Float[Array, ""]:
         """Root mean square distance of nodes and destinations from the nodes' mean; 1 for none."""
-        mean = self.shares() @ self.nodes
-        spread = self.shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
+        mean = self.mean_node()
+        if isinstance(self.nodes, Rows):
+            spread = jnp.asarray(np.trace(self.nodes.source.measures.covariance), mean.dtype)
+        else:
+            spread = self.shares() @ jnp.sum((self.nodes - mean) ** 2, axis=1)
         spread = spread + jnp.mean(jnp.sum((self.destinations - mean) ** 2, axis=1))
         return jax.lax.stop_gradient(jnp.where(spread > 0, jnp.sqrt(spread), 1.0))
 
@@ -372,6 +379,7 @@ class Network(Growable, Constrained):
         """
         if executor == self.executor:
             return self
+        check_suits(_OWNER, self.nodes, executor)
         if executor.in_blocks and not self.all_squared:
             raise TypeError(
                 f"{_OWNER}: with `executor` {type(executor).__name__}, `stage_costs` must be "
@@ -379,7 +387,8 @@ class Network(Growable, Constrained):
             )
         executor.check(self.nodes.shape[0])
         moved = trees.replaced(self, executor=executor)
-        return placed(moved, moved.by_node()) if executor.in_blocks else moved
+        divided = executor.in_blocks and not isinstance(executor, FromDisk)
+        return placed(moved, moved.by_node()) if divided else moved
 
 
 def _switch(name: str, value: Any) -> bool:

@@ -14,12 +14,14 @@ from ..._core.types import Scalar
 from ...engine.problem import Terms
 from ...engine.slot_spectrum import SlotSpectrum
 from ...exec.in_memory import InMemory
+from ...exec.sources import Rows
 from .dual import code_at, directions_at, eliminated, scale_at, terms_at
 from .first_transition import first_transition
 from .growth import no_spectrum, slot_spectrum, subsample
 from .hard import HardPaths, harden
 from .locations import equation_at, init_at, metric_at, placed_for, slope_of, solve_metric
 from .network import Network
+from .on_disk import few_of, routes_to
 from .rebuild import rebuilt
 from .sensitivities import Sensitivities, find_sensitivities
 from .traffic import flow_and_entered, flow_of, free_energy_at, revisits, visits
@@ -40,9 +42,10 @@ class FacilityPath(Network):
 
     **Arguments:**
 
-    - `nodes`: shape (N, d), in any units; those are the units of the locations. Nodes known by a
-        distribution are `mepjax.paths.Samples` or `mepjax.paths.Covariance`; of uncertain weights
-        and costs only the means matter.
+    - `nodes`: shape (N, d), in any units; those are the units of the locations. Where they do not
+        fit into memory `mepjax.exec.Rows`, with squared or free legs and without `max_hops` and
+        masks that have a row for each. Nodes known by a distribution are `mepjax.paths.Samples` or
+        `mepjax.paths.Covariance`; of uncertain weights and costs only the means matter.
     - `destinations`: shape (L, d), or (d,) for one; uncertain ones as nodes are.
     - `n_facilities`: number of facilities to place.
     - `weights`: relative importance of the nodes, shape (N,), >= 0; normalised to sum one.
@@ -216,6 +219,20 @@ class FacilityPath(Network):
         """
         return harden(self, params, capacities)
 
+    def harden_to(self, path: Any, params: Any) -> float:
+        """Write the route of each of many nodes, slab by slab, to an NPY file.
+
+        A row has the facilities of `HardPaths.routes` and then the number of the destination.
+
+        **Arguments:** `path`, replaced if it exists, whole or not at all; `params`, as in `init`.
+
+        **Returns:** the hard cost, summed in float64.
+
+        **Raises:** `TypeError` for nodes in memory, whose routes `harden` returns, and inside
+        `jit`; `OSError` where the file cannot be written.
+        """
+        return routes_to(self, path, params)
+
     def params_scale(self, params: Any) -> Any:
         """The data's size for locations, the mean cost of an entry for prices."""
         return scale_at(self, params)
@@ -252,7 +269,9 @@ class FacilityPath(Network):
         """
         if no_spectrum(self) is not None:
             raise NotImplementedError(f"{_OWNER} has no `slot_spectrum` here: {no_spectrum(self)}.")
-        return slot_spectrum(self.on(InMemory()), params, beta)
+        # Of nodes on disk a few tell where to try.
+        seen = few_of(self) if isinstance(self.nodes, Rows) else self.on(InMemory())
+        return slot_spectrum(seen, params, beta)
 
     def sensitivities(self, params: Any, beta: Scalar) -> Sensitivities:
         """What the free energy and the locations of a solution depend on most.

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..._core import trees
 from ...engine.problem import check_fields
+from ...exec.sources import Rows
 from ..capacity.limits import Capacity, Equal
 from .legs import CostLegs, Legs
 from .network import Network
@@ -13,12 +14,13 @@ def arguments(network: Network) -> dict[str, Any]:
     """What `FacilityPath` was built from, but for how uncertain places scatter."""
     capacities = network.capacities
     legs = network.stage_costs
+    stays = isinstance(network.nodes, Rows)
     costs = tuple(map(_as_given, legs)) if isinstance(legs, tuple) else _as_given(legs)
     return {
         "nodes": network.nodes,
         "destinations": network.destinations,
         "n_facilities": network.n_facilities,
-        "weights": network.weights,
+        "weights": None if stays else network.weights,
         "fixed": network.fixed,
         "n_stages": network.n_stages,
         "links": network.links,
@@ -42,7 +44,10 @@ def rebuilt(network: Any, fields: dict[str, Any]) -> Any:
         for kind in ("node", "destination")
         if f"{kind}s" not in fields
     }
-    return trees.replaced(new, **kept).on(network.executor)
+    new = trees.replaced(new, **kept)
+    # Nodes that go to disk, or come from there, have another executor.
+    same = isinstance(new.nodes, Rows) == isinstance(network.nodes, Rows)
+    return new.on(network.executor) if same else new
 
 
 def _as_given(legs: Legs) -> Any:

@@ -59,7 +59,9 @@ _PLACES = ("nodes", "destinations", "fixed")
 
 def given_arrays(problem: "FacilityPath") -> dict[str, Array]:
     """Everything a facility network was given that derivatives may be taken in."""
-    names = [name for name in (*_PLACES, "weights") if getattr(problem, name) is not None]
+    # Nodes on disk and their weights are no arrays.
+    named = [name for name in (*_PLACES, "weights") if eqx.is_array(getattr(problem, name))]
+    names = named
     capacities = problem.capacities
     limited = [f.name for f in fields(capacities) if getattr(capacities, f.name) is not None]
     names += [f"{name}_capacity" for name in limited]

@@ -18,15 +18,17 @@ from ..._core.paths import Routes, StageCosts
 from ..._core.types import Scalar
 from ...exec.base import AbstractExecutor
 from ...exec.in_memory import InMemory
-from ..per_entity import split_rows
+from ...exec.sources import Rows, total_weight
+from ..per_entity import split_rows, split_table
 from .network import Network
+from .on_disk import in_memory, mean_entry_cost
 from .prices import worth
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class NodeSums(eqx.Module):
-    """A network, in memory, whose sums over nodes `executor` computes."""
+    """A network, in memory or on disk, whose sums over nodes `executor` computes."""
 
     problem: Network
     executor: AbstractExecutor
@@ -39,7 +41,10 @@ class NodeSums(eqx.Module):
     def _call(self, of_block: Callable[..., Any], args: Any, *, summed: bool) -> Any:
         """of_block(block, shares, *args) summed over nodes by shares of weight, or row by row."""
         problem = self.problem
-        leaves, restore, shared = split_rows(problem, problem.by_node())
+        if isinstance(problem.nodes, Rows):
+            leaves, restore, shared = split_table(problem, problem.nodes, in_memory)
+        else:
+            leaves, restore, shared = split_rows(problem, problem.by_node())
         args, rest = eqx.partition(args, eqx.is_array)
 
         def part(given: Any, shares: Array, *leaves: Array) -> Any:
@@ -50,7 +55,7 @@ class NodeSums(eqx.Module):
         if not summed:
             return self.executor.map(part, given, problem.weights, *leaves, columns=columns)
         sums = self.executor.sum(part, given, problem.weights, *leaves, columns=columns)
-        total = jnp.sum(problem.weights)
+        total = total_weight(problem.weights)
         return jax.tree.map(lambda a: a / total, sums)
 
     def _beyond(self, params: Any, level: bool) -> tuple[Array, Array]:
@@ -107,6 +112,8 @@ class NodeSums(eqx.Module):
 
     def mean_entry_cost(self, params: Any) -> Float[Array, ""]:
         """Mean over nodes and facilities of the size of what is permitted."""
+        if isinstance(self.problem.nodes, Rows):
+            return mean_entry_cost(self.problem, params)
 
         def of_block(block: Any, shares: Array, params: Any) -> Array:
             first = block.leg_costs(params).first
@@ -114,6 +121,15 @@ class NodeSums(eqx.Module):
             return jnp.mean(sizes, axis=1)
 
         return jnp.mean(self._call(of_block, (params,), summed=False))
+
+    def hard_cost(self, params: Any) -> Float[Array, ""]:
+        """The mean cost of a cheapest path."""
+
+        def of_block(block: Any, shares: Array, params: Any) -> Array:
+            paid = paths.shortest(block.leg_costs(params), block.max_hops).costs
+            return jnp.sum(jnp.where(shares > 0, shares * paid, 0.0))
+
+        return self._call(of_block, (params,), summed=True)
 
     def shortest(self, params: Any) -> Routes:
         """A cheapest path of every node."""
@@ -126,6 +142,8 @@ class NodeSums(eqx.Module):
 
 def sums_of(network: Network) -> NodeSums:
     """What computes sums over nodes block by block."""
+    if isinstance(network.nodes, Rows):
+        return NodeSums(network, network.executor)
     return NodeSums(network.on(InMemory()), network.executor)
 
 

@@ -1,0 +1,110 @@
+"""Networks of nodes that stay on disk: what is asked of them beside sums."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..._core import checks, paths, trees
+from ...exec.files import writing_rows
+from ...exec.in_memory import InMemory
+from ...exec.sources import Rows, few_rows
+from .legs import FreeLegs
+
+# Nodes that tell where facilities separate and where they may start.
+_FEW = 10_000
+
+
+def check_supported(owner: str, network: Any) -> None:
+    """Raise `TypeError` for what needs a row for each node."""
+    for name, given in (
+        ("max_hops", network.max_hops),
+        ("links.entry", network.links.entry),
+        ("links.direct", network.links.direct),
+    ):
+        if given is not None:
+            raise TypeError(
+                f"{owner}: with nodes on disk, `{name}` must be left out, as it has a row for each "
+                "node; `n_stages` limits the paths of all."
+            )
+    if not network.all_squared:
+        raise TypeError(
+            f"{owner}: with nodes on disk, `stage_costs` must be squared distances or free."
+        )
+
+
+def checks_of(owner: str, network: Any) -> list[checks.Check]:
+    """Of squares of distances to destinations; nodes were checked when they were measured."""
+    mean = np.asarray(network.nodes.source.measures.mean, network.nodes.dtype)[None]
+    ends = network.destinations
+    xp: Any = np if checks.is_concrete(ends) else jnp
+    return [checks.check_squares(owner, "destinations", xp.concatenate([mean, ends]))]
+
+
+def in_memory(network: Any, nodes: Float[Array, "n d"], weights: Float[Array, " n"]) -> Any:
+    """The network of these nodes, with all that was measured of its own."""
+    return trees.replaced(network, nodes=nodes, weights=weights, executor=InMemory())
+
+
+def of_no_node(network: Any) -> Any:
+    """The network without nodes."""
+    rows = network.nodes
+    return in_memory(network, jnp.zeros((0, rows.shape[1]), rows.dtype), jnp.zeros(0, rows.dtype))
+
+
+def sampled(network: Any, key: Any, n: int) -> Any:
+    """The same network of `n` of its nodes, in memory; of all with their weights if fewer."""
+    return in_memory(network, *few_rows(network.nodes, key, n))
+
+
+def few_of(network: Any, key: Any = None) -> Any:
+    """The network of a few of its nodes, without a key the same each time."""
+    few = max(_FEW, network.n_facilities)
+    return sampled(network, jax.random.key(0) if key is None else key, few)
+
+
+def mean_entry_cost(network: Any, params: Any) -> Float[Array, ""]:
+    """Mean over nodes and facilities of what entries cost, zero for those that are closed."""
+    measures, dtype = network.nodes.source.measures, network.nodes.dtype
+    if isinstance(network.legs[0], FreeLegs):
+        return jnp.zeros((), dtype)
+    mean = jnp.asarray(measures.mean, dtype)
+    squares = jnp.sum((network.facilities(params) - mean) ** 2, axis=1)
+    costs = squares + jnp.asarray(np.trace(measures.covariance), dtype)
+    closed = network.capacities.closed_entries(jnp)
+    return jnp.mean(costs if closed is None else jnp.where(closed, 0.0, costs))
+
+
+@eqx.filter_jit
+def _routes(network: Any, params: Any) -> tuple[Array, Array]:
+    """Facilities in order, -1 after the last, then the destination; and what the routes cost."""
+    found = paths.shortest(network.leg_costs(params))
+    routes = paths.without_cycles(found.states)
+    return jnp.concatenate([routes, found.destinations[:, None]], axis=1), found.costs
+
+
+def routes_to(network: Any, path: Any, params: Any) -> float:
+    """Write routes to an NPY file, whole or not at all; their cost, summed in float64."""
+    owner = "FacilityPath.harden_to"
+    if not isinstance(network.nodes, Rows):
+        raise TypeError(
+            f"{owner}: the nodes must be `mepjax.exec.Rows`; of nodes in memory `harden` returns "
+            "the routes."
+        )
+    if not checks.is_concrete(network, params):
+        raise TypeError(f"{owner}: it writes a file, so it must be called outside `jit`.")
+    source = network.nodes.source
+    at = network.at(network.locations(params))
+    cost = total = 0.0
+    with writing_rows(path, (source.n, network.n_stages + 1)) as write:
+        for _, count, x, weights in source.even_slabs():
+            block = in_memory(network, jnp.asarray(x), jnp.asarray(weights))
+            routes, costs = _routes(block, at)
+            write(np.asarray(routes)[:count])
+            wide = weights[:count].astype(np.float64)
+            cost += float(wide @ np.asarray(costs, np.float64)[:count])
+            total += float(wide.sum())
+    return cost / total
