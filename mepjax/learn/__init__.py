@@ -34,10 +34,18 @@ from .test_of_fit import TestOfFit
 if TYPE_CHECKING:
     from .networks.aden import ADEN, MLP
     from .networks.choice import Choice
+    from .networks.offline import FittedCosts, fit_costs
     from .networks.training import Training
 
 # What needs flax, by module.
-_NETWORKS = {"ADEN": "aden", "MLP": "aden", "Choice": "choice", "Training": "training"}
+_NETWORKS = {
+    "ADEN": "aden",
+    "MLP": "aden",
+    "Choice": "choice",
+    "FittedCosts": "offline",
+    "Training": "training",
+    "fit_costs": "offline",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -67,6 +75,7 @@ __all__ = [
     "Evidence",
     "Explore",
     "Fitted",
+    "FittedCosts",
     "FromCallback",
     "FromFunction",
     "Interactions",
@@ -97,6 +106,7 @@ __all__ = [
     "collect",
     "finish",
     "fit",
+    "fit_costs",
     "interact",
     "load",
     "save",

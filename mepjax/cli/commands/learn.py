@@ -27,6 +27,7 @@ from ..report.learning import with_learning
 from ..tables.interactions import read_centres, read_groups, read_log
 from ..tables.points import Points
 from . import cluster as clustering
+from .learn_costs import learn_costs
 
 EXAMPLE = "simulated example: four_square(400), 5,000 interactions"
 
@@ -54,7 +55,8 @@ def learn(
 ) -> None:
     """Learn from a log where points stray, and place the centres with that.
 
-    Writes what `cluster` writes, autonomy.json, coverage.csv and learnt.png.
+    Writes what `cluster` writes, autonomy.json, coverage.csv and learnt.png; with --learner aden
+    centres.csv, assignments.csv, report.html and report.json.
     """
     truth = None
     if (points is None) != (log is None):
@@ -63,6 +65,8 @@ def learn(
         options = replace(options, k=4)
     anneal = replace(anneal, scale=anneal.scale or "none")
     request = Request.of(options, AutonomyOptions(), anneal)
+    if learning.kind == "aden":
+        return learn_costs(points, log, request, learning, reading, output)
     if points is None or log is None:
         reading.refuse("POINTS")
         data, rows, sets, truth = _example(request.k, anneal)

@@ -10,7 +10,7 @@ import typer
 import mepjax as mj
 
 from ..._core.padding import padded_size
-from .checks import Checked
+from .checks import Checked, numeric, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,9 @@ class LearningOptions(Checked):
     learner: Annotated[
         str | None,
         typer.Option(
-            help="structured: overrides go to what is near; counts: a table of told and went.",
+            help="structured: overrides go to what is near; counts: a table of told and went; "
+            "aden: a network for average costs, from a column cost, where nobody saw who went "
+            "where (needs --centres, of many rounds).",
             show_default="structured with --centres, else counts",
         ),
     ] = None
@@ -41,8 +43,13 @@ class LearningOptions(Checked):
         ),
     ] = "pooled"
 
+    steps: Annotated[
+        int, numeric("--steps", int, help="Steps of training the network of --learner aden.")
+    ] = 3000
+
     def __post_init__(self) -> None:
-        self.check_choice("learner", ("structured", "counts"))
+        self.check_choice("learner", ("structured", "counts", "aden"))
+        require(self.steps >= 1, "--steps", self.steps, "at least 1")
 
     @property
     def kind(self) -> str:

@@ -9,8 +9,9 @@ from ..errors import CommandError
 from .points import Points, read_table
 from .table import TableFile, show
 
-_NEEDED = ("entity", "prescribed", "realised")
-_OPTIONAL = ("cost", "round", "propensity")
+_COLUMNS = ("entity", "prescribed", "realised", "cost", "round", "propensity")
+# What is learnt from: where entities went, or what they paid.
+_NEEDED = {"realised": _COLUMNS[:3], "cost": ("entity", "prescribed", "cost")}
 
 
 def read_centres(path: Path, points: Points, k: int) -> tuple[np.ndarray, dict[str, int]]:
@@ -40,14 +41,18 @@ def read_centres(path: Path, points: Points, k: int) -> tuple[np.ndarray, dict[s
     return np.stack(sets), {name: place for place, name in enumerate(names)}
 
 
-def read_log(path: Path, points: Points, k: int, rounds: dict[str, int] | None) -> dict[str, Any]:
-    """The columns of a log, as `mepjax.learn.Interactions` takes them."""
+def read_log(
+    path: Path, points: Points, k: int, rounds: dict[str, int] | None, learnt: str = "realised"
+) -> dict[str, Any]:
+    """The columns of a log, as `mepjax.learn.Interactions` takes them.
+
+    `learnt`: the column that is learnt from, `"realised"` or `"cost"`.
+    """
+    needed = _NEEDED[learnt]
     table = read_table(path, "LOG")
     titles = [title.strip().lower() for title in table.titles]
-    unknown = [
-        t for t, name in zip(table.titles, titles, strict=True) if name not in _NEEDED + _OPTIONAL
-    ]
-    missing = [name for name in _NEEDED if name not in titles]
+    unknown = [t for t, name in zip(table.titles, titles, strict=True) if name not in _COLUMNS]
+    missing = [name for name in needed if name not in titles]
     if unknown or missing:
         got = (
             f"unknown columns {', '.join(map(show, unknown))}"
@@ -55,11 +60,13 @@ def read_log(path: Path, points: Points, k: int, rounds: dict[str, int] | None) 
             else (f"no column {missing[0]}")
         )
         raise CommandError(
-            f"{table.what}: got {got}; expected {', '.join(_NEEDED)} and, where known, "
-            f"{', '.join(_OPTIONAL)}."
+            f"{table.what}: got {got}; expected {', '.join(needed)} and, where known, "
+            f"{', '.join(name for name in _COLUMNS if name not in needed)}."
         )
     found: dict[str, Any] = {"entity": _entities(table, titles.index("entity"), points)}
     for name in ("prescribed", "realised"):
+        if name not in titles:
+            continue
         found[name] = _whole(table, titles.index(name), k, f"a cluster from 0 to {k - 1}")
     for name in ("cost", "propensity"):
         if name in titles:

@@ -111,6 +111,41 @@ def test_tables_by_group(files, tmp_path):
     assert learnt["model"] == "Grouped" and np.shape(learnt["numbers"]["p"]) == (2, 2, 2)
 
 
+@pytest.mark.slow
+def test_costs_alone_become_centres(files, tmp_path):
+    points, log, centres, _ = files
+    with log.open() as stream:
+        rows = list(csv.DictReader(stream))
+    x = {row["name"]: row for row in csv.DictReader(points.read_text().splitlines())}
+    y = list(csv.DictReader(centres.read_text().splitlines()))
+
+    def cost(row):
+        k = next(
+            each
+            for each in y[int(row["realised"]) :: 2]
+            if float(each["round"]) == float(row["round"])
+        )
+        return sum((float(x[row["entity"]][c]) - float(k[c])) ** 2 for c in "xy")
+
+    paid = write(
+        tmp_path / "paid.csv",
+        ["entity", "prescribed", "round", "cost"],
+        [[row["entity"], row["prescribed"], row["round"], cost(row)] for row in rows],
+    )
+    out = tmp_path / "out"
+    named = ["--columns", "x,y", "--ids", "name", "--centres", centres, "--out", out]
+    found = _invoke(points, paid, *named, "--learner", "aden", "--steps", "40", *COARSE)
+    assert found.exit_code == 0, found.output
+    assert {p.name for p in out.iterdir()} == {
+        "centres.csv", "assignments.csv", "report.json", "report.html",
+    }  # fmt: skip
+    told = json.loads((out / "report.json").read_text())
+    assert told["learnt"]["interactions"] == 200 and told["learnt"]["held_out"] == 20
+    assert told["learnt"]["error"] > 0 and told["options"]["steps"] == 40
+    rows = list(csv.DictReader((out / "assignments.csv").read_text().splitlines()))
+    assert len(rows) == 20 and {row["cluster"] for row in rows} <= {"0", "1"}
+
+
 MISTAKES = {
     "alone": (["POINTS"], "LOG: got POINTS alone"),
     "structured": (
@@ -118,6 +153,17 @@ MISTAKES = {
         "got structured without --centres",
     ),
     "learner": (["POINTS", "LOG", "--learner", "deep"], "--learner: got 'deep'"),
+    "aden alone": (["--learner", "aden"], "got aden without POINTS and LOG"),
+    "aden": (["POINTS", "LOG", "--learner", "aden"], "got aden without --centres"),
+    "scale": (
+        ["POINTS", "LOG", "--learner", "aden", "--centres", "CENTRES", "--scale", "unit"],
+        "--scale: got unit beside --learner aden",
+    ),
+    "no cost": (
+        ["POINTS", "LOG", "--learner", "aden", "--centres", "CENTRES"],
+        "got no column cost; expected entity, prescribed, cost",
+    ),
+    "steps": (["POINTS", "LOG", "--steps", "0"], "--steps: got 0; expected at least 1"),
     "share": (["POINTS", "LOG", "--share", "colour"], "--share"),
     "ids": (["POINTS", "LOG", "--ids", "group"], "expected one of the --ids of POINTS"),
 }
@@ -125,9 +171,9 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes_are_one_sentence(name, files, tmp_path, capsys):
-    points, log, _, _ = files
+    points, log, centres, _ = files
     arguments, text = MISTAKES[name]
-    names = {"POINTS": str(points), "LOG": str(log)}
+    names = {"POINTS": str(points), "LOG": str(log), "CENTRES": str(centres)}
     given = [
         "learn",
         *(names.get(a, a) for a in arguments),

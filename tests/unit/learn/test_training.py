@@ -232,6 +232,32 @@ def test_published_settings_have_the_published_networks():
         assert (4 * learner.batch, learner.smoothing) == (32, 0.95)
 
 
+def test_a_log_of_costs_alone_becomes_a_problem():
+    base = cases.problem()
+    seen = learn.collect(base, learn.Simulated(TRUTH), key=KEY, rounds=40, each=50)
+    # Nobody saw where they went.
+    log = learn.Interactions(
+        seen.entity, seen.prescribed, cost=seen.costs(base), centres=seen.centres, round=seen.round
+    )
+    fitted = learn.fit_costs(base, log, training(), steps=300, key=KEY).raise_if_failed()
+    assert fitted.n_held_out == 200
+    assert float(fitted.error) < float(fitted.error_of_base)
+    centres = base.x[: cases.K]
+    aware = mj.Clustering(base.x, cases.K, weights=base.weights, autonomy=TRUTH)
+
+    @eqx.filter_jit
+    def told(found):
+        return (found.average_distances(centres), aware.average_distances(centres),
+                base.distances(centres))  # fmt: skip
+
+    found, exact, plain = map(np.asarray, told(fitted.problem))
+    assert np.mean((found - exact) ** 2) < np.mean((plain - exact) ** 2)
+    with pytest.raises(ValueError, match=r"fit_costs: `interactions` must be at least 20; got 10"):
+        learn.fit_costs(base, log.take(np.arange(10)), training())
+    with pytest.raises(TypeError, match=r"fit_costs: `training` must be a learn.Training"):
+        learn.fit_costs(base, log, learn.Counts())
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
