@@ -111,6 +111,7 @@ def test_subsets_find_what_exhaustive_search_finds_with_eight_agents():
     exhaustive = mdp.best_clustering(model)
     np.testing.assert_allclose(subsets.values, exhaustive.values, rtol=1e-10)
     assert subsets.clusters.tolist() == list(range(1, 9)) and subsets.solved == 255
+    assert np.all(np.diff(subsets.values) >= -1e-9)  # Lemma 9
     greedy = mdp.split(model)
     assert np.all(greedy.values <= subsets.values + 1e-9)
     np.testing.assert_allclose(greedy.values[[0, 1, 7]], subsets.values[[0, 1, 7]], rtol=1e-10)
@@ -129,6 +130,21 @@ def test_sums_over_clusters_equal_brute_force_with_weights():
         choices = [2] * (max(labels) + 1)
         best = BruteForce(tables, reward, (2, 2, 2), labels, choices, 0.9).solve()[0]
         np.testing.assert_allclose(value, weights @ best, rtol=1e-8)
+
+
+def test_more_agents_that_earn_are_worth_more():
+    """Lemma 7: rewards >= 0 and one signal for all; the value rises with every agent."""
+    rng = np.random.default_rng(6)
+    own, earned = random_local(rng, (2,) * 3, 2), list(rng.uniform(size=(3, 2, 2)))
+
+    def worth(agents):
+        model = mdp.FactoredMDP(
+            [mdp.Local(p) for p in own[:agents]], mdp.Separable(earned[:agents]),
+            sizes=(2,) * agents, signals=2, discount=0.9,
+        )  # fmt: skip
+        return mdp.best_clustering(model, 1, method="subsets").values[0]
+
+    assert np.all(np.diff([worth(agents) for agents in (1, 2, 3)]) >= 0)
 
 
 def test_lemma_6_and_theorem_6_are_false_for_local_separable_systems():

@@ -182,6 +182,11 @@ def test_the_optimum_is_a_fixed_point_of_every_cluster_under_an_optimal_policy()
             jnp.asarray(best), jnp.asarray(policy, jnp.int32), jnp.asarray(cluster)
         )
         np.testing.assert_allclose(again, best, atol=1e-12)
+    # Lemma 3: under a policy higher values have higher backups.
+    higher = best + np.random.default_rng(0).uniform(size=STATES)
+    fixed = jnp.asarray(policy, jnp.int32)
+    low, high = (op.apply(jnp.asarray(values), fixed) for values in (best, higher))
+    assert np.all(high >= low)
 
 
 def test_order_and_first_policy_are_followed_and_reordered_clusters_change_nothing():
