@@ -89,8 +89,9 @@ def sparse_path(design: Any, response: Any, max_size: int) -> SparsePath:
 
     Forward, one column at a time by largest correlation with what is left; after each, swaps: for
     every member j the residual without it, the best replacement, and what lowers the residual is
-    kept. Then backward, dropping what is missed least, with the same swaps; the better of both at
-    each size. A direct method: it does not anneal, and finds what `SparseRegression` does not.
+    kept. Then backward, dropping what is missed least, with the same swaps; once more backward from
+    the columns that are correlated most with the response, each alone; the best at each size. A
+    direct method: it does not anneal, and finds what `SparseRegression` does not.
 
     **Arguments:**
 

@@ -1,4 +1,4 @@
-"""Search for few columns that explain a response: forward, swaps, and backward."""
+"""Search for few columns that explain a response: forward, swaps, and backward twice."""
 
 from typing import Any
 
@@ -154,6 +154,39 @@ def _ordered(support: Support, n: int) -> Support:
     return Support(support.members[order], support.held[order])
 
 
+def _screened(data: Data, m: int) -> Support:
+    """The m columns that are correlated most with the response, each on its own."""
+    score = _product(data.response, data.design) ** 2 / data.squares
+    members = jax.lax.top_k(score, m)[1].astype(jnp.int32)
+    unit = data.design[:, members] / jnp.sqrt(data.squares[members])
+    return Support(members, jnp.ones((m,), bool), _product(unit.T, data.design))
+
+
+class _Steps(eqx.Module):
+    """Supports of several sizes: members and held (sizes, m), residual sums, `usable` or not."""
+
+    support: Support
+    sums: Float[Array, " sizes"]
+    usable: Bool[Array, " sizes"]
+
+    @staticmethod
+    def of(fit: Fit) -> "_Steps":
+        """Of one fit. A support with columns in the span of its others is of no use."""
+        own = 1 / jnp.diag(fit.inverse)
+        alive = own > _OWN_TO_ENTER * jnp.finfo(own.dtype).eps
+        support = Support(fit.support.members, fit.support.held)
+        return _Steps(support, fit.sum, jnp.all(alive | ~support.held))
+
+    def or_better(self, other: "_Steps") -> "_Steps":
+        """At each size the other where it leaves less, by more than rounding."""
+        better = other.usable & (other.sums < self.sums * (1 - _WORTH))
+
+        def choose(new: Array, old: Array) -> Array:
+            return jnp.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, other, self)
+
+
 def searched(design: Array, response: Array, m: int) -> tuple[Array, Array]:
     """The best supports found of sizes 1 to m: members and which places are held, (m, m) each."""
     data = Data(design, jnp.sum(design**2, axis=0), response)
@@ -161,24 +194,32 @@ def searched(design: Array, response: Array, m: int) -> tuple[Array, Array]:
     through = jnp.zeros((m, n), design.dtype)
     empty = Support(jnp.zeros((m,), jnp.int32), jnp.zeros((m,), bool), through)
 
-    def improved(support: Support) -> tuple[Fit, tuple[Support, Array]]:
+    def improved(support: Support) -> tuple[Fit, _Steps]:
         fit = _swapped(data, Fit.of(data, support))
-        return fit, (Support(fit.support.members, fit.support.held), fit.sum)
+        return fit, _Steps.of(fit)
 
-    last, (up, up_sums) = jax.lax.scan(
+    last, up = jax.lax.scan(
         lambda fit, place: improved(_added(data, fit, place)),
         Fit.of(data, empty), jnp.arange(m),
     )  # fmt: skip
-    _, (down, down_sums) = jax.lax.scan(
-        lambda fit, _: improved(_dropped(fit)), last, None, length=m - 1
-    )
-    # Sizes m - 1, ..., 1 of the way back, in rising order.
-    down = jax.tree.map(lambda leaf: leaf[::-1], down)
-    better = down_sums[::-1] < up_sums[:-1] * (1 - _WORTH)
+    # Backward from there, and from all that look alone as if they mattered: where many columns
+    # matter the first ones that are taken may be wrong, and swaps of one do not mend them all.
+    starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), last, Fit.of(data, _screened(data, m)))
 
-    def choose(new: Array, old: Array) -> Array:
-        first = jnp.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old[:-1])
-        return jnp.concatenate([first, old[-1:]])
+    def backward(start: Fit) -> _Steps:
+        """Of sizes 1 to m."""
 
-    best = jax.vmap(lambda s: _ordered(s, n))(jax.tree.map(choose, down, up))
+        def step(fit: Fit, is_first: Array) -> tuple[Fit, _Steps]:
+            less = _dropped(fit)
+            now = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), fit.support, less)
+            return improved(now)
+
+        steps = jax.lax.scan(step, start, jnp.arange(m) == 0)[1]
+        return jax.tree.map(lambda leaf: leaf[::-1], steps)
+
+    # One after the other, by one program.
+    both = jax.lax.map(backward, starts)
+    down, across = (jax.tree.map(lambda leaf, at=at: leaf[at], both) for at in (0, 1))
+    found = up.or_better(down).or_better(across)
+    best = jax.vmap(lambda s: _ordered(s, n))(found.support)
     return best.members, best.held

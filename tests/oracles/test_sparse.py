@@ -91,6 +91,17 @@ def test_it_finds_what_there_is_without_being_told_how_many(dtype):
     assert right == 4
 
 
+@pytest.mark.slow
+def test_columns_that_are_taken_wrongly_at_first_are_mended():
+    """Twelve signs of 1,000 columns: forward and back alone end with three of the twelve."""
+    rng = np.random.default_rng(107)
+    design, support = rng.normal(size=(100, 1000)), rng.choice(1000, 12, replace=False)
+    response = design[:, support] @ rng.choice([-1.0, 1.0], 12)
+    path = sparse_path(design.astype(np.float32), response.astype(np.float32), 24)
+    np.testing.assert_array_equal(path.supports[11, :12], np.sort(support))
+    assert np.argmin(ebic(path, 100, 1000)) == 12
+
+
 def test_batches_are_those_of_a_loop():
     pairs = [instance(seed)[:2] for seed in range(3)]
     designs, responses = (jnp.stack([jnp.asarray(p[i]) for p in pairs]) for i in range(2))
