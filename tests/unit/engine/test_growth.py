@@ -351,7 +351,8 @@ def test_softmax_autonomy_is_no_worse_than_without_growth():
     x, _ = mj.datasets.four_square(80)
     autonomy = mj.autonomy.Softmax(0.3, temperature=float(jnp.var(x, axis=0).sum()))
     problem = mj.Clustering(x, 4, autonomy=autonomy)
-    plain = mj.anneal(problem, mj.Geometric(0.3, 1e4, 1.3), key=KEY).raise_if_failed()
+    kicked = {"key": KEY, "detector": mj.Detector()}
+    plain = mj.anneal(problem, mj.Geometric(0.3, 1e4, 1.3), **kicked).raise_if_failed()
     grown = mj.anneal(problem, key=KEY, detector=mj.Growth(), repair=mj.Repair())
     assert grown.raise_if_failed().n_stages < 100
     rtol = 1e-6
