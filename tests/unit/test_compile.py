@@ -15,10 +15,13 @@ import pytest
 BOUNDS = {
     "value": (12, 300),
     "gradient": (13, 95),
+    "hessian": (40, 490),
     "start given": (3, 5),
     "estimator": (20, 470),
     "another size of that order": (0, 0),
     "softmax": (21, 1700),
+    "command": (18, 500),
+    "command with softmax": (21, 1780),
 }
 
 _CODE = """
@@ -26,6 +29,7 @@ import sys
 from pathlib import Path
 import numpy as np, jax, jax.numpy as jnp, equinox as eqx
 import mepjax as mj
+from mepjax.cli import main
 from mepjax.estimators import AutonomyAwareClustering
 
 folder, seen = Path(sys.argv[1]), set()
@@ -40,8 +44,10 @@ def count(name, call):
 x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
 problem, key = mj.Clustering(x, 4), jax.random.key(0)
 loss = lambda q: jnp.sum(mj.anneal(q, key=key).params ** 2)
+loss_of_scale = lambda s: loss(eqx.tree_at(lambda q: q.x, problem, problem.x * s))
 count("value", lambda: mj.anneal(problem, key=key).params)
 count("gradient", lambda: eqx.filter_grad(loss)(problem))
+count("hessian", lambda: jax.hessian(loss_of_scale)(jnp.float32(1.0)))
 start = problem.x[:4] + 0.1
 count("start given", lambda: mj.anneal(problem, key=key, init=start).params)
 
@@ -51,12 +57,27 @@ def fit(n, **options):
 count("estimator", lambda: fit(300))
 count("another size of that order", lambda: fit(290))
 count("softmax", lambda: fit(300, kappa=0.3, temperature=0.1))
+
+def command(*options):
+    out = folder / f"out{len(options)}"
+    sys.argv = ["mepjax", "cluster", str(table), "-k", "3", "--out", str(out), "--no-cache"]
+    sys.argv += options
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, end.code
+
+table = folder / "points.csv"
+np.savetxt(table, x, delimiter=",", header="x,y", comments="")
+count("command", command)
+count("command with softmax", lambda: command("--kappa", "0.3", "--temperature", "0.1"))
 """
 
 
 @pytest.mark.slow
 def test_no_more_programs_and_kernels_than_before(tmp_path):
     own = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_FLAGS"))}
+    own["MPLBACKEND"] = "Agg"
     own["XLA_FLAGS"] = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
     done = subprocess.run(
         [sys.executable, "-c", _CODE, str(tmp_path)],
