@@ -100,6 +100,13 @@ _MESSAGES = {
 }
 
 
+def told_critical(beta: float) -> str:
+    """What UNBOUNDED adds where the beta above which F is finite is known."""
+    if beta == float("inf"):
+        return "Here no beta is large enough: some cycle costs nothing."
+    return f"Here it is finite above beta = {beta:.7g}."
+
+
 def is_failing(code: Int[Array, "..."]) -> Bool[Array, "..."]:
     """Whether each code is a failure, as an array (per lane under `vmap`)."""
     return code >= int(Code.MAX_STEPS)

@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 
 from .checks import InputReport
-from .codes import Code, SolveError
+from .codes import Code, SolveError, told_critical
 from .types import Tracer
 
 
 def raise_failed(
-    code: Any, input_report: InputReport, messages: Mapping[Code, str] | None = None
+    code: Any,
+    input_report: InputReport,
+    messages: Mapping[Code, str] | None = None,
+    beta_floor: Any = None,
 ) -> None:
     """Raise if any lane failed; warnings (NEAR_CRITICAL and the like) do not.
 
-    `messages` stand for those of `Code` where causes and remedies are others.
+    `messages` stand for those of `Code` where causes and remedies are others. `beta_floor`, one or
+    of every lane, is said where F is not finite below it.
 
     **Raises:** `TypeError` inside `jit`, `grad` and `vmap`; `ValueError` for bad input, with the
     sentence the constructor would have used; `SolveError` otherwise.
@@ -32,6 +36,10 @@ def raise_failed(
     lane = int(failed[0])
     worst = Code(int(codes.reshape(-1)[lane]))
     text = (messages or {}).get(worst, worst.message)
+    if worst == Code.UNBOUNDED and beta_floor is not None:
+        floor = float(np.broadcast_to(np.asarray(beta_floor), codes.shape).flat[lane])
+        if floor > 0:
+            text += f" {told_critical(floor)}"
     index = int(np.broadcast_to(np.asarray(input_report.index), codes.shape).flat[lane])
     bad_input = index < len(input_report.sentences)
     if bad_input:

@@ -48,6 +48,7 @@ class Solution(eqx.Module):
     - `sampling_gap`: how much solving on all data lowered their free energy after early stages on
         a sample (`Growth`); 0 where there was no sample.
     - `input_report`: which check a traced input failed.
+    - `beta_floor`: the problem's, above which F is finite; zero for most, NaN where not known.
     """
 
     params: Any
@@ -62,6 +63,7 @@ class Solution(eqx.Module):
     n_transitions: Int[Array, ""]
     sampling_gap: Float[Array, ""]
     input_report: InputReport
+    beta_floor: Float[Array, ""]
 
     def summary(self) -> str:
         """Outcome, energies, stages, transitions and curvature in five lines; also `print`ed.
@@ -94,5 +96,5 @@ class Solution(eqx.Module):
         **Raises:** `ValueError` for bad input, with the sentence the constructor would have used;
         `SolveError` otherwise. Warnings (NEAR_CRITICAL and the like) do not raise.
         """
-        raise_failed(self.code, self.input_report)
+        raise_failed(self.code, self.input_report, beta_floor=self.beta_floor)
         return self

@@ -209,6 +209,7 @@ def _anneal_solution(
         n_transitions=carry.transitions.count,
         sampling_gap=jax.lax.stop_gradient(jnp.asarray(gap)),
         input_report=state.input_report,
+        beta_floor=jax.lax.stop_gradient(still.beta_floor()).astype(dtype),
     )
 
 

@@ -3,6 +3,7 @@
 from .behaviours import Group, Local, NextState, Rows, Scoped, Table, composed
 from .bellman import AbstractBellman, AbstractChain, bounds
 from .cluster_methods import CVI, ApproximatePolicyIteration, ClusteredPolicyIteration, Hybrid
+from .end_components import critical_beta
 from .estimate import Estimate, estimate
 from .exchange import as_gymnasium, from_gymnasium, from_quantecon, to_quantecon
 from .factored import FactoredMDP
@@ -70,6 +71,7 @@ __all__ = [
     "best_clustering",
     "bounds",
     "composed",
+    "critical_beta",
     "environment",
     "estimate",
     "evaluate",

@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
-from .._core.codes import Code, SolveError, as_code, is_failing
+from .._core.codes import Code, SolveError, as_code, is_failing, told_critical
 from .._core.programs import own_arithmetic
 from .._core.types import Scalar
 from ..solvers.base import AbstractSolver
 from ..solvers.implicit import LinearSolve, attach
 from ..solvers.loop import StageResult, solve_stage
 from .bellman import bounds
+from .end_components import COUNTED, EndComponents, find_end_components, lowest_beta
 from .methods import ModifiedPolicyIteration, PolicyIteration
 from .model import MDP, find_proper
 from .soft import ENTROPIES, SoftBellman, stopped, upper_start
@@ -31,7 +32,8 @@ class MDPSolution(eqx.Module):
     **Fields:** `values` (states,); `action_values` (states, actions), +inf where not permitted;
     `log_policy` (states, actions), -inf where an action is not taken; `lower` and `upper`, bounds
     of the exact values (infinite where none is known); `residual`, the largest change by one more
-    backup; `steps` of the method; `code`.
+    backup; `steps` of the method; `code`; `critical_beta`, where the code is
+    UNBOUNDED the beta above which counted entropy is finite (see `mdp.critical_beta`), else NaN.
     """
 
     values: Float[Array, " states"]
@@ -42,6 +44,7 @@ class MDPSolution(eqx.Module):
     residual: Float[Array, ""]
     steps: Int[Array, ""]
     code: Int[Array, ""]
+    critical_beta: Float[Array, ""]
     input: checks.InputReport
 
     @property
@@ -55,7 +58,10 @@ class MDPSolution(eqx.Module):
         if code in (Code.INVALID_INPUT, Code.NON_FINITE_INPUT):
             raise ValueError(self.input.message(int(self.input.index), float(self.input.got)))
         if code.is_failing:
-            raise SolveError(f"{_OWNER}: {code.message}")
+            text, least = code.message, float(self.critical_beta)
+            if code == Code.UNBOUNDED and not np.isnan(least):
+                text += f" {told_critical(least)}"
+            raise SolveError(f"{_OWNER}: {text}")
 
 
 def solve_values(
@@ -217,7 +223,14 @@ def solve(
     if method is None:
         few = model.n_states <= _FEW_STATES
         method = PolicyIteration() if few else ModifiedPolicyIteration()
-    return _solve(model, beta, log_prior, init, checks.report(found), entropy, hard, method)
+    # What can be collected for ever is looked for where that may be asked for.
+    endless = not (checks.is_concrete(model.discount) and float(model.discount) < 1)
+    components = None
+    if entropy in COUNTED and endless and not hard:
+        components = find_end_components(model.kernel, model.terminal, model.permitted)
+    return _solve(
+        model, beta, log_prior, init, checks.report(found), components, entropy, hard, method
+    )
 
 
 def _within(model: MDP, prior: Any) -> tuple[MDP, checks.Check]:
@@ -252,8 +265,8 @@ def _with_end(model: MDP, prior: Any) -> MDP:
 
 @eqx.filter_jit
 def _solve(
-    model: MDP, beta: Any, log_prior: Any, init: Any, report: Any, entropy: str, hard: bool,
-    method: AbstractSolver,
+    model: MDP, beta: Any, log_prior: Any, init: Any, report: Any,
+    components: EndComponents | None, entropy: str, hard: bool, method: AbstractSolver,
 ) -> MDPSolution:  # fmt: skip
     operator = model.bellman(entropy=entropy, prior=log_prior, hard=hard)
     values, stage = solve_values(operator, beta, start=init, method=method)
@@ -267,9 +280,17 @@ def _solve(
     still = jax.lax.stop_gradient((values, updated, beta))
     lower, upper = bounds(stopped(operator), still[0], still[2])
     code = jnp.maximum(stage.code, report.code)
+    critical = jnp.full((), jnp.nan, values.dtype)
+    if components is not None:
+        costs = model.expected_costs()
+        critical = jax.lax.cond(
+            code == int(Code.UNBOUNDED),
+            lambda: lowest_beta(components, model.kernel, costs, operator.noise),
+            lambda: critical,
+        )
     return MDPSolution(
         values, action_values, policy, lower, upper,
-        jnp.max(jnp.abs(still[1] - still[0])), stage.steps, code, report,
+        jnp.max(jnp.abs(still[1] - still[0])), stage.steps, code, critical, report,
     )  # fmt: skip
 
 

@@ -94,3 +94,60 @@ def simplex_minimum(function, shape, rng, rounds=4000):
         else:
             size *= 0.97
     return value
+
+
+def end_components(p, allowed):
+    """All sets of states in which one can stay for ever, from each to each, by listing subsets.
+
+    Each with its pairs (n, a) of state and action that stay inside; maximal ones only.
+    """
+    n = p.shape[0]
+    found = []
+    for size in range(n, 0, -1):
+        for states in itertools.combinations(range(n), size):
+            inside = np.isin(np.arange(n), states)
+            stays = allowed & inside[:, None] & (p[..., ~inside].sum(-1) == 0)
+            if not stays.any(1)[inside].all():
+                continue
+            step = (np.einsum("sa,sat->st", stays.astype(float), p) > 0)[np.ix_(states, states)]
+            reach = np.linalg.matrix_power(np.eye(size) + step, size) > 0
+            if reach.all() and not any(inside[both].all() for both, _ in found):
+                # A part of a larger one is no component of its own.
+                if not any(other[inside].all() for other, _ in found):
+                    found.append((inside, stays))
+    return found
+
+
+def average_free_energy(p, costs, beta, entropy, stays, sweeps=4000):
+    """Least mean of cost less entropy / beta of a step for ever inside, by value iteration.
+
+    The chain waits with probability one half, which halves the mean and keeps it from swinging.
+    """
+    inside = stays.any(1)
+    c = step_costs(p, costs, beta, entropy)
+    v = np.zeros(len(c))
+    gain = 0.0
+    for _ in range(sweeps):
+        q = np.where(stays, c + p @ v, np.inf)[inside]
+        low = q.min(1)
+        new = low - np.log(np.exp(-beta * (q - low[:, None])).sum(1)) / beta
+        change = new - v[inside]
+        gain = (change.min() + change.max()) / 2
+        if np.ptp(change) < 1e-13:
+            break
+        v[inside] = 0.5 * (v[inside] + new)
+        v[inside] -= v[inside][0]
+    return gain
+
+
+def critical_beta(p, costs, entropy, allowed):
+    """Where the worst end component stops rewarding to stay: by bisection of its mean."""
+    lows = [0.0]
+    for _, stays in end_components(p, allowed):
+        low, high = 1e-3, 1e3
+        for _ in range(60):
+            middle = np.sqrt(low * high)
+            positive = average_free_energy(p, costs, middle, entropy, stays) > 0
+            low, high = (low, middle) if positive else (middle, high)
+        lows.append(low)
+    return max(lows)

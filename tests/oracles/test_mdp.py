@@ -302,6 +302,55 @@ def test_counted_entropy_below_its_critical_beta_is_unbounded(method):
     np.testing.assert_allclose(found.values[:2], -np.log(z) / beta, rtol=1e-4)
 
 
+# State 3 ends; 0 and 1 stay among themselves by four actions, 2 by one; some steps lead out.
+LOOPS = np.zeros((4, 3, 4))
+LOOPS[0] = [[0.3, 0.7, 0, 0], [0, 1, 0, 0], [0.5, 0, 0, 0.5]]
+LOOPS[1] = [[1, 0, 0, 0], [0.6, 0.4, 0, 0], [0, 0, 1, 0]]
+LOOPS[2] = [[0, 0, 1, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 1]]
+LOOPS[3, :, 3] = 1
+
+
+@pytest.mark.parametrize("entropy", ["policy", "paths"])
+def test_critical_beta_is_where_staying_pays(entropy):
+    """By relative value iteration on every set of states that is listed, and bisection."""
+    with jax.enable_x64(True):
+        costs = np.random.default_rng(5).uniform(0.2, 2.0, LOOPS.shape)
+        allowed = np.ones((4, 3), bool)
+        allowed[3] = False
+        sets = oracle.end_components(LOOPS, allowed)
+        assert [list(np.flatnonzero(inside)) for inside, _ in sets] == [[0, 1], [2]]
+        assert sets[0][1].sum() == 4 and sets[1][1].sum() == 1
+        expected = oracle.critical_beta(LOOPS, costs, entropy, allowed)
+        model = mdp.MDP(
+            mdp.Dense(jnp.asarray(LOOPS)), jnp.asarray(costs), discount=1.0, terminal=[3]
+        )
+        found = mdp.critical_beta(model, entropy=entropy)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        below = mdp.solve(model, 0.99 * expected, entropy=entropy)
+        with pytest.raises(mj.SolveError, match=f"finite above beta = {str(expected)[:6]}"):
+            below.raise_if_failed()
+        assert int(mdp.solve(model, 1.01 * expected, entropy=entropy).code) == mj.Code.OK
+
+
+def test_critical_beta_of_free_cycles_and_of_none():
+    free = mdp.MDP(BACK, jnp.zeros((3, 2)), discount=1.0, terminal=[2])
+    assert mdp.critical_beta(free) == jnp.inf
+    with pytest.raises(mj.SolveError, match="no beta is large enough"):
+        mdp.solve(free, 3.0, entropy="policy").raise_if_failed()
+    ways_out = mdp.Deterministic([[1, 2], [2, 2], [2, 2]])
+    assert mdp.critical_beta(mdp.MDP(ways_out, jnp.ones((3, 2)), discount=1.0, terminal=[2])) == 0
+    traced = jax.jit(
+        lambda cost: mdp.critical_beta(mdp.MDP(BACK, cost, discount=0.9, terminal=[2]))
+    )
+    # Once round from 0 to 0 or by 1: x = exp(-beta) solves x + x^2 = 1.
+    golden = -np.log((np.sqrt(5) - 1) / 2)
+    np.testing.assert_allclose(traced(jnp.ones((3, 2))), golden, rtol=1e-5)
+    with pytest.raises(ValueError, match="`entropy` must be one of .*; got 'prior'"):
+        mdp.critical_beta(free, entropy="prior")
+    with pytest.raises(TypeError, match="`model` must be an MDP; got int"):
+        mdp.critical_beta(3)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 def test_cycles_that_earn_without_discount_are_refused(method):
     costs = jnp.array([[1.0, 1.0], [1.0, -2.0], [0.0, 0.0]])

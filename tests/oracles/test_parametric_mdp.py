@@ -216,6 +216,44 @@ def test_handing_on_for_ever_is_unbounded(entropy):
         np.testing.assert_allclose(energy, users.mean(), rtol=1e-5)
 
 
+def test_counted_entropy_is_finite_above_a_beta_that_is_known():
+    """M cells at one place, a price h per hop: M exp(-beta h) = 1."""
+    with jax.enable_x64(True):
+        m, price = 3, 0.2
+        network = small_cells(6, m, seed=1)
+        options = {"entropy": "policy", "extra_costs": price * np.ones((10, m + 1))}
+        problem = network.problem(**options)
+        floor = jax.jit(lambda q: q.beta_floor())(problem)
+        np.testing.assert_allclose(floor, np.log(m) / price, rtol=1e-12)
+        together = jnp.broadcast_to(jnp.asarray([0.4, 0.6]), (m, 2))
+        apart = jnp.asarray([[0.1, 0.2], [0.9, 0.8], [0.3, 0.7]])
+        at = jax.jit(lambda q, cells: q.critical_beta(cells))
+        np.testing.assert_allclose(at(problem, together), floor, rtol=1e-12)
+        # Cells apart: the spectral radius of exp(-beta (length + price)) among them is one.
+        lengths = ((apart[:, None] - apart[None]) ** 2).sum(-1) + price
+        radius = np.abs(np.linalg.eigvals(np.exp(-at(problem, apart) * lengths))).max()
+        np.testing.assert_allclose(radius, 1.0, rtol=1e-12)
+        codes = jax.jit(lambda beta: problem.constraint_code(together, beta))
+        assert int(codes(0.99 * floor)) == mj.Code.UNBOUNDED and int(codes(1.01 * floor)) == 0
+        # Without a price cells at one place hand on for nothing; relative to a prior all is well.
+        assert network.problem(entropy="policy").beta_floor() == np.inf
+        assert network.problem().beta_floor() == 0
+
+
+@pytest.mark.slow
+def test_counted_entropy_is_annealed_above_its_floor():
+    with jax.enable_x64(True):
+        network = small_cells(6, 2, seed=1)
+        prices = 0.2 * np.ones((9, 3))
+        problem = network.problem(entropy="policy", extra_costs=prices)
+        assert float(problem.beta_scale()) >= 2 * float(problem.beta_floor())
+        solution = mj.anneal(problem, key=KEY, detector=mj.Detector())
+        assert solution.raise_if_failed().trace.beta[0] > solution.beta_floor > 0
+        low = mj.anneal(problem, mj.Explicit([1.0]), key=KEY)
+        with pytest.raises(mj.SolveError, match=r"UNBOUNDED.*finite above beta = 3\.46573"):
+            low.raise_if_failed()
+
+
 def test_bad_input_is_told():
     kernel = mdp.Deterministic([[1], [2], [2]])
     good = {"state_params": jnp.zeros((3, 2)), "unknown_states": [1], "terminal": [2]}

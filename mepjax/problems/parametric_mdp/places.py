@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import arrays, checks
 
@@ -57,6 +57,18 @@ class Unknowns(eqx.Module):
             states = states.at[self.state_index].set(at_states)
         if self.action_index is not None and actions is not None:
             actions = actions.at[self.action_index].set(at_actions)
+        return states, actions
+
+    def known(self) -> tuple[Bool[Array, " s"], Bool[Array, " a"] | None]:
+        """Which states and actions have known parameters."""
+        states = jnp.ones((self.states.shape[0],), bool)
+        if self.state_index is not None:
+            states = states.at[self.state_index].set(False)
+        if self.actions is None:
+            return states, None
+        actions = jnp.ones((self.actions.shape[0],), bool)
+        if self.action_index is not None:
+            actions = actions.at[self.action_index].set(False)
         return states, actions
 
     @property

@@ -2,38 +2,32 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from ..._core import arrays, checks, trees
+from ..._core import trees
 from ..._core.codes import Code, as_code, is_failing
 from ..._core.types import Scalar
 from ...engine.curvature import find_critical_beta, random_start
-from ...engine.problem import Constrained, Terms
-from ...mdp.kernels.base import AbstractKernel
+from ...engine.problem import Terms
+from ...mdp.end_components import lowest_beta
 from ...mdp.kernels.deterministic import Deterministic
-from ...mdp.model import as_discount, as_permitted, as_terminal, check_permitted, uniform_prior
-from ...mdp.soft import ENTROPIES
-from ...solvers.armijo import Armijo
-from ...solvers.base import AbstractSolver
-from ...solvers.fixed_point import FixedPoint
 from ...solvers.spectrum import SpectrumOptions
 from .decisions import decide, prior_traffic
 from .hard import HardPlan, routes
 from .motion import Motion
-from .places import Unknowns, as_unknowns, middle
+from .places import middle
+from .process import Process
 from .sensitivities import PlanSensitivities, find_plan_sensitivities
-from .step_costs import Step, as_step
-from .structure import Structure, find_structure, refuse_earning_extra
 
 _OWNER = "ParametricMDP"
+# Default schedules start at half of the scale: a tenth above where counted entropy has no limit.
+_ABOVE_FLOOR = 2.2
 
 
-class ParametricMDP(Constrained):
+class ParametricMDP(Process):
     """A Markov decision process with parameters of states and actions that are to be placed.
 
     Minimises, over the unknown parameters and the policy, the mean over `start` of
@@ -91,143 +85,6 @@ class ParametricMDP(Constrained):
     ```
     """
 
-    kernel: AbstractKernel
-    step: Step
-    unknowns: Unknowns
-    extra_costs: Float[Array, "s a"] | None
-    discount: Float[Array, ""]
-    prior: Float[Array, "s a"] | None
-    permitted: Bool[Array, "s a"] | None
-    terminal: Bool[Array, " s"]
-    start: Float[Array, " s"]
-    structure: Structure
-    entropy: str = eqx.field(static=True)
-
-    def __init__(
-        self, kernel: Any, cost: Any = "sqeuclidean", *, state_params: Any,
-        unknown_states: Any = None, action_params: Any = None, unknown_actions: Any = None,
-        start: Any = None, discount: Any = 1.0, terminal: Any = None, permitted: Any = None,
-        prior: Any = None, entropy: str = "prior", extra_costs: Any = None,
-    ) -> None:  # fmt: skip
-        if not isinstance(kernel, AbstractKernel):
-            raise TypeError(
-                f"{_OWNER}: `kernel` must be a transition kernel such as mdp.Deterministic(next); "
-                f"got {type(kernel).__name__}."
-            )
-        if entropy not in ENTROPIES:
-            raise ValueError(f"{_OWNER}: `entropy` must be one of {ENTROPIES}; got {entropy!r}.")
-        n, a = kernel.n_states, kernel.n_actions
-        self.kernel, self.entropy = kernel, entropy
-        self.unknowns = as_unknowns(
-            state_params, unknown_states, action_params, unknown_actions, (n, a)
-        )
-        dtype = self.unknowns.states.dtype
-        self.step = arrays.cast_floats(
-            as_step(cost, self.unknowns.states, self.unknowns.actions), dtype
-        )
-        self.discount = as_discount(_OWNER, discount, dtype)
-        self.terminal = as_terminal(_OWNER, terminal, n)
-        self.permitted = as_permitted(_OWNER, permitted, kernel)
-        self.prior = self._table("prior", prior)
-        self.extra_costs = self._table("extra_costs", extra_costs)
-        if start is None:
-            start = self._default_start()
-        self.start = arrays.as_data_like("start", start, dtype)
-        if self.start.shape != (n,):
-            raise ValueError(
-                f"{_OWNER}: `start` must have shape ({n},), a probability for every state; "
-                f"got {self.start.shape}."
-            )
-        checks.enforce(self.checks())
-        self.structure = find_structure(
-            kernel, self.terminal, self.permitted, self.discount, self.prior
-        )
-        refuse_earning_extra(self)
-
-    def _table(self, name: str, value: Any) -> Float[Array, "s a"] | None:
-        if value is None:
-            return None
-        shape = (self.kernel.n_states, self.kernel.n_actions)
-        value = arrays.as_data_like(name, value, self.unknowns.states.dtype)
-        if value.shape != shape:
-            raise ValueError(f"{_OWNER}: `{name}` must have shape {shape}; got {value.shape}.")
-        return value
-
-    def _default_start(self) -> Any:
-        xp: Any = np if checks.is_concrete(self.terminal, self.unknowns.state_index) else jnp
-        on = xp.asarray(~self.terminal, self.unknowns.states.dtype)
-        index = self.unknowns.state_index
-        if index is not None:
-            known = jnp.ones(on.shape, on.dtype).at[index].set(0.0)
-            on = xp.asarray(on * known)
-        return on / xp.maximum(xp.sum(on), 1)
-
-    def checks(self) -> tuple[checks.Check, ...]:
-        """Finite data, rows that sum to one, a discount in (0, 1], an action in every state."""
-        found = [checks.check_finite(_OWNER, "state_params", self.unknowns.states)]
-        if self.unknowns.actions is not None:
-            found += [checks.check_finite(_OWNER, "action_params", self.unknowns.actions)]
-        found += self.kernel.checks(_OWNER)
-        found += [
-            checks.check_finite(_OWNER, "cost", leaf)
-            for leaf in jax.tree.leaves(eqx.filter(self.step, eqx.is_inexact_array))
-        ]
-        if self.extra_costs is not None:
-            found += [checks.check_finite(_OWNER, "extra_costs", self.extra_costs)]
-        if self.prior is not None:
-            found += [
-                checks.check_range(_OWNER, "prior", self.prior, low=0.0),
-                checks.check_rows_sum_to_one(_OWNER, "prior", self.prior),
-            ]
-        found += [
-            checks.check_range(_OWNER, "discount", self.discount, low=0.0, high=1.0, open_low=True),
-            checks.check_finite(_OWNER, "start", self.start),
-            checks.check_range(_OWNER, "start", self.start, low=0.0),
-            checks.check_rows_sum_to_one(_OWNER, "start", self.start),
-        ]
-        return (*found, *check_permitted(_OWNER, self.permitted, self.terminal))
-
-    # What the problem is.
-
-    @property
-    def convex_at_zero(self) -> bool:
-        """For squared distance relative to a prior; of others nothing is known."""
-        return self.step.squared and self.entropy == "prior"
-
-    @property
-    def n_slots(self) -> int:
-        """Number of unknown parameters of states and actions."""
-        return self.unknowns.count
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """Deterministic annealing, and the thesis on parameterised decisions."""
-        return (*super().references, "parameterised_decisions")
-
-    @property
-    def _dtype(self) -> Any:
-        return self.unknowns.states.dtype
-
-    def parameters(self, params: Any) -> tuple[Float[Array, "s d"], Float[Array, "a e"] | None]:
-        """Parameters of all states and of all actions, known ones included."""
-        return self.unknowns.filled(params)
-
-    def costs(self, params: Any) -> Float[Array, "s a"]:
-        """Mean cost of every action in every state; finite also where it is not permitted."""
-        expected = self.step.expected(self.kernel, *self.parameters(params))
-        return expected if self.extra_costs is None else expected + self.extra_costs
-
-    def log_prior(self) -> Float[Array, "s a"]:
-        """Log of the prior, -inf where an action is not permitted."""
-        n, a = self.kernel.n_states, self.kernel.n_actions
-        if self.prior is None:
-            return uniform_prior(n, a, self.permitted, self._dtype)
-        some = self.prior > 0
-        log_prior = jnp.where(some, jnp.log(jnp.where(some, self.prior, 1.0)), -jnp.inf)
-        if self.permitted is None:
-            return log_prior
-        return jnp.where(self.permitted, log_prior, -jnp.inf)
-
     def _energy(self, costs: Float[Array, "s a"], beta: Scalar) -> Float[Array, ""]:
         return self.start @ decide(self, costs, beta).values
 
@@ -254,7 +111,7 @@ class ParametricMDP(Constrained):
         if self.step.squared:
             return placed
         kick = trees.normal_like(key, placed)
-        return trees.axpy(0.01 * self._size(), kick, placed)
+        return trees.axpy(0.01 * self.size(), kick, placed)
 
     def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """Mean over the start distribution of the soft values."""
@@ -337,16 +194,6 @@ class ParametricMDP(Constrained):
         """
         return find_plan_sensitivities(self, params, beta)
 
-    def at(self, values: Any) -> Any:
-        """Params at given places, shaped as `init` has them."""
-        expected = self.unknowns.structure
-        dtype = self._dtype
-        values = jax.tree.map(lambda v: arrays.as_float_array("places", v, dtype), values)
-        got, wanted = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (values, expected))
-        if got != wanted:
-            raise ValueError(f"{_OWNER}: places must have shape {wanted}; got {got}.")
-        return values
-
     def eliminate(self, params: Any, beta: Scalar) -> Any:
         """Params as they are: the values are solved for wherever they are needed."""
         del beta
@@ -360,32 +207,42 @@ class ParametricMDP(Constrained):
         endless = (self.discount == 1) & is_failing(code)
         return jnp.where(endless, as_code(Code.UNBOUNDED), code)
 
-    def _size(self) -> Float[Array, ""]:
-        """Root mean square distance of known states from their mean; 1 for none."""
-        states = jax.lax.stop_gradient(self.unknowns.states)
-        known = jnp.ones((states.shape[0],), states.dtype)
-        if self.unknowns.state_index is not None:
-            known = known.at[self.unknowns.state_index].set(0.0)
-        total = jnp.maximum(jnp.sum(known), 1)
-        mean = known @ states / total
-        spread = known @ jnp.sum((states - mean) ** 2, axis=1) / total
-        return jnp.where(spread > 0, jnp.sqrt(jnp.where(spread > 0, spread, 1.0)), 1.0)
+    def critical_beta(self, params: Any) -> Float[Array, ""]:
+        """The beta above which F is finite at these places; zero unless entropy is counted.
 
-    def params_scale(self, params: Any) -> Any:
-        """The size of the data."""
-        size = self._size()
-        return jax.tree.map(lambda _: size, params)
+        Counted entropy without discount needs a cost per hop: inf where a cycle costs nothing, as
+        among cells at one place. A constant for derivatives; see `mdp.critical_beta`.
+        """
+        return self._finite_above(self.costs(params))
+
+    def beta_floor(self) -> Float[Array, ""]:
+        """F is finite above this beta wherever the unknown parameters are.
+
+        That is `critical_beta` with all hops to or from unknown places free of charge but for
+        `extra_costs`; for a cost that is a function of your own, at known parameters' mean.
+        """
+        return self._finite_above(self.least_costs())
+
+    def _finite_above(self, costs: Float[Array, "s a"]) -> Float[Array, ""]:
+        if self.entropy == "prior":
+            return jnp.zeros((), costs.dtype)
+        noise = self.kernel.entropy() if self.entropy == "paths" else None
+        found = lowest_beta(self.structure.endless, self.kernel, costs, noise)
+        return jnp.where(self.discount < 1, 0.0, found)
 
     def beta_scale(self) -> Float[Array, ""]:
-        """Where the curvature at `init` first vanishes, 1 if it does not."""
+        """Where the curvature at `init` first vanishes, 1 if it does not.
+
+        Where entropy is counted, at least so much above `beta_floor` that default schedules, which
+        start at half of it, start above that.
+        """
         still = trees.stop_gradient(self)
         params = still.init(jax.random.key(0))
         cost = jnp.abs(still.start @ jnp.mean(still.costs(params), axis=1))
         guess = jnp.where(cost > 0, 1 / jnp.where(cost > 0, cost, 1.0), 1.0)
+        floor = still.beta_floor()
+        least = jnp.where(jnp.isfinite(floor), _ABOVE_FLOOR * floor, 0.0)
+        guess = jnp.maximum(guess, least)
         vector = random_start(still, params, jax.random.key(0))
         found = find_critical_beta(still, params, guess, vector, SpectrumOptions())
-        return jnp.where(jnp.isfinite(found), found, 1.0)
-
-    def default_solver(self) -> AbstractSolver:
-        """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
-        return FixedPoint() if self.step.squared else Armijo()
+        return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1.0), least)

@@ -37,12 +37,21 @@ class Step(eqx.Module):
         kernel: AbstractKernel,
         states: Float[Array, "s d"],
         actions: Float[Array, "a e"] | None,
+        known: tuple[Any, Any] | None = None,
     ) -> Float[Array, "s a"]:
-        """Mean cost of every action in every state."""
+        """Mean cost of every action in every state.
+
+        `known`, masks of states and actions: what goes to or from others costs nothing.
+        """
         if self.cost is not None and self.towards_action:
             assert actions is not None
-            return self._pairs(states[:, None], actions[None, :])
-        return kernel.mean(self.by_outcome(kernel, states, actions))
+            costs = self._pairs(states[:, None], actions[None, :])
+            return costs if known is None else jnp.where(known[0][:, None] & known[1], costs, 0.0)
+        costs = self.by_outcome(kernel, states, actions)
+        if known is not None:
+            state, _, after = kernel.outcomes()
+            costs = jnp.where(known[0][state] & known[0][after], costs, 0.0)
+        return kernel.mean(costs)
 
     def by_outcome(
         self,

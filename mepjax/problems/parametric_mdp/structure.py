@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from ..._core import checks
+from ..._core import checks, trees
+from ...mdp.end_components import EndComponents, find_end_components
 from ...mdp.kernels.base import AbstractKernel, Part
 from ...mdp.kernels.deterministic import Deterministic
 from ...mdp.kernels.functional import Functional
@@ -27,18 +28,21 @@ class Structure(eqx.Module):
     **Fields:** `inner`, the states that are entered and do not end: only their values form a system
     of equations; `among` and `onward`, the parts of the kernel among these, and from all states to
     these, `None` where nothing is known and `inner` are all; `proper`, a policy that ends, where
-    there is need of one.
+    there is need of one; `endless`, where one can stay for ever, if entropy is counted and there
+    may be no discount.
     """
 
     inner: Int[Array, " i"]
     among: Part | None
     onward: Part | None
     proper: Int[Array, " s"] | None
+    endless: EndComponents | None = None
 
 
 def find_structure(
-    kernel: AbstractKernel, terminal: Any, permitted: Any, discount: Any, prior: Any
-) -> Structure:
+    kernel: AbstractKernel, terminal: Any, permitted: Any, discount: Any, prior: Any, *,
+    counted: bool,
+) -> Structure:  # fmt: skip
     """What is entered, and a policy that ends, where transitions are concrete.
 
     **Raises:** `ValueError` naming a state from which nothing, or not the prior, ends, at a
@@ -48,7 +52,10 @@ def find_structure(
     if isinstance(kernel, Functional) or not checks.is_concrete(kernel, terminal, permitted):
         return Structure(jnp.arange(n, dtype=jnp.int32), None, None, None)
     with jax.ensure_compile_time_eval():
-        return _find(kernel, terminal, permitted, discount, prior)
+        found = _find(kernel, terminal, permitted, discount, prior)
+    if not counted or (checks.is_concrete(discount) and float(discount) < 1):
+        return found
+    return trees.replaced(found, endless=find_end_components(kernel, terminal, permitted))
 
 
 def _find(
