@@ -12,10 +12,12 @@ from ..._core.codes import Code, as_code, is_failing
 from ..._core.types import Scalar
 from ...engine.curvature import find_critical_beta, random_start
 from ...engine.problem import Terms
+from ...engine.slot_spectrum import SlotSpectrum
 from ...mdp.end_components import lowest_beta
 from ...mdp.kernels.deterministic import Deterministic
 from ...solvers.spectrum import SpectrumOptions
 from .decisions import decide, prior_traffic
+from .growth import slot_spectrum, subsample
 from .hard import HardPlan, routes
 from .motion import Motion
 from .places import middle
@@ -193,6 +195,27 @@ class ParametricMDP(Process):
         discount; its method `ranked` puts the most influential first.
         """
         return find_plan_sensitivities(self, params, beta)
+
+    def slot_spectrum(self, params: Any, beta: Scalar) -> SlotSpectrum:
+        """Where places would separate, and what that and their removal change.
+
+        `critical_beta` supposes decisions held and is exact where it equals `beta`; gains are those
+        of ten steps of a pair, removal costs those of the hard plan; `mass` is discounted visits.
+
+        **Arguments:** `params`, as in `init`; `beta`, scalar > 0.
+
+        **Raises:** `NotImplementedError` unless `has_slot_spectrum`.
+        """
+        if self.twins is None:
+            raise NotImplementedError(
+                f"{_OWNER} has no `slot_spectrum` here: unknown places differ in more than where "
+                "they are, or it cannot be read whether they do."
+            )
+        return slot_spectrum(self, params, beta)
+
+    def subsample(self, key: Any, n: int) -> "ParametricMDP":
+        """The process from `n` starts of equal weight, drawn in proportion to theirs."""
+        return subsample(self, key, n)
 
     def eliminate(self, params: Any, beta: Scalar) -> Any:
         """Params as they are: the values are solved for wherever they are needed."""

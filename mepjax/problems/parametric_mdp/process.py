@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..._core import arrays, checks
-from ...engine.problem import Constrained
+from ...engine.problem import Constrained, Growable
 from ...mdp.kernels.base import AbstractKernel
 from ...mdp.model import as_discount, as_permitted, as_terminal, check_permitted, uniform_prior
 from ...mdp.soft import ENTROPIES
@@ -19,11 +19,12 @@ from ...solvers.fixed_point import FixedPoint
 from .places import Unknowns, as_unknowns, middle
 from .step_costs import Step, as_step
 from .structure import Structure, find_structure, refuse_earning_extra
+from .twins import Twins, find_twins
 
 _OWNER = "ParametricMDP"
 
 
-class Process(Constrained):
+class Process(Growable, Constrained):
     """The data of a `ParametricMDP`, which documents them."""
 
     kernel: AbstractKernel
@@ -36,6 +37,7 @@ class Process(Constrained):
     terminal: Bool[Array, " s"]
     start: Float[Array, " s"]
     structure: Structure
+    twins: Twins | None
     entropy: str = eqx.field(static=True)
 
     def __init__(
@@ -79,6 +81,7 @@ class Process(Constrained):
             counted=entropy != "prior",
         )  # fmt: skip
         refuse_earning_extra(self)
+        self.twins = find_twins(self)
 
     def _table(self, name: str, value: Any) -> Float[Array, "s a"] | None:
         if value is None:
@@ -132,6 +135,20 @@ class Process(Constrained):
     def n_slots(self) -> int:
         """Number of unknown parameters of states and actions."""
         return self.unknowns.count
+
+    @property
+    def has_slot_spectrum(self) -> bool:
+        """Where unknown places differ in nothing but where they are, as far as can be read.
+
+        For squared distance, a deterministic kernel, entropy relative to a prior, and numbers that
+        are not traced.
+        """
+        return self.twins is not None
+
+    @property
+    def exchangeable(self) -> bool:
+        """As `has_slot_spectrum`."""
+        return self.twins is not None
 
     @property
     def references(self) -> tuple[str, ...]:
