@@ -21,6 +21,7 @@ from .rules import MEP, AbstractRule, DoubleQ, QLearning, SoftQ
 from .solve import MDPSolution, solve, thesis_beta
 from .splitting import Clusterings, best_clustering, split
 from .steer import Steering, steer
+from .use import Uses, entries, takes, uses, visits
 from .values import AbstractAhead, AbstractValues, LinearValues
 
 __all__ = [
@@ -66,12 +67,14 @@ __all__ = [
     "Sparse",
     "Steering",
     "Table",
+    "Uses",
     "ValueIteration",
     "as_gymnasium",
     "best_clustering",
     "bounds",
     "composed",
     "critical_beta",
+    "entries",
     "environment",
     "estimate",
     "evaluate",
@@ -89,6 +92,9 @@ __all__ = [
     "stationary",
     "steer",
     "steer_fitted",
+    "takes",
     "thesis_beta",
     "to_quantecon",
+    "uses",
+    "visits",
 ]

@@ -181,6 +181,20 @@ ROWS = [
         schedule=(0.2, 100.0, 1.25),
     ),
     Row(
+        name="parametric-mdp-capacities",
+        build=build(
+            discount=lambda dtype: jnp.asarray(0.95, dtype),
+            extra_costs=lambda dtype: jnp.full((7, 3), 0.05, dtype),
+            capacities=lambda _: [(mdp.entries([4, 5]), [0.45, 0.8]), (mdp.uses(5, 4), [0.05])],
+        ),
+        arrays={"limit": lambda q: q.limits.limit} | DISCOUNT | STATES,
+        change=to_kernel,
+        quadratic=True,
+        rests=False,
+        capacities=True,
+        schedule=(0.2, 20.0, 1.25),
+    ),
+    Row(
         name="parametric-mdp-actions",
         build=build(
             cost=lambda _: "sqeuclidean",

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._core import trees
 from ..._core.codes import Code, as_code, is_failing
+from ..._core.params import Params, dual_of, join_params, primal_of, split_params
 from ..._core.types import Scalar
 from ...engine.curvature import find_critical_beta, random_start
 from ...engine.problem import Terms
@@ -16,6 +17,17 @@ from ...engine.slot_spectrum import SlotSpectrum
 from ...mdp.end_components import lowest_beta
 from ...mdp.kernels.deterministic import Deterministic
 from ...solvers.spectrum import SpectrumOptions
+from .capacities import (
+    charged,
+    charges_of,
+    code_at,
+    condition,
+    eliminated,
+    gap_at,
+    level_prices,
+    price_gauge,
+    worth,
+)
 from .decisions import decide, prior_traffic
 from .growth import slot_spectrum, subsample
 from .hard import HardPlan, routes
@@ -63,6 +75,10 @@ class ParametricMDP(Process):
         discount the counted ones are finite above a critical beta only.
     - `extra_costs`: added to the cost of every action in every state, shape (states, actions),
         such as a price per hop.
+    - `capacities`: a pair, or a list of pairs, of what is limited (`mdp.visits`, `mdp.entries`,
+        `mdp.uses`, `mdp.takes`) and how much of it there may be in the discounted mean: an array is
+        a bound (+inf for none), a `mepjax.Equal` is met exactly. params is then
+        `Params(places, prices)`. Where something is not to be used at all, use `permitted`.
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was
     expected. Values that are traced become a result code instead.
@@ -92,11 +108,21 @@ class ParametricMDP(Process):
 
     def traffic(self, params: Any, beta: Scalar) -> Float[Array, "s a"]:
         """Expected discounted number of times every action is taken: dF / d cost."""
-        return jax.grad(self._energy)(self.costs(params), beta)
+        return jax.grad(self._energy)(charged(self, params), beta)
 
     def state_values(self, params: Any, beta: Scalar) -> Float[Array, " s"]:
         """Free energy from every state on."""
-        return decide(self, self.costs(params), beta).values
+        return decide(self, charged(self, params), beta).values
+
+    def usage(self, params: Any, beta: Scalar) -> Float[Array, " q"]:
+        """Expected discounted use of everything that has a capacity, in their order.
+
+        **Raises:** `ValueError` without capacities.
+        """
+        if self.limits is None:
+            raise ValueError(f"{_OWNER}: there are no `capacities`.")
+        table = self.limits.per_action(self)
+        return jnp.sum(table * self.traffic(params, beta), axis=(1, 2))
 
     # The contract.
 
@@ -105,30 +131,47 @@ class ParametricMDP(Process):
 
         For other costs one step of Newton's method towards it from the mean of known parameters;
         places are then spread by 1 % of the data's size, since a distance has no derivative where
-        they coincide.
+        they coincide. With capacities and a prior, at the decisions nearest to it that meet them.
         """
         start = middle(self.unknowns, among_states=self.step.cost is not None)
-        flow = prior_traffic(self, self.costs(start))
+        if self.limits is None or self.entropy != "prior":
+            flow = prior_traffic(self, self.costs(start))
+        else:
+            charges = charges_of(self, level_prices(self))
+            flow = jax.grad(self._energy)(charges, 1.0)
         placed = Motion(self, start, flow).best()
         if self.step.squared:
-            return placed
+            return self.params_at(placed)
         kick = trees.normal_like(key, placed)
-        return trees.axpy(0.01 * self.size(), kick, placed)
+        return self.params_at(trees.axpy(0.01 * self.size(), kick, placed))
 
     def free_energy(self, params: Any, beta: Scalar) -> Float[Array, ""]:
         """Mean over the start distribution of the soft values."""
-        return self._energy(self.costs(params), beta)
+        return self._energy(charged(self, params), beta) - worth(self, params)
 
     def _motion(self, params: Any, beta: Scalar) -> Motion:
-        return Motion(self, params, self.traffic(params, beta))
+        return Motion(self, primal_of(params), self.traffic(params, beta))
 
     def update(self, params: Any, beta: Scalar) -> Any:
-        """The best places for the present traffic; for other costs than squared a Newton step."""
-        return self._motion(params, beta).best()
+        """The best places for the present traffic, then the prices that suit them.
+
+        For other costs than squared one step of Newton's method towards them.
+        """
+        best = self._motion(params, beta).best()
+        return self.eliminate(join_params(best, dual_of(params)), beta)
 
     def residual(self, params: Any, beta: Scalar) -> Any:
-        """grad F; a parameter without traffic is undetermined, stays, and has no derivative."""
-        return self._motion(params, beta).equation()
+        """grad F in the places; for capacities, use less limit, or -beta price below a bound.
+
+        A parameter without traffic is undetermined, stays, and has no derivative.
+        """
+        return self._equation(self._motion(params, beta), params, beta)
+
+    def _equation(self, motion: Motion, params: Any, beta: Scalar) -> Any:
+        prices = dual_of(params)
+        if prices is None:
+            return motion.equation()
+        return Params(motion.equation(), condition(self, prices, motion.traffic, beta))
 
     def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
         """Hessian of the expected cost at fixed traffic, made positive definite.
@@ -142,7 +185,7 @@ class ParametricMDP(Process):
     ) -> tuple[Any, lx.AbstractLinearOperator]:
         """`residual` and `metric` from one solve for the traffic."""
         motion = self._motion(params, beta)
-        return motion.equation(), motion.operator()
+        return self._equation(motion, params, beta), motion.operator()
 
     def precondition(self, params: Any, beta: Scalar, vector: Any) -> Any:
         """Solve with `metric`: one small factorisation."""
@@ -150,17 +193,17 @@ class ParametricMDP(Process):
 
     def policy(self, params: Any, beta: Scalar) -> Float[Array, "s a"]:
         """Log probability of every action in every state; the prior where all ends."""
-        return decide(self, self.costs(params), beta).policy
+        return decide(self, charged(self, params), beta).policy
 
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """F, and discounted cost and entropy of the policy, summed along its traffic."""
-        costs = self.costs(params)
+        costs, (_, prices) = self.costs(params), split_params(params)
 
         def energy(costs: Array) -> tuple[Array, Array]:
             solved = decide(self, costs, beta)
             return self.start @ solved.values, solved.policy
 
-        (value, policy), traffic = jax.value_and_grad(energy, has_aux=True)(costs)
+        (value, policy), traffic = jax.value_and_grad(energy, has_aux=True)(charged(self, params))
         used = ~jnp.isneginf(policy)
         surprise = jnp.where(used, policy, 0.0)
         if self.entropy == "prior":
@@ -168,10 +211,14 @@ class ParametricMDP(Process):
         elif self.entropy == "paths":
             surprise = surprise - self.kernel.entropy()
         entropy = -jnp.sum(traffic * surprise)
-        return Terms(value, jnp.sum(traffic * costs), entropy)
+        gap = None if prices is None else gap_at(self, traffic)
+        return Terms(value - worth(self, params), jnp.sum(traffic * costs), entropy, gap)
 
     def harden(self, params: Any) -> HardPlan:
-        """The plan of least cost at these places, by policy iteration without entropy."""
+        """The plan of least cost at these places, by policy iteration without entropy.
+
+        It leaves capacities out: what is best within them is not one action in every state.
+        """
         solved = decide(self, self.costs(params), 1.0, hard=True)
         return HardPlan(solved.policy, solved.values, self.start @ solved.values, solved.code)
 
@@ -218,16 +265,31 @@ class ParametricMDP(Process):
         return subsample(self, key, n)
 
     def eliminate(self, params: Any, beta: Scalar) -> Any:
-        """Params as they are: the values are solved for wherever they are needed."""
-        del beta
-        return params
+        """The prices at which use meets capacity, at these places."""
+        return eliminated(self, params, beta) if isinstance(params, Params) else params
+
+    def gauge(self, params: Any) -> Any:
+        """Changes of the prices that change nothing."""
+        if not isinstance(params, Params):
+            return None
+        rows = price_gauge(self)
+        still = jax.tree.map(
+            lambda leaf: jnp.zeros((rows.shape[0], *leaf.shape), leaf.dtype), params.primal
+        )
+        return Params(still, rows)
 
     def constraint_code(self, params: Any, beta: Scalar) -> Int[Array, ""]:
-        """The code of the Bellman equation; UNBOUNDED where counted entropy has no limit."""
-        code = decide(self, self.costs(params), beta).code
+        """The code of the Bellman equation; UNBOUNDED where counted entropy has no limit.
+
+        INFEASIBLE where use misses a capacity, WEAKLY_ACTIVE at a tight bound without price.
+        """
+        code = decide(self, charged(self, params), beta).code
+        if isinstance(params, Params):
+            traffic = self.traffic(params, beta)
+            code = jnp.maximum(code, code_at(self, params.dual, traffic, beta))
         if self.entropy == "prior":
             return code
-        endless = (self.discount == 1) & is_failing(code)
+        endless = (self.discount == 1) & is_failing(code) & (code != int(Code.INFEASIBLE))
         return jnp.where(endless, as_code(Code.UNBOUNDED), code)
 
     def critical_beta(self, params: Any) -> Float[Array, ""]:
@@ -236,7 +298,7 @@ class ParametricMDP(Process):
         Counted entropy without discount needs a cost per hop: inf where a cycle costs nothing, as
         among cells at one place. A constant for derivatives; see `mdp.critical_beta`.
         """
-        return self._finite_above(self.costs(params))
+        return self._finite_above(charged(self, params))
 
     def beta_floor(self) -> Float[Array, ""]:
         """F is finite above this beta wherever the unknown parameters are.
@@ -257,9 +319,9 @@ class ParametricMDP(Process):
         """Where the curvature at `init` first vanishes, 1 if it does not.
 
         Where entropy is counted, at least so much above `beta_floor` that default schedules, which
-        start at half of it, start above that.
+        start at half of it, start above that. Capacities are left out.
         """
-        still = trees.stop_gradient(self)
+        still = trees.replaced(trees.stop_gradient(self), limits=None)
         params = still.init(jax.random.key(0))
         cost = jnp.abs(still.start @ jnp.mean(still.costs(params), axis=1))
         guess = jnp.where(cost > 0, 1 / jnp.where(cost > 0, cost, 1.0), 1.0)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..._core import arrays, checks
+from ..._core.params import Params, join_params, primal_of, split_params
 from ...engine.problem import Constrained, Growable
 from ...mdp.kernels.base import AbstractKernel
 from ...mdp.model import as_discount, as_permitted, as_terminal, check_permitted, uniform_prior
@@ -16,6 +17,7 @@ from ...mdp.soft import ENTROPIES
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
+from .capacities import Limits, as_limits, with_outside
 from .places import Unknowns, as_unknowns, middle
 from .step_costs import Step, as_step
 from .structure import Structure, find_structure, refuse_earning_extra
@@ -31,6 +33,7 @@ class Process(Growable, Constrained):
     step: Step
     unknowns: Unknowns
     extra_costs: Float[Array, "s a"] | None
+    limits: Limits | None
     discount: Float[Array, ""]
     prior: Float[Array, "s a"] | None
     permitted: Bool[Array, "s a"] | None
@@ -45,6 +48,7 @@ class Process(Growable, Constrained):
         unknown_states: Any = None, action_params: Any = None, unknown_actions: Any = None,
         start: Any = None, discount: Any = 1.0, terminal: Any = None, permitted: Any = None,
         prior: Any = None, entropy: str = "prior", extra_costs: Any = None,
+        capacities: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(kernel, AbstractKernel):
             raise TypeError(
@@ -67,6 +71,7 @@ class Process(Growable, Constrained):
         self.permitted = as_permitted(_OWNER, permitted, kernel)
         self.prior = self._table("prior", prior)
         self.extra_costs = self._table("extra_costs", extra_costs)
+        self.limits = as_limits(capacities, (n, a), dtype)
         if start is None:
             start = self._default_start()
         self.start = arrays.as_data_like("start", start, dtype)
@@ -80,8 +85,9 @@ class Process(Growable, Constrained):
             kernel, self.terminal, self.permitted, self.discount, self.prior,
             counted=entropy != "prior",
         )  # fmt: skip
+        self.limits = with_outside(self.limits, self)
         refuse_earning_extra(self)
-        self.twins = find_twins(self)
+        self.twins = None if self.limits is not None else find_twins(self)
 
     def _table(self, name: str, value: Any) -> Float[Array, "s a"] | None:
         if value is None:
@@ -113,6 +119,8 @@ class Process(Growable, Constrained):
         ]
         if self.extra_costs is not None:
             found += [checks.check_finite(_OWNER, "extra_costs", self.extra_costs)]
+        if self.limits is not None:
+            found += self.limits.checks()
         if self.prior is not None:
             found += [
                 checks.check_range(_OWNER, "prior", self.prior, low=0.0),
@@ -162,7 +170,7 @@ class Process(Growable, Constrained):
 
     def parameters(self, params: Any) -> tuple[Float[Array, "s d"], Float[Array, "a e"] | None]:
         """Parameters of all states and of all actions, known ones included."""
-        return self.unknowns.filled(params)
+        return self.unknowns.filled(primal_of(params))
 
     def costs(self, params: Any) -> Float[Array, "s a"]:
         """Mean cost of every action in every state; finite also where it is not permitted."""
@@ -193,14 +201,19 @@ class Process(Growable, Constrained):
         return jnp.where(self.permitted, log_prior, -jnp.inf)
 
     def at(self, values: Any) -> Any:
-        """Params at given places, shaped as `init` has them."""
+        """Params at given places, shaped as `init` has them, with prices zero."""
         expected = self.unknowns.structure
         dtype = self.dtype
         values = jax.tree.map(lambda v: arrays.as_float_array("places", v, dtype), values)
         got, wanted = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (values, expected))
         if got != wanted:
             raise ValueError(f"{_OWNER}: places must have shape {wanted}; got {got}.")
-        return values
+        return self.params_at(values)
+
+    def params_at(self, places: Any) -> Any:
+        """Params at these places, with prices of zero where there are capacities."""
+        limits = self.limits
+        return join_params(places, None if limits is None else jnp.zeros_like(limits.limit))
 
     def size(self) -> Float[Array, ""]:
         """Root mean square distance of known states from their mean; 1 for none."""
@@ -214,9 +227,14 @@ class Process(Growable, Constrained):
         return jnp.where(spread > 0, jnp.sqrt(jnp.where(spread > 0, spread, 1.0)), 1.0)
 
     def params_scale(self, params: Any) -> Any:
-        """The size of the data."""
+        """The size of the data, and of prices the mean cost of an action."""
         size = self.size()
-        return jax.tree.map(lambda _: size, params)
+        primal, prices = split_params(params)
+        sizes = jax.tree.map(lambda _: size, primal)
+        if prices is None:
+            return sizes
+        mean = jax.lax.stop_gradient(jnp.mean(jnp.abs(self.costs(primal))))
+        return Params(sizes, jnp.where(mean > 0, mean, 1.0))
 
     def default_solver(self) -> AbstractSolver:
         """`FixedPoint` for squared distance, whose alternation never raises F, else `Armijo`."""
