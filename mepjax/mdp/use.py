@@ -15,13 +15,15 @@ class Uses(eqx.Module):
 
     Built by `visits`, `entries`, `uses` and `takes`.
 
-    **Fields:** places in a list, -1 for any: `start` and `end` (q,), from which state to which a
-    step goes; `action` (q,); `first`, whether only steps from states count that no other leads to.
+    **Fields:** one of each per place in the list, -1 for any: `start` and `end` (q,), from which
+    state to which a step goes; `action` (q,); `stage` (q,), the number of the step from 0 on;
+    `first`, whether only steps from states count that no other leads to.
     """
 
     start: Int[Array, " q"]
     end: Int[Array, " q"]
     action: Int[Array, " q"]
+    stage: Int[Array, " q"]
     first: bool = eqx.field(static=True)
 
     @property
@@ -29,11 +31,13 @@ class Uses(eqx.Module):
         """How many are listed."""
         return self.end.shape[0]
 
-    def checks_of(self, owner: str, n_states: int, n_actions: int) -> None:
-        """Raise `ValueError` for a state or an action that there is not."""
+    def checks_of(
+        self, owner: str, n_states: int, n_actions: int, horizon: int | None = None
+    ) -> None:
+        """Raise `ValueError` for a state, an action or a stage that there is not."""
         for kind, given, most in (
             ("state", self.start, n_states), ("state", self.end, n_states),
-            ("action", self.action, n_actions),
+            ("action", self.action, n_actions), ("stage", self.stage, horizon or 0),
         ):  # fmt: skip
             largest = int(np.max(np.asarray(given), initial=-1))
             if largest >= most:
@@ -61,10 +65,11 @@ class Uses(eqx.Module):
         return jnp.stack(rows).astype(p.dtype)
 
 
-def visits(states: Any) -> Uses:
+def visits(states: Any, *, stage: Any = None) -> Uses:
     """How often each of these states is arrived at, from anywhere.
 
-    **Arguments:** `states`, a number or numbers.
+    **Arguments:** `states`, a number or numbers; `stage`, with a horizon, the step or steps at
+    which they count, from 0 on; default any.
 
     **Returns:** `Uses`, a part of the `capacities` of `ParametricMDP`.
 
@@ -77,13 +82,14 @@ def visits(states: Any) -> Uses:
 
     ```
     """
-    return _of("visits", "states", end=states)
+    return _of("visits", "states", stage=stage, end=states)
 
 
-def entries(states: Any) -> Uses:
+def entries(states: Any, *, stage: Any = None) -> Uses:
     """How often each of these states is arrived at from states no other leads to, as users are.
 
-    **Arguments:** `states`, a number or numbers.
+    **Arguments:** `states`, a number or numbers; `stage`, with a horizon, the step or steps at
+    which they count, from 0 on; default any.
 
     **Returns:** `Uses`.
 
@@ -96,13 +102,13 @@ def entries(states: Any) -> Uses:
 
     ```
     """
-    return _of("entries", "states", end=states, first=True)
+    return _of("entries", "states", stage=stage, end=states, first=True)
 
 
-def uses(start: Any, end: Any) -> Uses:
+def uses(start: Any, end: Any, *, stage: Any = None) -> Uses:
     """How often one goes from each of these states to the one at its place in the other list.
 
-    **Arguments:** `start`, `end`, numbers or as many numbers.
+    **Arguments:** `start`, `end`, numbers or as many numbers; `stage` as for `visits`.
 
     **Returns:** `Uses`.
 
@@ -115,13 +121,13 @@ def uses(start: Any, end: Any) -> Uses:
 
     ```
     """
-    return _of("uses", start=start, end=end)
+    return _of("uses", stage=stage, start=start, end=end)
 
 
-def takes(actions: Any) -> Uses:
+def takes(actions: Any, *, stage: Any = None) -> Uses:
     """How often each of these actions is taken, wherever.
 
-    **Arguments:** `actions`, a number or numbers.
+    **Arguments:** `actions`, a number or numbers; `stage` as for `visits`.
 
     **Returns:** `Uses`.
 
@@ -134,17 +140,27 @@ def takes(actions: Any) -> Uses:
 
     ```
     """
-    return _of("takes", "actions", action=actions)
+    return _of("takes", "actions", stage=stage, action=actions)
 
 
-def _of(owner: str, called: str | None = None, *, first: bool = False, **given: Any) -> Uses:
+def _of(
+    owner: str, called: str | None = None, *, stage: Any, first: bool = False, **given: Any
+) -> Uses:
     found = {name: _numbers(owner, called or name, value) for name, value in given.items()}
     sizes = {len(value) for value in found.values()}
     if len(sizes) > 1:
         raise ValueError(f"mdp.{owner}: `start` and `end` must be as many; got {sorted(sizes)}.")
     anything = np.full(sizes.pop(), -1, np.int32)
+    if stage is not None:
+        wanted = _numbers(owner, "stage", stage)
+        if len(wanted) not in (1, len(anything)):
+            raise ValueError(
+                f"mdp.{owner}: `stage` must be one or {len(anything)} numbers; got {len(wanted)}."
+            )
+        found["stage"] = np.broadcast_to(wanted, anything.shape)
     start, end, action = (found.get(name, anything) for name in ("start", "end", "action"))
-    return Uses(*(np.asarray(value, np.int32) for value in (start, end, action)), first)
+    columns = start, end, action, found.get("stage", anything)
+    return Uses(*(np.asarray(value, np.int32) for value in columns), first)
 
 
 def _numbers(owner: str, name: str, value: Any) -> np.ndarray:

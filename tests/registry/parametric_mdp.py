@@ -195,6 +195,18 @@ ROWS = [
         schedule=(0.2, 20.0, 1.25),
     ),
     Row(
+        name="parametric-mdp-horizon",
+        build=build(
+            dense, entropy=lambda _: "policy", horizon=lambda _: 3,
+            end_costs=lambda dtype: jnp.asarray([1.0, 1.0, 1.0, 1.0, 0.4, 0.6, 0.0], dtype),
+        ),
+        arrays={"end_costs": lambda q: q.end_costs} | DISCOUNT | STATES,
+        change=to_kernel,
+        quadratic=True,
+        rests=False,
+        schedule=(0.2, 20.0, 1.25),
+    ),
+    Row(
         name="parametric-mdp-actions",
         build=build(
             cost=lambda _: "sqeuclidean",

@@ -18,7 +18,7 @@ from ...solvers.duals import Dual, constraint_code, optimality, solve_dual
 from ...solvers.equation import Equation
 from ...solvers.implicit import LinearSolve, attach, orthonormal_rows
 from ..capacity.limits import as_capacity, no_room
-from .decisions import decide
+from .decisions import decide, started
 
 if TYPE_CHECKING:
     from .process import Process
@@ -63,13 +63,17 @@ class Limits(eqx.Module):
         table, going = self.per_action(process), ~process.terminal
         taken = going[:, None] & ~jnp.isneginf(process.log_prior())
         once = self.outside[:, None].astype(table.dtype)
+        whenever = [jnp.all(jnp.asarray(u.stage) < 0) for u in self.uses]
         eps = 64 * float(jnp.finfo(table.dtype).eps)
         sums, place = [], 0
         for u in self.uses:
             sums.append(jnp.sum(table[place : place + u.count], axis=0))
             place += u.count
         starts = jnp.all(self.outside | (process.start == 0))
-        return [jnp.all(~taken | (jnp.abs(total - once) < eps)) & starts for total in sums]
+        return [
+            jnp.all(~taken | (jnp.abs(total - once) < eps)) & starts & at_any
+            for total, at_any in zip(sums, whenever, strict=True)
+        ]
 
     def _parts(self, flat: Any) -> list[Any]:
         ends = np.cumsum([u.count for u in self.uses])[:-1]
@@ -79,6 +83,19 @@ class Limits(eqx.Module):
         """How often each limited thing happens where an action is taken once."""
         parts = [u.per_action(process.kernel, self.outside) for u in self.uses]
         return jnp.concatenate(parts)
+
+    def used(self, process: "Process", traffic: Float[Array, "*k s a"]) -> Float[Array, " q"]:
+        """Use of each limited thing; what is limited at a stage is counted there."""
+        table = self.per_action(process)
+        if traffic.ndim == 2:
+            return jnp.sum(table * traffic, axis=(1, 2))
+        by_stage = jnp.einsum("qsa,ksa->qk", table, traffic, precision=jax.lax.Precision.HIGHEST)
+        return jnp.sum(jnp.where(self.on(process.horizon), by_stage, 0.0), axis=1)
+
+    def on(self, horizon: int) -> Bool[Array, "q k"]:
+        """Which stages each limit is about."""
+        stage = jnp.concatenate([jnp.asarray(u.stage) for u in self.uses])
+        return (stage[:, None] < 0) | (stage[:, None] == jnp.arange(horizon))
 
     def gauge(self, process: "Process") -> Float[Array, "directions q"]:
         """Changes of the prices that change nothing; zero where they do not apply.
@@ -101,7 +118,9 @@ class Limits(eqx.Module):
         return [checks.check_range(_OWNER, "capacities", self.limit, low=0.0, open_low=True)]
 
 
-def as_limits(capacities: Any, sizes: tuple[int, int], dtype: Any) -> Limits | None:
+def as_limits(
+    capacities: Any, sizes: tuple[int, int], dtype: Any, horizon: int | None = None
+) -> Limits | None:
     """Limits of what the user gave, pairs of `Uses` and an array or an `Equal`."""
     if capacities is None:
         return None
@@ -113,7 +132,7 @@ def as_limits(capacities: Any, sizes: tuple[int, int], dtype: Any) -> Limits | N
         )
     found = []
     for use, limit in pairs:
-        use.checks_of(_OWNER, *sizes)
+        use.checks_of(_OWNER, *sizes, horizon)
         found.append((use, as_capacity(_OWNER, "capacities", limit, (use.count,), dtype)))
     return Limits(
         tuple(use for use, _ in found),
@@ -152,20 +171,23 @@ def with_outside(limits: Limits | None, process: "Process") -> Limits | None:
     return trees.replaced(limits, outside=outside)
 
 
-def charged(process: "Process", params: Any) -> Float[Array, "s a"]:
-    """Costs of all actions, prices included."""
+def charged(process: "Process", params: Any) -> Float[Array, "*k s a"]:
+    """Costs of all actions, prices included, which with a horizon differ by stage."""
     primal, prices = split_params(params)
     costs = process.costs(primal)
     return costs if prices is None else costs + charges_of(process, prices)
 
 
-def charges_of(process: "Process", prices: Float[Array, " q"]) -> Float[Array, "s a"]:
+def charges_of(process: "Process", prices: Float[Array, " q"]) -> Float[Array, "*k s a"]:
     """What prices add to the cost of every action."""
     limits = process.limits
     assert limits is not None
     prices = jnp.where(limits.active, prices, 0.0)
-    table = limits.per_action(process)
-    return jnp.tensordot(prices, table, axes=1, precision=jax.lax.Precision.HIGHEST)
+    table, highest = limits.per_action(process), jax.lax.Precision.HIGHEST
+    if process.horizon is None:
+        return jnp.tensordot(prices, table, axes=1, precision=highest)
+    by_stage = jnp.where(limits.on(process.horizon), prices[:, None], 0.0)
+    return jnp.einsum("qk,qsa->ksa", by_stage, table, precision=highest)
 
 
 def worth(process: "Process", params: Any) -> Float[Array, ""]:
@@ -176,11 +198,11 @@ def worth(process: "Process", params: Any) -> Float[Array, ""]:
     return jnp.sum(jnp.where(process.limits.active, prices, 0.0) * process.limits.finite)
 
 
-def gap_at(process: "Process", traffic: Float[Array, "s a"]) -> Float[Array, " q"]:
+def gap_at(process: "Process", traffic: Float[Array, "*k s a"]) -> Float[Array, " q"]:
     """Use less limit where there is one, at this traffic."""
     limits = process.limits
     assert limits is not None
-    used = jnp.sum(limits.per_action(process) * traffic, axis=(1, 2))
+    used = limits.used(process, traffic)
     return jnp.where(limits.active, used - limits.finite, 0.0)
 
 
@@ -191,7 +213,7 @@ def dual_at(process: "Process", costs: Float[Array, "s a"], beta: Scalar) -> Dua
 
     def value(prices: Array) -> Array:
         found = decide(process, costs + charges_of(process, prices), beta)
-        energy = process.start @ found.values - jnp.sum(prices * limits.finite)
+        energy = started(process, found.values) - jnp.sum(prices * limits.finite)
         # Below prices at which cycles earn F is -inf, which no step accepts.
         return jnp.where(is_failing(found.code), -jnp.inf, energy)
 
@@ -219,7 +241,7 @@ class _PriceEquation(Equation):
     places: Any
 
     def residual(self, params: Float[Array, " q"], beta: Scalar) -> Float[Array, " q"]:
-        traffic = self.process.traffic(Params(self.places, params), beta)
+        traffic = self.process.counted_traffic(Params(self.places, params), beta)
         return condition(self.process, params, traffic, beta)
 
     def gauge(self, params: Float[Array, " q"]) -> Float[Array, "directions q"]:
@@ -234,7 +256,7 @@ def price_gauge(process: "Process") -> Float[Array, "directions q"]:
 
 
 def condition(
-    process: "Process", prices: Float[Array, " q"], traffic: Float[Array, "s a"], beta: Scalar
+    process: "Process", prices: Float[Array, " q"], traffic: Float[Array, "*k s a"], beta: Scalar
 ) -> Float[Array, " q"]:
     """What prices solve: use less limit, or -beta price below a bound."""
     limits = process.limits
@@ -256,7 +278,7 @@ def eliminated(process: "Process", params: Params, beta: Scalar) -> Params:
 
 
 def code_at(
-    process: "Process", prices: Float[Array, " q"], traffic: Float[Array, "s a"], beta: Scalar
+    process: "Process", prices: Float[Array, " q"], traffic: Float[Array, "*k s a"], beta: Scalar
 ) -> Int[Array, ""]:
     """INFEASIBLE where use misses a limit, WEAKLY_ACTIVE at a tight bound without price."""
     limits = process.limits

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from ..._core.types import Scalar
 from ...mdp.soft import SoftBellman
 from ...mdp.solve import solve_values
+from .staged import decide_staged
 
 if TYPE_CHECKING:
     from .problem import ParametricMDP
@@ -23,10 +24,16 @@ class Decisions(eqx.Module):
     Where hard, `policy` are actions.
     """
 
-    action_values: Float[Array, "s a"]
+    action_values: Float[Array, "*stages s a"]
     values: Float[Array, " s"]
     policy: Any
     code: Int[Array, ""]
+
+
+def started(problem: "ParametricMDP", values: Float[Array, " s"]) -> Float[Array, ""]:
+    """Mean of values over the start; what is never started from may have none."""
+    on = problem.start > 0
+    return jnp.sum(jnp.where(on, problem.start * jnp.where(on, values, 0.0), 0.0))
 
 
 def operators(
@@ -63,7 +70,13 @@ def operators(
 def decide(
     problem: "ParametricMDP", costs: Costs, beta: Scalar, *, hard: bool = False
 ) -> Decisions:
-    """Solve the Bellman equation, and take one backup from everywhere."""
+    """Solve the Bellman equation, and take one backup from everywhere.
+
+    With a horizon one backup for every stage; Q and policy then have a leading axis of stages, as
+    `costs` may have.
+    """
+    if problem.horizon is not None:
+        return Decisions(*decide_staged(problem, costs, beta, hard=hard))
     among, onward = operators(problem, costs, hard=hard)
     inner, code = jnp.zeros((0,), costs.dtype), jnp.zeros((), jnp.int32)
     memory, index = None, problem.structure.inner
@@ -81,7 +94,16 @@ def decide(
 
 
 def prior_traffic(problem: "ParametricMDP", costs: Costs) -> Costs:
-    """Traffic under the prior policy, which no cost moves; ones where it is beyond all numbers."""
+    """Traffic under the prior policy, which no cost moves; ones where it is beyond all numbers.
+
+    With a horizon that of policies as beta -> 0, all ways that end as they should.
+    """
+    if problem.horizon is not None:
+
+        def level(costs: Costs) -> Float[Array, ""]:
+            return started(problem, decide(problem, costs, 1.0).values)
+
+        return jax.grad(level)(jnp.zeros_like(costs))
     among, onward = operators(problem, jnp.zeros_like(costs), hard=True)
     log_prior, index = problem.log_prior(), problem.structure.inner
     mu = jnp.exp(log_prior)

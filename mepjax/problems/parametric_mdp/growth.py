@@ -15,7 +15,7 @@ from ..._core import sampling, trees
 from ..._core.types import Scalar
 from ...engine.slot_spectrum import SlotSpectrum
 from ...solvers.loop import solve_stage
-from .decisions import decide
+from .decisions import decide, started
 
 if TYPE_CHECKING:
     from .problem import ParametricMDP
@@ -132,7 +132,9 @@ def _doubled(problem: "ParametricMDP", weights: Float[Array, " twins"]) -> Any:
         extra_costs=None if extra is None else extra[state][:, action], start=start,
         permitted=twins.exists if problem.permitted is None
         else twins.exists & problem.permitted[state][:, action],
-        terminal=problem.terminal[state], structure=twins.structure, twins=None,
+        terminal=problem.terminal[state],
+        end_costs=None if problem.end_costs is None else problem.end_costs[state],
+        structure=twins.structure, twins=None,
     )  # fmt: skip
 
 
@@ -155,11 +157,11 @@ def _removal_costs(problem: "ParametricMDP", params: Any) -> Float[Array, " slot
     n, a = costs.shape
     slot = twins.slot[:n, :a]
     # Beyond what going round by all states may cost.
-    far = (n + 2) * jnp.max(jnp.abs(costs))
+    far = (n + 2 + (problem.horizon or 0)) * jnp.max(jnp.abs(costs))
 
     def hard(closed: Any) -> Array:
         found = decide(problem, jnp.where(closed, costs + far, costs), 1.0, hard=True)
-        return problem.start @ found.values
+        return started(problem, found.values)
 
     count = jnp.arange(problem.n_slots)
     without = jax.lax.map(lambda number: hard(slot == number), count)

@@ -28,13 +28,14 @@ from .capacities import (
     price_gauge,
     worth,
 )
-from .decisions import decide, prior_traffic
+from .decisions import decide, prior_traffic, started
 from .growth import slot_spectrum, subsample
 from .hard import HardPlan, routes
 from .motion import Motion
 from .places import middle
 from .process import Process
 from .sensitivities import PlanSensitivities, find_plan_sensitivities
+from .staged import all_stages, staged_routes
 
 _OWNER = "ParametricMDP"
 # Default schedules start at half of the scale: a tenth above where counted entropy has no limit.
@@ -79,6 +80,10 @@ class ParametricMDP(Process):
         `mdp.uses`, `mdp.takes`) and how much of it there may be in the discounted mean: an array is
         a bound (+inf for none), a `mepjax.Equal` is met exactly. params is then
         `Params(places, prices)`. Where something is not to be used at all, use `permitted`.
+    - `horizon`: number of steps after which all ends; policies then differ by stage, have a leading
+        axis of stages, and all entropies are finite at every beta. No state need be terminal.
+    - `end_costs`: of being in a state when the horizon ends, shape (states,), default zero; +inf
+        where that is not allowed, such as anywhere but at a terminal state.
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was
     expected. Values that are traced become a result code instead.
@@ -104,10 +109,27 @@ class ParametricMDP(Process):
     """
 
     def _energy(self, costs: Float[Array, "s a"], beta: Scalar) -> Float[Array, ""]:
-        return self.start @ decide(self, costs, beta).values
+        return started(self, decide(self, costs, beta).values)
 
     def traffic(self, params: Any, beta: Scalar) -> Float[Array, "s a"]:
         """Expected discounted number of times every action is taken: dF / d cost."""
+        return all_stages(self.counted_traffic(params, beta))
+
+    def stage_traffic(self, params: Any, beta: Scalar) -> Float[Array, "k s a"]:
+        """`traffic` of every stage of the horizon.
+
+        **Raises:** `ValueError` without a horizon.
+        """
+        if self.horizon is None:
+            raise ValueError(f"{_OWNER}: there is no `horizon`.")
+        costs = charged(self, params)
+        costs = jnp.broadcast_to(costs, (self.horizon, *costs.shape[-2:]))
+        return jax.grad(self._energy)(costs, beta)
+
+    def counted_traffic(self, params: Any, beta: Scalar) -> Float[Array, "*k s a"]:
+        """`traffic` as capacities count it: by stage where there is a horizon."""
+        if self.limits is not None and self.horizon is not None:
+            return self.stage_traffic(params, beta)
         return jax.grad(self._energy)(charged(self, params), beta)
 
     def state_values(self, params: Any, beta: Scalar) -> Float[Array, " s"]:
@@ -121,8 +143,7 @@ class ParametricMDP(Process):
         """
         if self.limits is None:
             raise ValueError(f"{_OWNER}: there are no `capacities`.")
-        table = self.limits.per_action(self)
-        return jnp.sum(table * self.traffic(params, beta), axis=(1, 2))
+        return self.limits.used(self, self.counted_traffic(params, beta))
 
     # The contract.
 
@@ -138,7 +159,7 @@ class ParametricMDP(Process):
             flow = prior_traffic(self, self.costs(start))
         else:
             charges = charges_of(self, level_prices(self))
-            flow = jax.grad(self._energy)(charges, 1.0)
+            flow = all_stages(jax.grad(self._energy)(charges, 1.0))
         placed = Motion(self, start, flow).best()
         if self.step.squared:
             return self.params_at(placed)
@@ -150,7 +171,10 @@ class ParametricMDP(Process):
         return self._energy(charged(self, params), beta) - worth(self, params)
 
     def _motion(self, params: Any, beta: Scalar) -> Motion:
-        return Motion(self, primal_of(params), self.traffic(params, beta))
+        return self._motion_of(params, self.counted_traffic(params, beta))
+
+    def _motion_of(self, params: Any, traffic: Float[Array, "*k s a"]) -> Motion:
+        return Motion(self, primal_of(params), all_stages(traffic))
 
     def update(self, params: Any, beta: Scalar) -> Any:
         """The best places for the present traffic, then the prices that suit them.
@@ -165,13 +189,13 @@ class ParametricMDP(Process):
 
         A parameter without traffic is undetermined, stays, and has no derivative.
         """
-        return self._equation(self._motion(params, beta), params, beta)
+        return self._equation(self.counted_traffic(params, beta), params, beta)
 
-    def _equation(self, motion: Motion, params: Any, beta: Scalar) -> Any:
-        prices = dual_of(params)
+    def _equation(self, traffic: Float[Array, "*k s a"], params: Any, beta: Scalar) -> Any:
+        prices, slope = dual_of(params), self._motion_of(params, traffic).equation()
         if prices is None:
-            return motion.equation()
-        return Params(motion.equation(), condition(self, prices, motion.traffic, beta))
+            return slope
+        return Params(slope, condition(self, prices, traffic, beta))
 
     def metric(self, params: Any, beta: Scalar) -> lx.AbstractLinearOperator:
         """Hessian of the expected cost at fixed traffic, made positive definite.
@@ -184,8 +208,9 @@ class ParametricMDP(Process):
         self, params: Any, beta: Scalar
     ) -> tuple[Any, lx.AbstractLinearOperator]:
         """`residual` and `metric` from one solve for the traffic."""
-        motion = self._motion(params, beta)
-        return self._equation(motion, params, beta), motion.operator()
+        traffic = self.counted_traffic(params, beta)
+        equation = self._equation(traffic, params, beta)
+        return equation, self._motion_of(params, traffic).operator()
 
     def precondition(self, params: Any, beta: Scalar, vector: Any) -> Any:
         """Solve with `metric`: one small factorisation."""
@@ -198,12 +223,18 @@ class ParametricMDP(Process):
     def terms(self, params: Any, beta: Scalar) -> Terms:
         """F, and discounted cost and entropy of the policy, summed along its traffic."""
         costs, (_, prices) = self.costs(params), split_params(params)
+        paid, at_end = charged(self, params), self.end_costs
+        if self.horizon is not None:
+            paid = jnp.broadcast_to(paid, (self.horizon, *paid.shape[-2:]))
 
-        def energy(costs: Array) -> tuple[Array, Array]:
-            solved = decide(self, costs, beta)
-            return self.start @ solved.values, solved.policy
+        def energy(given: tuple[Array, Array | None]) -> tuple[Array, Array]:
+            solved = decide(trees.replaced(self, end_costs=given[1]), given[0], beta)
+            return started(self, solved.values), solved.policy
 
-        (value, policy), traffic = jax.value_and_grad(energy, has_aux=True)(charged(self, params))
+        (value, policy), flow = jax.value_and_grad(energy, has_aux=True)((paid, at_end))
+        traffic, distortion = flow[0], jnp.sum(flow[0] * costs)
+        if at_end is not None:
+            distortion = distortion + jnp.sum(flow[1] * jnp.where(flow[1] > 0, at_end, 0.0))
         used = ~jnp.isneginf(policy)
         surprise = jnp.where(used, policy, 0.0)
         if self.entropy == "prior":
@@ -212,7 +243,7 @@ class ParametricMDP(Process):
             surprise = surprise - self.kernel.entropy()
         entropy = -jnp.sum(traffic * surprise)
         gap = None if prices is None else gap_at(self, traffic)
-        return Terms(value - worth(self, params), jnp.sum(traffic * costs), entropy, gap)
+        return Terms(value - worth(self, params), distortion, entropy, gap)
 
     def harden(self, params: Any) -> HardPlan:
         """The plan of least cost at these places, by policy iteration without entropy.
@@ -220,7 +251,7 @@ class ParametricMDP(Process):
         It leaves capacities out: what is best within them is not one action in every state.
         """
         solved = decide(self, self.costs(params), 1.0, hard=True)
-        return HardPlan(solved.policy, solved.values, self.start @ solved.values, solved.code)
+        return HardPlan(solved.policy, solved.values, started(self, solved.values), solved.code)
 
     def routes(self, params: Any) -> Int[Array, "s steps"]:
         """States visited after every state by the hard plan, -1 after the end.
@@ -232,8 +263,11 @@ class ParametricMDP(Process):
                 f"{_OWNER}: only a Deterministic kernel has routes; this one is "
                 f"{type(self.kernel).__name__}."
             )
+        plan = self.harden(params)
+        if self.horizon is not None:
+            return staged_routes(self.kernel.next, plan, self.terminal)
         steps = self.structure.inner.shape[0] + 1
-        return routes(self.kernel.next, self.harden(params).actions, self.terminal, steps)
+        return routes(self.kernel.next, plan.actions, self.terminal, steps)
 
     def sensitivities(self, params: Any, beta: Scalar) -> PlanSensitivities:
         """What the free energy of a solution at `beta` depends on most.
@@ -285,9 +319,9 @@ class ParametricMDP(Process):
         """
         code = decide(self, charged(self, params), beta).code
         if isinstance(params, Params):
-            traffic = self.traffic(params, beta)
+            traffic = self.counted_traffic(params, beta)
             code = jnp.maximum(code, code_at(self, params.dual, traffic, beta))
-        if self.entropy == "prior":
+        if self.entropy == "prior" or self.horizon is not None:
             return code
         endless = (self.discount == 1) & is_failing(code) & (code != int(Code.INFEASIBLE))
         return jnp.where(endless, as_code(Code.UNBOUNDED), code)
@@ -309,7 +343,7 @@ class ParametricMDP(Process):
         return self._finite_above(self.least_costs())
 
     def _finite_above(self, costs: Float[Array, "s a"]) -> Float[Array, ""]:
-        if self.entropy == "prior":
+        if self.entropy == "prior" or self.horizon is not None:
             return jnp.zeros((), costs.dtype)
         noise = self.kernel.entropy() if self.entropy == "paths" else None
         found = lowest_beta(self.structure.endless, self.kernel, costs, noise)

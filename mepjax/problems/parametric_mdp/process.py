@@ -39,16 +39,18 @@ class Process(Growable, Constrained):
     permitted: Bool[Array, "s a"] | None
     terminal: Bool[Array, " s"]
     start: Float[Array, " s"]
+    end_costs: Float[Array, " s"] | None
     structure: Structure
     twins: Twins | None
     entropy: str = eqx.field(static=True)
+    horizon: int | None = eqx.field(static=True)
 
     def __init__(
         self, kernel: Any, cost: Any = "sqeuclidean", *, state_params: Any,
         unknown_states: Any = None, action_params: Any = None, unknown_actions: Any = None,
         start: Any = None, discount: Any = 1.0, terminal: Any = None, permitted: Any = None,
         prior: Any = None, entropy: str = "prior", extra_costs: Any = None,
-        capacities: Any = None,
+        capacities: Any = None, horizon: int | None = None, end_costs: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(kernel, AbstractKernel):
             raise TypeError(
@@ -71,7 +73,10 @@ class Process(Growable, Constrained):
         self.permitted = as_permitted(_OWNER, permitted, kernel)
         self.prior = self._table("prior", prior)
         self.extra_costs = self._table("extra_costs", extra_costs)
-        self.limits = as_limits(capacities, (n, a), dtype)
+        checks.check_count(_OWNER, "horizon", horizon, optional=True)
+        self.horizon = None if horizon is None else int(horizon)
+        self.end_costs = self._end_costs(end_costs)
+        self.limits = as_limits(capacities, (n, a), dtype, self.horizon)
         if start is None:
             start = self._default_start()
         self.start = arrays.as_data_like("start", start, dtype)
@@ -83,7 +88,7 @@ class Process(Growable, Constrained):
         checks.enforce(self.checks())
         self.structure = find_structure(
             kernel, self.terminal, self.permitted, self.discount, self.prior,
-            counted=entropy != "prior",
+            counted=entropy != "prior", endless=horizon is None,
         )  # fmt: skip
         self.limits = with_outside(self.limits, self)
         refuse_earning_extra(self)
@@ -96,6 +101,18 @@ class Process(Growable, Constrained):
         value = arrays.as_data_like(name, value, self.unknowns.states.dtype)
         if value.shape != shape:
             raise ValueError(f"{_OWNER}: `{name}` must have shape {shape}; got {value.shape}.")
+        return value
+
+    def _end_costs(self, value: Any) -> Float[Array, " s"] | None:
+        if self.horizon is None:
+            if value is not None:
+                raise ValueError(f"{_OWNER}: `end_costs` are those at the end of a `horizon`.")
+            return None
+        n, dtype = self.kernel.n_states, self.unknowns.states.dtype
+        value = np.zeros(n, dtype) if value is None else value
+        value = arrays.as_data_like("end_costs", value, dtype)
+        if value.shape != (n,):
+            raise ValueError(f"{_OWNER}: `end_costs` must have shape ({n},); got {value.shape}.")
         return value
 
     def _default_start(self) -> Any:
@@ -119,6 +136,9 @@ class Process(Growable, Constrained):
         ]
         if self.extra_costs is not None:
             found += [checks.check_finite(_OWNER, "extra_costs", self.extra_costs)]
+        if self.end_costs is not None:
+            low = float(np.finfo(self.end_costs.dtype).min)
+            found += [checks.check_range(_OWNER, "end_costs", self.end_costs, low=low)]
         if self.limits is not None:
             found += self.limits.checks()
         if self.prior is not None:
@@ -136,8 +156,8 @@ class Process(Growable, Constrained):
 
     @property
     def convex_at_zero(self) -> bool:
-        """For squared distance relative to a prior; of others nothing is known."""
-        return self.step.squared and self.entropy == "prior"
+        """For squared distance relative to a prior or within a horizon; else nothing is known."""
+        return self.step.squared and (self.entropy == "prior" or self.horizon is not None)
 
     @property
     def n_slots(self) -> int:

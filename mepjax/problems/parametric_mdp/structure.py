@@ -41,15 +41,21 @@ class Structure(eqx.Module):
 
 def find_structure(
     kernel: AbstractKernel, terminal: Any, permitted: Any, discount: Any, prior: Any, *,
-    counted: bool,
+    counted: bool, endless: bool = True,
 ) -> Structure:  # fmt: skip
     """What is entered, and a policy that ends, where transitions are concrete.
+
+    Within a horizon (not `endless`) all ends, and there is no system.
 
     **Raises:** `ValueError` naming a state from which nothing, or not the prior, ends, at a
     discount of 1.
     """
     n = kernel.n_states
-    if isinstance(kernel, Functional) or not checks.is_concrete(kernel, terminal, permitted):
+    if (
+        not endless
+        or isinstance(kernel, Functional)
+        or not checks.is_concrete(kernel, terminal, permitted)
+    ):
         return Structure(jnp.arange(n, dtype=jnp.int32), None, None, None)
     with jax.ensure_compile_time_eval():
         found = _find(kernel, terminal, permitted, discount, prior)
@@ -96,6 +102,8 @@ def refuse_earning_extra(problem: "ParametricMDP") -> None:
     places may cost nothing.
     """
     kernel, extra, step = problem.kernel, problem.extra_costs, problem.step
+    if problem.horizon is not None:
+        return
     if extra is None or not step.squared or not isinstance(kernel, Deterministic):
         return
     states, index = problem.unknowns.states, problem.unknowns.state_index

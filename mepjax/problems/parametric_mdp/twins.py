@@ -46,7 +46,7 @@ def find_twins(process: "Process") -> Twins | None:
     at_states, at_actions = unknowns.state_index, unknowns.action_index
     data = (
         process.kernel, process.permitted, process.terminal, process.prior, process.extra_costs,
-        process.start, at_states, at_actions,
+        process.start, process.end_costs, at_states, at_actions,
     )  # fmt: skip
     fits = isinstance(process.kernel, Deterministic) and process.step.squared
     if not fits or process.entropy != "prior" or not checks.is_concrete(*data):
@@ -78,6 +78,9 @@ def _of_states(process: "Process", index: np.ndarray) -> Twins | None:
     after, prior, price = _pairs(process)
     (n, a), k = after.shape, len(index)
     ends, start = np.asarray(process.terminal), np.asarray(process.start)
+    at_end = process.end_costs
+    if at_end is not None and len(np.unique(np.asarray(at_end)[index])) > 1:
+        return None
     if ends[index].any() or not _close(start[index], start[index[:1]]):
         return None
     number = np.full(n, k)
@@ -132,7 +135,8 @@ def _twins(
     kernel = Deterministic(following)
     terminal = jnp.asarray(np.asarray(process.terminal)[state])
     structure = find_structure(
-        kernel, terminal, jnp.asarray(allowed), process.discount, None, counted=False
-    )
+        kernel, terminal, jnp.asarray(allowed), process.discount, None, counted=False,
+        endless=process.horizon is None,
+    )  # fmt: skip
     indices = (jnp.asarray(given, jnp.int32) for given in (state, action, slots))
     return Twins(kernel, *indices, jnp.asarray(exists), structure)
