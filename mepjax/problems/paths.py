@@ -19,7 +19,7 @@ from .._core import paths as _recursion
 from .._core.paths import Policies, Routes, StageCosts
 from .._core.types import Scalar
 from .facility_path.links import Links
-from .facility_path.uncertain import Covariance, Samples
+from .uncertain import Covariance, Samples
 
 __all__ = [
     "Covariance",

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..._core import checks
 from ...exec.sources import Rows
+from ..uncertain import checks_of as checks_of_spread
 from . import on_disk
 from .legs import checks_of as checks_of_legs
 from .links import reachability
-from .uncertain import checks_of as checks_of_spread
 
 if TYPE_CHECKING:
     from .network import Network

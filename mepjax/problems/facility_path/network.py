@@ -22,12 +22,13 @@ from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
 from ..capacity.limits import as_capacity
 from ..per_entity import placed
+from ..uncertain import Spread, split_spread
 from . import on_disk
 from .conditions import conditions_of
 from .legs import FreeLegs, Legs, as_stage_costs, cost_of, for_places, is_squared
 from .links import Links, as_hops, as_links
 from .prices import Capacities, Prices, charged
-from .uncertain import Spread, check_known_enough, expected_costs, split_spread
+from .uncertain import check_known_enough, expected_costs
 
 _OWNER = "FacilityPath"
 

@@ -125,7 +125,7 @@ def _doubled(problem: "ParametricMDP", weights: Float[Array, " twins"]) -> Any:
     at_actions = None if at_actions is None else jnp.concatenate([at_actions, more])
     doubled = trees.replaced(
         unknowns, states=unknowns.states[state], actions=places, state_index=index,
-        action_index=at_actions,
+        action_index=at_actions, spread=jax.tree.map(lambda leaf: leaf[state], unknowns.spread),
     )  # fmt: skip
     return trees.replaced(
         problem, kernel=twins.kernel, unknowns=doubled, prior=jnp.where(twins.exists, prior, 0.0),

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import arrays, checks
+from ..uncertain import Spread, split_spread
 
 _OWNER = "ParametricMDP"
 
@@ -30,6 +31,8 @@ class Unknowns(eqx.Module):
     actions: Float[Array, "a e"] | None
     state_index: Int[Array, " u"] | None
     action_index: Int[Array, " v"] | None
+    # How known parameters of states scatter around `states`; zero for unknown ones.
+    spread: Spread | None = None
 
     @property
     def count(self) -> int:
@@ -135,6 +138,7 @@ def as_unknowns(
 ) -> Unknowns:
     """Check and shape what the user gave; rows of unknown parameters may hold anything finite."""
     n, a = sizes
+    states, spread = split_spread(_OWNER, "state_params", states, None)
     states = _as_params("state_params", states, n, None)
     if actions is not None:
         actions = _as_params("action_params", actions, a, states.dtype)
@@ -147,7 +151,17 @@ def as_unknowns(
             f"{_OWNER}: `unknown_states` or `unknown_actions` must name at least one parameter to "
             "find; got none. With none `mdp.solve` does."
         )
-    return Unknowns(states, actions, of_states, of_actions)
+    if spread is not None:
+        spread = _of_known(spread, Unknowns(states, actions, of_states, None).known()[0])
+    return Unknowns(states, actions, of_states, of_actions, spread)
+
+
+def _of_known(spread: Spread, known: Bool[Array, " s"]) -> Spread:
+    """Unknown parameters, whose rows are ignored, do not scatter."""
+    offsets = spread.offsets
+    if offsets is not None:
+        offsets = jnp.where(known[:, None, None], offsets, 0.0)
+    return Spread(jnp.where(known, spread.variance, 0.0), offsets, spread.weights)
 
 
 def _as_params(name: str, value: Any, n: int, dtype: Any) -> Float[Array, "n d"]:

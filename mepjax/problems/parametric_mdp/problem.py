@@ -62,7 +62,9 @@ class ParametricMDP(Process):
         Or any differentiable function of (state, action, next state), each a vector of its
         parameters (the action `None` without `action_params`). To differentiate the function's
         own parameters make it an `equinox.Module`.
-    - `state_params`: shape (states, d), in any units; rows of unknown ones are ignored.
+    - `state_params`: shape (states, d), in any units; rows of unknown ones are ignored. Known ones
+        may be uncertain, `mepjax.paths.Samples` or (for squared distance) `Covariance`: costs are
+        then expectations, states independent of each other.
     - `unknown_states`, `unknown_actions`: indices or boolean masks of what is to be found.
     - `action_params`: shape (actions, e).
     - `start`: distribution of the first state, shape (states,); default uniform over states that

@@ -17,6 +17,7 @@ from ...mdp.soft import ENTROPIES
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
 from ...solvers.fixed_point import FixedPoint
+from ..uncertain import checks_of
 from .capacities import Limits, as_limits, with_outside
 from .places import Unknowns, as_unknowns, middle
 from .step_costs import Step, as_step
@@ -64,10 +65,15 @@ class Process(Growable, Constrained):
         self.unknowns = as_unknowns(
             state_params, unknown_states, action_params, unknown_actions, (n, a)
         )
-        dtype = self.unknowns.states.dtype
+        dtype, spread = self.unknowns.states.dtype, self.unknowns.spread
         self.step = arrays.cast_floats(
             as_step(cost, self.unknowns.states, self.unknowns.actions), dtype
         )
+        if spread is not None and spread.offsets is None and not self.step.squared:
+            raise ValueError(
+                f"{_OWNER}: `state_params` given as Covariance determine expected squared "
+                "distances only; give Samples for other `cost`."
+            )
         self.discount = as_discount(_OWNER, discount, dtype)
         self.terminal = as_terminal(_OWNER, terminal, n)
         self.permitted = as_permitted(_OWNER, permitted, kernel)
@@ -127,6 +133,7 @@ class Process(Growable, Constrained):
     def checks(self) -> tuple[checks.Check, ...]:
         """Finite data, rows that sum to one, a discount in (0, 1], an action in every state."""
         found = [checks.check_finite(_OWNER, "state_params", self.unknowns.states)]
+        found += checks_of(_OWNER, "state_params", self.unknowns.spread)
         if self.unknowns.actions is not None:
             found += [checks.check_finite(_OWNER, "action_params", self.unknowns.actions)]
         found += self.kernel.checks(_OWNER)
@@ -194,7 +201,8 @@ class Process(Growable, Constrained):
 
     def costs(self, params: Any) -> Float[Array, "s a"]:
         """Mean cost of every action in every state; finite also where it is not permitted."""
-        expected = self.step.expected(self.kernel, *self.parameters(params))
+        places, spread = self.parameters(params), self.unknowns.spread
+        expected = self.step.expected(self.kernel, *places, spread=spread)
         return expected if self.extra_costs is None else expected + self.extra_costs
 
     def least_costs(self) -> Float[Array, "s a"]:

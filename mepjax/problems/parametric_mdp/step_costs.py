@@ -13,6 +13,7 @@ from ...mdp.kernels.base import AbstractKernel
 from ..costs.base import AbstractCost
 from ..costs.names import NAMES, as_cost
 from ..costs.quadratic import SquaredEuclidean
+from ..uncertain import Spread
 
 _OWNER = "ParametricMDP"
 
@@ -38,30 +39,72 @@ class Step(eqx.Module):
         states: Float[Array, "s d"],
         actions: Float[Array, "a e"] | None,
         known: tuple[Any, Any] | None = None,
+        spread: Spread | None = None,
     ) -> Float[Array, "s a"]:
         """Mean cost of every action in every state.
 
-        `known`, masks of states and actions: what goes to or from others costs nothing.
+        `known`, masks of states and actions: what goes to or from others costs nothing. `spread`,
+        how parameters of states scatter, each independently of the others.
         """
         if self.cost is not None and self.towards_action:
             assert actions is not None
-            costs = self._pairs(states[:, None], actions[None, :])
+            costs = self._towards(states, actions, spread)
             return costs if known is None else jnp.where(known[0][:, None] & known[1], costs, 0.0)
-        costs = self.by_outcome(kernel, states, actions)
+        state, _, after = kernel.outcomes()
+        if spread is None or self.squared:
+            costs = self.by_outcome(kernel, states, states, actions)
+        else:
+            costs = self._averaged(kernel, states, actions, spread)
+        if spread is not None and self.squared:
+            both = spread.variance[state] + spread.variance[after]
+            costs = costs + jnp.where(state == after, 0.0, both)
         if known is not None:
-            state, _, after = kernel.outcomes()
             costs = jnp.where(known[0][state] & known[0][after], costs, 0.0)
         return kernel.mean(costs)
+
+    def _towards(
+        self, states: Float[Array, "s d"], actions: Float[Array, "a d"], spread: Spread | None
+    ) -> Float[Array, "s a"]:
+        if spread is None or self.squared:
+            costs = self._pairs(states[:, None], actions[None, :])
+            return costs if spread is None else costs + spread.variance[:, None]
+        assert spread.offsets is not None and spread.weights is not None
+        places = states[:, None] + spread.offsets
+        costs = self._pairs(places[:, None], actions[None, :, None])
+        return jnp.einsum("sam,sm->sa", costs, spread.weights, precision="highest")
+
+    def _averaged(
+        self, kernel: AbstractKernel, states: Any, actions: Any, spread: Spread
+    ) -> Float[Array, "..."]:
+        """`by_outcome`, the mean over samples of both ends; a state's own is one and the same."""
+        assert spread.offsets is not None and spread.weights is not None
+        state, _, after = kernel.outcomes()
+        places = jnp.moveaxis(states[:, None] + spread.offsets, 1, 0)
+        weights = spread.weights.T
+
+        def of(start: Any, end: Any) -> Array:
+            return self.by_outcome(kernel, start, end, actions)
+
+        def from_one(start: Any, chance: Any) -> Array:
+            each = jax.lax.map(
+                lambda other: of(start, other[0]) * other[1][after], (places, weights)
+            )
+            return jnp.sum(each, axis=0) * chance[state]
+
+        apart = jnp.sum(jax.lax.map(lambda one: from_one(*one), (places, weights)), axis=0)
+        stays = jax.lax.map(lambda one: of(one[0], one[0]) * one[1][state], (places, weights))
+        return jnp.where(state == after, jnp.sum(stays, axis=0), apart)
 
     def by_outcome(
         self,
         kernel: AbstractKernel,
-        states: Float[Array, "s d"],
+        starts: Float[Array, "s d"],
+        ends: Float[Array, "s d"],
         actions: Float[Array, "a e"] | None,
     ) -> Float[Array, "..."]:
-        """Cost of every outcome of the kernel."""
+        """Cost of every outcome, with the parameters of states where steps start and end."""
         state, action, after = kernel.outcomes()
-        start, end = states[state], states[after]
+        start, end = starts[state], ends[after]
         if self.squared:
             return self._pairs(start, end)
         # What cannot happen is evaluated elsewhere: a distance from a place to itself may have no
