@@ -21,6 +21,7 @@ from .learner import AbstractLearner, Needs
 from .loop import advance, begin, finish, interact
 from .network_values import NetworkValues
 from .online import update, with_points
+from .parameters import AbstractProcess, LearnedParameters, SimulatedProcess, learn_parameters
 from .policy_value import PolicyValue
 from .rounds import Explore
 from .scattered import collect
@@ -68,6 +69,7 @@ __all__ = [
     "MLP",
     "AbstractEnvironment",
     "AbstractLearner",
+    "AbstractProcess",
     "CentreErrors",
     "Choice",
     "Counts",
@@ -80,6 +82,7 @@ __all__ = [
     "FromFunction",
     "Interactions",
     "Learned",
+    "LearnedParameters",
     "LearningProgress",
     "LearningState",
     "LearningTrace",
@@ -92,6 +95,7 @@ __all__ = [
     "PolicyValue",
     "Replay",
     "Simulated",
+    "SimulatedProcess",
     "Starts",
     "StreamState",
     "Structured",
@@ -108,6 +112,7 @@ __all__ = [
     "fit",
     "fit_costs",
     "interact",
+    "learn_parameters",
     "load",
     "save",
     "update",

@@ -134,6 +134,12 @@ class Step(eqx.Module):
 
         return jnp.vectorize(one, signature="(d),(d)->()")(x, y)
 
+    def of_one(self, state: Array, action: Any, after: Array) -> Float[Array, ""]:
+        """Cost of one step between parameters."""
+        if self.cost is None:
+            return self._call(state, action, after)
+        return self._pairs(state, action if self.towards_action else after)
+
     def _call(self, state: Array, action: Any, after: Array) -> Array:
         assert self.fn is not None
         value = jnp.asarray(self.fn(state, action, after))

@@ -1,0 +1,95 @@
+"""Policy and parameters from answers alone: Algorithm 4 against the model it does not see."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mepjax as mj
+from mepjax import learn, mdp
+from mepjax.datasets import small_cells
+
+KEY = jax.random.key(0)
+CHAIN = {
+    "kernel": mdp.Deterministic([[1], [2], [2]]), "unknown_states": [1], "terminal": [2],
+    "state_params": np.array([[0.0, 0.0], [9.0, 9.0], [4.0, 2.0]]),
+}  # fmt: skip
+OPTIONS = {"beta": [1.0, 2.0], "actors": 4, "max_steps": 3, "rounds": 30}
+
+
+class Broken(learn.AbstractProcess):
+    """A process whose answers are of no use once params are away from zero."""
+
+    inner: learn.SimulatedProcess
+    n_states: int = 3
+    n_actions: int = 1
+    permitted: None = None
+
+    def reset(self, key):
+        return self.inner.reset(key)
+
+    def step(self, key, state, action, params):
+        after, cost, ended = self.inner.step(key, state, action, params)
+        return after, jnp.where(jnp.abs(params[0, 0]) > 1, jnp.nan, cost), ended
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.5])
+def test_one_way_has_its_relay_where_the_model_has_it(discount):
+    """Two legs, the second discounted: the cost is least at their weighted mean."""
+    problem = mj.ParametricMDP(**CHAIN, discount=discount)
+    env = learn.SimulatedProcess(problem)
+    found = learn.learn_parameters(env, jnp.zeros((1, 2)), key=KEY, discount=discount, **OPTIONS)
+    place = discount / (1 + discount) * np.array([4.0, 2.0])
+    np.testing.assert_allclose(found.params[0], place, atol=1e-2)
+    expected = np.sum(place**2) + discount * np.sum((np.array([4.0, 2.0]) - place) ** 2)
+    np.testing.assert_allclose(found.cost[-1], expected, rtol=1e-2)
+    np.testing.assert_allclose(found.action_values[0, 0], expected, rtol=1e-2)
+    # Two steps an episode, each asked five times: here, and beside in two coordinates.
+    assert float(found.interactions) == 2 * 30 * 4 * 2 * 5
+    assert int(found.code) == 0 and int(found.failed) == 0
+
+
+def test_seeds_vmap_and_answers_of_no_use_leave_the_last_good_parameters():
+    env = Broken(learn.SimulatedProcess(mj.ParametricMDP(**CHAIN)))
+    run = lambda key: learn.learn_parameters(env, jnp.zeros((1, 2)), key=key, **OPTIONS)  # noqa: E731
+    found = jax.vmap(run)(jax.random.split(KEY, 2))
+    assert np.all(np.asarray(found.code) == int(mj.Code.NON_FINITE))
+    assert np.all(np.isfinite(found.params)) and np.all(np.asarray(found.failed) > 0)
+    assert np.all(np.abs(np.asarray(found.params)) < 3)
+
+
+def test_bad_input_is_told():
+    env = learn.SimulatedProcess(mj.ParametricMDP(**CHAIN))
+    start = jnp.zeros((1, 2))
+    with pytest.raises(TypeError, match="`env` must be an AbstractProcess"):
+        learn.learn_parameters(None, start, key=KEY, **OPTIONS)
+    with pytest.raises(ValueError, match=r"`beta` must have shape \(stages,\); got \(\)"):
+        learn.learn_parameters(env, start, key=KEY, beta=1.0)
+    with pytest.raises(ValueError, match="`discount` must be in"):
+        learn.learn_parameters(env, start, key=KEY, discount=2.0, **OPTIONS)
+    with pytest.raises(ValueError, match="`init` must be finite"):
+        learn.learn_parameters(env, start + jnp.nan, key=KEY, **OPTIONS)
+    with pytest.raises(ValueError, match="`rounds` must be at least 1"):
+        learn.learn_parameters(env, start, key=KEY, beta=[1.0], rounds=0)
+    with pytest.raises(TypeError, match="`problem` must be a ParametricMDP; got int"):
+        learn.SimulatedProcess(3)
+    with pytest.raises(ValueError, match="no horizon and no capacities"):
+        learn.SimulatedProcess(mj.ParametricMDP(**CHAIN, horizon=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slip", [0.0, 0.1])
+def test_learned_cells_cost_little_more_than_those_of_the_model(slip):
+    """The better of four seeds by sampled cost, judged by the hard plan of the model."""
+    problem = small_cells(10, 2, seed=1, slip=slip).problem()
+    known = mj.anneal(problem, key=KEY).raise_if_failed()
+    best = float(problem.harden(known.params).cost)
+    env, first = learn.SimulatedProcess(problem), float(problem.beta_scale())
+    beta = np.geomspace(0.5 * first, 200 * first, 30)
+    run = lambda key: learn.learn_parameters(  # noqa: E731
+        env, problem.init(KEY), key=key, beta=beta, rounds=24, actors=32, max_steps=8
+    )
+    found = jax.vmap(run)(jax.random.split(KEY, 4))
+    chosen = int(jnp.argmin(found.cost[:, -1]))
+    cost = float(problem.harden(found.params[chosen]).cost)
+    assert cost <= (1.02 if slip == 0 else 1.05) * best, (cost, best)
