@@ -20,7 +20,8 @@ _OWNER = "mdp.learn"
 class Environment(eqx.Module):
     """Answers of an `MDP`: next state, cost and whether that was the end.
 
-    **Arguments:** `model`, with concrete transitions; `noise`, standard deviation of the cost.
+    **Arguments:** `model`, with concrete transitions; `noise`, standard deviation of the cost, one
+    number or by state and action, of a shape that broadcasts to (states, actions).
 
     Every state and action has its own short list of outcomes, from which a uniform number picks.
     """
@@ -67,7 +68,21 @@ class Environment(eqx.Module):
         self.cumulated = jnp.asarray(cumulated.reshape(shape3), dtype)
         self.costs = jnp.asarray(table[2].reshape(shape3), dtype)
         self.terminal, self.start, self.discount = model.terminal, model.start, model.discount
-        self.noise = arrays.as_data_like("noise", noise, dtype)
+        given = arrays.as_data_like("noise", noise, dtype)
+        if given.shape != ():
+            whole = (model.n_states, model.n_actions)
+            try:
+                given = jnp.broadcast_to(given, whole)
+            except ValueError:
+                raise ValueError(
+                    f"Environment: `noise` must be a number or broadcast to {whole}; "
+                    f"got shape {given.shape}."
+                ) from None
+        self.noise = given
+
+    def noise_of(self, state: Any, action: Any) -> Float[Array, ""]:
+        """Standard deviation of the cost of an action in a state."""
+        return self.noise if self.noise.ndim == 0 else self.noise[state, action]
 
     def step(self, uniform: Any, state: Any, action: Any) -> tuple[Array, Array]:
         """Next state and its cost, without noise."""
@@ -188,7 +203,7 @@ def _learn(
         chances = jnp.cumsum(jnp.exp(rule.log_policy(rows, b, discount)))
         action = jnp.minimum(jnp.sum(chances <= uniforms[0] * chances[-1]), a - 1)
         after, cost = env.step(uniforms[1], state.state, action)
-        seen = cost + env.noise * normal
+        seen = cost + env.noise_of(state.state, action) * normal
         worth, shares = rule.targets(state.tables[:, after], b, discount, uniforms[2])
         ends = env.terminal[after]
         target = seen + discount * jnp.where(ends, 0.0, worth)

@@ -187,7 +187,7 @@ def _sample_paths(
         action = jnp.sum(rows <= uniform[0] * rows[-1])
         after, cost = env.step(uniform[1], state, action)
         after = jnp.where(ends, state, after).astype(jnp.int32)
-        seen = jnp.where(ends, 0.0, cost + env.noise * normal)
+        seen = jnp.where(ends, 0.0, cost + env.noise_of(state, action) * normal)
         return after, (after, jnp.where(ends, -1, action).astype(jnp.int32), seen)
 
     _, (after, actions, costs) = jax.lax.scan(
