@@ -176,7 +176,8 @@ class Growth(AbstractBranching):
     For problems whose slots are exchangeable and that have `slot_spectrum`: clustering by squared
     distance, without autonomy, with uniform or with softmax one of gamma = 0; facilities on paths
     without masks and capacities, whose links are squared distances, free or unused, and whose
-    other legs have convex costs. Elsewhere `detector` does all. Under softmax autonomy the critical
+    other legs have convex costs; places of a decision process that differ in nothing but where
+    they are. Elsewhere `detector` does all. Under softmax autonomy the critical
     betas are those without overrides, so that splits come early and `transitions` are estimates. On
     paths all but the first are estimates too, and may lie below it.
 
