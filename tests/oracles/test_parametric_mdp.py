@@ -238,6 +238,12 @@ def test_counted_entropy_is_finite_above_a_beta_that_is_known():
         # Without a price cells at one place hand on for nothing; relative to a prior all is well.
         assert network.problem(entropy="policy").beta_floor() == np.inf
         assert network.problem().beta_floor() == 0
+        # Transitions that are traced do not tell.
+        p = jax.nn.one_hot(network.kernel.next, 10)
+        given = {"state_params": problem.unknowns.states, "unknown_states": [6, 7, 8]}
+        given |= {"terminal": [9], "entropy": "policy"}
+        floors = jax.jit(lambda p: mj.ParametricMDP(mdp.Dense(p), **given).beta_floor())
+        assert np.isnan(floors(p))
 
 
 @pytest.mark.slow

@@ -332,7 +332,8 @@ class ParametricMDP(Process):
         """The beta above which F is finite at these places; zero unless entropy is counted.
 
         Counted entropy without discount needs a cost per hop: inf where a cycle costs nothing, as
-        among cells at one place. A constant for derivatives; see `mdp.critical_beta`.
+        among cells at one place; NaN where transitions are traced, so that it is not known. A
+        constant for derivatives; see `mdp.critical_beta`.
         """
         return self._finite_above(charged(self, params))
 
@@ -347,6 +348,8 @@ class ParametricMDP(Process):
     def _finite_above(self, costs: Float[Array, "s a"]) -> Float[Array, ""]:
         if self.entropy == "prior" or self.horizon is not None:
             return jnp.zeros((), costs.dtype)
+        if not self.structure.known:
+            return jnp.where(self.discount < 1, 0.0, jnp.nan).astype(costs.dtype)
         noise = self.kernel.entropy() if self.entropy == "paths" else None
         found = lowest_beta(self.structure.endless, self.kernel, costs, noise)
         return jnp.where(self.discount < 1, 0.0, found)

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ..._core import checks, trees
-from ...mdp.end_components import EndComponents, find_end_components
+from ...mdp.end_components import EndComponents, find_end_components, listed
 from ...mdp.kernels.base import AbstractKernel, Part
 from ...mdp.kernels.deterministic import Deterministic
-from ...mdp.kernels.functional import Functional
 from ...mdp.model import refuse_earning_cycles
 from ...mdp.reach import entered, proper_policy
 
@@ -37,6 +36,8 @@ class Structure(eqx.Module):
     onward: Part | None
     proper: Int[Array, " s"] | None
     endless: EndComponents | None = None
+    # Whether it is known where one can stay for ever, as far as that matters.
+    known: bool = eqx.field(static=True, default=True)
 
 
 def find_structure(
@@ -50,16 +51,15 @@ def find_structure(
     **Raises:** `ValueError` naming a state from which nothing, or not the prior, ends, at a
     discount of 1.
     """
-    n = kernel.n_states
-    if (
-        not endless
-        or isinstance(kernel, Functional)
-        or not checks.is_concrete(kernel, terminal, permitted)
-    ):
-        return Structure(jnp.arange(n, dtype=jnp.int32), None, None, None)
+    every = jnp.arange(kernel.n_states, dtype=jnp.int32)
+    stays = counted and not (checks.is_concrete(discount) and float(discount) < 1)
+    if not endless:
+        return Structure(every, None, None, None)
+    if not listed(kernel, terminal, permitted):
+        return Structure(every, None, None, None, known=not stays)
     with jax.ensure_compile_time_eval():
         found = _find(kernel, terminal, permitted, discount, prior)
-    if not counted or (checks.is_concrete(discount) and float(discount) < 1):
+    if not stays:
         return found
     return trees.replaced(found, endless=find_end_components(kernel, terminal, permitted))
 
