@@ -192,7 +192,7 @@ ROWS = [
         quadratic=True,
         rests=False,
         capacities=True,
-        schedule=(0.2, 20.0, 1.25),
+        schedule=(0.2, 100.0, 1.25),
     ),
     Row(
         name="parametric-mdp-horizon",
@@ -204,7 +204,7 @@ ROWS = [
         change=to_kernel,
         quadratic=True,
         rests=False,
-        schedule=(0.2, 20.0, 1.25),
+        schedule=(0.2, 100.0, 1.25),
     ),
     Row(
         name="parametric-mdp-actions",
