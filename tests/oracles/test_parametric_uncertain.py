@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_costs_are_means_over_all_draws(cost, noisy):
             kernel, cost, state_params=mj.paths.Samples(POINTS, WEIGHTS), unknown_states=[2],
             terminal=[3],
         )  # fmt: skip
-        found = jax.jit(lambda q, y: q.costs(y))(problem, jnp.asarray(CELL))
+        found = eqx.filter_jit(lambda q, y: q.costs(y))(problem, jnp.asarray(CELL))
         np.testing.assert_allclose(found, expected(cost, kernel), rtol=1e-12)
 
 
