@@ -158,9 +158,11 @@ def _of(
                 f"mdp.{owner}: `stage` must be one or {len(anything)} numbers; got {len(wanted)}."
             )
         found["stage"] = np.broadcast_to(wanted, anything.shape)
-    start, end, action = (found.get(name, anything) for name in ("start", "end", "action"))
-    columns = start, end, action, found.get("stage", anything)
-    return Uses(*(np.asarray(value, np.int32) for value in columns), first)
+    columns: dict[str, Any] = {
+        name: np.asarray(found.get(name, anything), np.int32)
+        for name in ("start", "end", "action", "stage")
+    }
+    return Uses(first=first, **columns)
 
 
 def _numbers(owner: str, name: str, value: Any) -> np.ndarray:

@@ -348,7 +348,7 @@ def test_critical_beta_of_free_cycles_and_of_none():
     with pytest.raises(ValueError, match="`entropy` must be one of .*; got 'prior'"):
         mdp.critical_beta(free, entropy="prior")
     with pytest.raises(TypeError, match="`model` must be an MDP; got int"):
-        mdp.critical_beta(3)
+        mdp.critical_beta(3)  # type: ignore
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)

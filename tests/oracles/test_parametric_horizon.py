@@ -58,7 +58,8 @@ def test_counting_paths_in_stages_is_a_facility_path():
         # Waiting at a cell is free, and paths leave the base out.
         for went, path in zip(np.asarray(problem.routes(y))[:N] - N, paths.routes, strict=True):
             walked, same_way = (
-                [cell for cell, _ in itertools.groupby(way) if 0 <= cell < M] for way in (went, path)
+                [cell for cell, _ in itertools.groupby(way) if 0 <= cell < M]
+                for way in (went, path)
             )
             assert walked == same_way
         assert problem.convex_at_zero and float(problem.beta_floor()) == 0

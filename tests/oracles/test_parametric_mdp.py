@@ -1,5 +1,7 @@
 """`ParametricMDP` against closed forms, other problems, NumPy and brute force."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -239,7 +241,8 @@ def test_counted_entropy_is_finite_above_a_beta_that_is_known():
         assert network.problem(entropy="policy").beta_floor() == np.inf
         assert network.problem().beta_floor() == 0
         # Transitions that are traced do not tell.
-        p = jax.nn.one_hot(network.kernel.next, 10)
+        kernel: Any = network.kernel
+        p = jax.nn.one_hot(kernel.next, 10)
         given = {"state_params": problem.unknowns.states, "unknown_states": [6, 7, 8]}
         given |= {"terminal": [9], "entropy": "policy"}
         floors = jax.jit(lambda p: mj.ParametricMDP(mdp.Dense(p), **given).beta_floor())

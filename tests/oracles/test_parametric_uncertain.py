@@ -1,6 +1,7 @@
 """Known parameters of a decision process that are uncertain: expectations by listing all draws."""
 
 import itertools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -64,7 +65,7 @@ def test_a_covariance_says_as_much_as_its_samples_of_squared_distances():
         mean = np.einsum("ps,psd->pd", WEIGHTS, POINTS)
         offsets = POINTS - mean[:, None]
         spread = np.einsum("ps,psd,pse->pde", WEIGHTS, offsets, offsets)
-        options = {"unknown_states": [2], "terminal": [3]}
+        options: dict[str, Any] = {"unknown_states": [2], "terminal": [3]}
         kernel = mdp.Deterministic(AFTER)
         one, other = (
             mj.ParametricMDP(kernel, state_params=given, **options)

@@ -89,6 +89,7 @@ class Limits(eqx.Module):
         table = self.per_action(process)
         if traffic.ndim == 2:
             return jnp.sum(table * traffic, axis=(1, 2))
+        assert process.horizon is not None
         by_stage = jnp.einsum("qsa,ksa->qk", table, traffic, precision=jax.lax.Precision.HIGHEST)
         return jnp.sum(jnp.where(self.on(process.horizon), by_stage, 0.0), axis=1)
 

@@ -13,7 +13,7 @@ from ...mdp.solve import solve_values
 from .staged import decide_staged
 
 if TYPE_CHECKING:
-    from .problem import ParametricMDP
+    from .process import Process
 
 Costs = Float[Array, "s a"]
 
@@ -30,14 +30,14 @@ class Decisions(eqx.Module):
     code: Int[Array, ""]
 
 
-def started(problem: "ParametricMDP", values: Float[Array, " s"]) -> Float[Array, ""]:
+def started(problem: "Process", values: Float[Array, " s"]) -> Float[Array, ""]:
     """Mean of values over the start; what is never started from may have none."""
     on = problem.start > 0
     return jnp.sum(jnp.where(on, problem.start * jnp.where(on, values, 0.0), 0.0))
 
 
 def operators(
-    problem: "ParametricMDP", costs: Costs, *, hard: bool = False
+    problem: "Process", costs: Costs, *, hard: bool = False
 ) -> tuple[SoftBellman, SoftBellman]:
     """The Bellman operators among inner states, and from all states to those."""
     log_prior = problem.log_prior() if problem.entropy == "prior" or hard else None
@@ -67,9 +67,7 @@ def operators(
     return among, onward
 
 
-def decide(
-    problem: "ParametricMDP", costs: Costs, beta: Scalar, *, hard: bool = False
-) -> Decisions:
+def decide(problem: "Process", costs: Costs, beta: Scalar, *, hard: bool = False) -> Decisions:
     """Solve the Bellman equation, and take one backup from everywhere.
 
     With a horizon one backup for every stage; Q and policy then have a leading axis of stages, as
@@ -93,7 +91,7 @@ def decide(
     return Decisions(action_values, values, policy, code)
 
 
-def prior_traffic(problem: "ParametricMDP", costs: Costs) -> Costs:
+def prior_traffic(problem: "Process", costs: Costs) -> Costs:
     """Traffic under the prior policy, which no cost moves; ones where it is beyond all numbers.
 
     With a horizon that of policies as beta -> 0, all ways that end as they should.

@@ -110,6 +110,21 @@ class ParametricMDP(Process):
     ```
     """
 
+    def __init__(
+        self, kernel: Any, cost: Any = "sqeuclidean", *, state_params: Any,
+        unknown_states: Any = None, action_params: Any = None, unknown_actions: Any = None,
+        start: Any = None, discount: Any = 1.0, terminal: Any = None, permitted: Any = None,
+        prior: Any = None, entropy: str = "prior", extra_costs: Any = None,
+        capacities: Any = None, horizon: int | None = None, end_costs: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            kernel, cost, state_params=state_params, unknown_states=unknown_states,
+            action_params=action_params, unknown_actions=unknown_actions, start=start,
+            discount=discount, terminal=terminal, permitted=permitted, prior=prior,
+            entropy=entropy, extra_costs=extra_costs, capacities=capacities, horizon=horizon,
+            end_costs=end_costs,
+        )  # fmt: skip
+
     def _energy(self, costs: Float[Array, "s a"], beta: Scalar) -> Float[Array, ""]:
         return started(self, decide(self, costs, beta).values)
 

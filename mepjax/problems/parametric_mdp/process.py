@@ -47,11 +47,10 @@ class Process(Growable, Constrained):
     horizon: int | None = eqx.field(static=True)
 
     def __init__(
-        self, kernel: Any, cost: Any = "sqeuclidean", *, state_params: Any,
-        unknown_states: Any = None, action_params: Any = None, unknown_actions: Any = None,
-        start: Any = None, discount: Any = 1.0, terminal: Any = None, permitted: Any = None,
-        prior: Any = None, entropy: str = "prior", extra_costs: Any = None,
-        capacities: Any = None, horizon: int | None = None, end_costs: Any = None,
+        self, kernel: Any, cost: Any, *, state_params: Any, unknown_states: Any,
+        action_params: Any, unknown_actions: Any, start: Any, discount: Any, terminal: Any,
+        permitted: Any, prior: Any, entropy: str, extra_costs: Any, capacities: Any,
+        horizon: int | None, end_costs: Any,
     ) -> None:  # fmt: skip
         if not isinstance(kernel, AbstractKernel):
             raise TypeError(

@@ -16,7 +16,7 @@ from ...mdp.model import refuse_earning_cycles
 from ...mdp.reach import entered, proper_policy
 
 if TYPE_CHECKING:
-    from .problem import ParametricMDP
+    from .process import Process
 
 _OWNER = "ParametricMDP"
 
@@ -95,7 +95,7 @@ def _find(
     return Structure(found.inner, *parts, jnp.asarray(way.policy))
 
 
-def refuse_earning_extra(problem: "ParametricMDP") -> None:
+def refuse_earning_extra(problem: "Process") -> None:
     """Raise `ValueError` where extra costs make a cycle earn without discount.
 
     For squared distance and a deterministic kernel, if all is concrete. Steps from and to unknown

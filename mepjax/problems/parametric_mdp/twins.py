@@ -90,13 +90,15 @@ def _of_states(process: "Process", index: np.ndarray) -> Twins | None:
     moments = np.stack([prior > 0, prior, prior**2, price, price**2, prior * price]).astype(float)
     goes = np.zeros((len(moments), n, k + 1))
     rows = np.broadcast_to(np.arange(n)[:, None], slot.shape)
-    np.add.at(goes, (slice(None), rows, slot), moments)
+    for sums, each in zip(goes, moments, strict=True):
+        np.add.at(sums, (rows, slot), each)
     goes = goes[:, ~ends, :k]
     if not _close(goes, np.broadcast_to(goes[..., :1], goes.shape)):
         return None
     reaches = np.zeros((len(moments), k, n))
     own = np.broadcast_to(np.arange(k)[:, None], (k, a))
-    np.add.at(reaches, (slice(None), own, after[index]), moments[:, index])
+    for sums, each in zip(reaches, moments, strict=True):
+        np.add.at(sums, (own, after[index]), each[index])
     if not _close(reaches, np.broadcast_to(reaches[:, :1], reaches.shape)):
         return None
 
@@ -138,5 +140,6 @@ def _twins(
         kernel, terminal, jnp.asarray(allowed), process.discount, None, counted=False,
         endless=process.horizon is None,
     )  # fmt: skip
-    indices = (jnp.asarray(given, jnp.int32) for given in (state, action, slots))
-    return Twins(kernel, *indices, jnp.asarray(exists), structure)
+    copied = {"state": state, "action": action, "slot": slots}
+    copied = {name: jnp.asarray(value, jnp.int32) for name, value in copied.items()}
+    return Twins(kernel, exists=jnp.asarray(exists), structure=structure, **copied)

@@ -1,5 +1,8 @@
 """Policy and parameters from answers alone: Algorithm 4 against the model it does not see."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,7 @@ from mepjax import learn, mdp
 from mepjax.datasets import small_cells
 
 KEY = jax.random.key(0)
+WRONG: Any = 3
 CHAIN = {
     "kernel": mdp.Deterministic([[1], [2], [2]]), "unknown_states": [1], "terminal": [2],
     "state_params": np.array([[0.0, 0.0], [9.0, 9.0], [4.0, 2.0]]),
@@ -21,9 +25,13 @@ class Broken(learn.AbstractProcess):
     """A process whose answers are of no use once params are away from zero."""
 
     inner: learn.SimulatedProcess
-    n_states: int = 3
-    n_actions: int = 1
-    permitted: None = None
+    n_states: int = eqx.field(static=True)
+    n_actions: int = eqx.field(static=True)
+    permitted: Any
+
+    def __init__(self, inner):
+        self.inner, self.permitted = inner, None
+        self.n_states, self.n_actions = inner.n_states, inner.n_actions
 
     def reset(self, key):
         return self.inner.reset(key)
@@ -62,7 +70,7 @@ def test_bad_input_is_told():
     env = learn.SimulatedProcess(mj.ParametricMDP(**CHAIN))
     start = jnp.zeros((1, 2))
     with pytest.raises(TypeError, match="`env` must be an AbstractProcess"):
-        learn.learn_parameters(None, start, key=KEY, **OPTIONS)
+        learn.learn_parameters(WRONG, start, key=KEY, **OPTIONS)
     with pytest.raises(ValueError, match=r"`beta` must have shape \(stages,\); got \(\)"):
         learn.learn_parameters(env, start, key=KEY, beta=1.0)
     with pytest.raises(ValueError, match="`discount` must be in"):
@@ -72,7 +80,7 @@ def test_bad_input_is_told():
     with pytest.raises(ValueError, match="`rounds` must be at least 1"):
         learn.learn_parameters(env, start, key=KEY, beta=[1.0], rounds=0)
     with pytest.raises(TypeError, match="`problem` must be a ParametricMDP; got int"):
-        learn.SimulatedProcess(3)
+        learn.SimulatedProcess(WRONG)
     with pytest.raises(ValueError, match="no horizon and no capacities"):
         learn.SimulatedProcess(mj.ParametricMDP(**CHAIN, horizon=2))
 

@@ -1,5 +1,7 @@
 """Figures 3.3 and 3.4: what is said of rows."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ def test_rows_are_named_once_and_claims_follow_from_them():
         keys = [task.key for task in module.REPRODUCTION.tasks(Setting())]
         assert len(set(keys)) == len(keys) > 5
     counts = {"MEP(sigma)": 100, "soft Q(sigma)": 150, "soft Q(sigma/discount)": 100}
-    rows = {figure_3_3._key("a", 0.65, name): {"episodes": n} for name, n in counts.items()}
+    rows: dict[str, dict[str, Any]] = {
+        figure_3_3._key("a", 0.65, name): {"episodes": n} for name, n in counts.items()
+    }
     rows[figure_3_3._key("a", 0.65, "soft Q(prior)")] = {"episodes": 50}
     rows[figure_3_3._key("b", 0.65, "Q")] = {"policy_worst": 1e-6}
     claims = figure_3_3.REPRODUCTION.claims(rows)
