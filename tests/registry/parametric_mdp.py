@@ -185,7 +185,7 @@ ROWS = [
         build=build(
             discount=lambda dtype: jnp.asarray(0.95, dtype),
             extra_costs=lambda dtype: jnp.full((7, 3), 0.05, dtype),
-            capacities=lambda _: [(mdp.entries([4, 5]), [0.45, 0.8]), (mdp.uses(5, 4), [0.05])],
+            capacities=lambda _: [(mdp.entries([4, 5]), [0.4, 0.8]), (mdp.uses(5, 4), [0.05])],
         ),
         arrays={"limit": lambda q: q.limits.limit} | DISCOUNT | STATES,
         change=to_kernel,
@@ -200,11 +200,15 @@ ROWS = [
             dense, entropy=lambda _: "policy", horizon=lambda _: 3,
             end_costs=lambda dtype: jnp.asarray([1.0, 1.0, 1.0, 1.0, 0.4, 0.6, 0.0], dtype),
         ),
-        arrays={"end_costs": lambda q: q.end_costs} | DISCOUNT | STATES,
+        arrays=DISCOUNT | STATES | {"end_costs": lambda q: q.end_costs},
         change=to_kernel,
         quadratic=True,
         rests=False,
         schedule=(0.2, 100.0, 1.25),
+        # Packets that go astray hardly tell the cells apart: which of them is which is a matter of
+        # the kick where they part.
+        start=lambda q: q.at(jnp.asarray([[0.3, 0.5], [0.1, -0.5]])),
+        unit_beta_min=20.0,
     ),
     Row(
         name="parametric-mdp-actions",

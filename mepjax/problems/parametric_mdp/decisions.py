@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..._core import trees
 from ..._core.types import Scalar
 from ...mdp.soft import SoftBellman
 from ...mdp.solve import solve_values
@@ -97,6 +98,10 @@ def prior_traffic(problem: "Process", costs: Costs) -> Costs:
     With a horizon that of policies as beta -> 0, all ways that end as they should.
     """
     if problem.horizon is not None:
+        at_end = problem.end_costs
+        assert at_end is not None
+        free = jnp.where(jnp.isposinf(at_end), at_end, jnp.zeros_like(at_end))
+        problem = trees.replaced(problem, end_costs=free)
 
         def level(costs: Costs) -> Float[Array, ""]:
             return started(problem, decide(problem, costs, 1.0).values)
