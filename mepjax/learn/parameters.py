@@ -15,6 +15,8 @@ from .._core.params import primal_of
 from ..problems.parametric_mdp import ParametricMDP
 
 _OWNER = "learn.learn_parameters"
+# Where fewer episodes end, what they cost is not the cost of the policy.
+_ENOUGH = 0.99
 
 
 class AbstractProcess(eqx.Module):
@@ -104,9 +106,11 @@ class LearnedParameters(eqx.Module):
     """What was learned.
 
     **Fields:** `params`; `action_values` and `log_policy` (states, actions) at the last beta; by
-    stage `beta`, `history` of the params and `cost`, the sampled mean cost of an episode in the
-    stage's last round; `interactions`, how often the environment was asked; `failed`, how many
-    answers were of no use; `code`: NON_FINITE where answers or params were not numbers.
+    stage `beta`, `history` of the params and, in the stage's last round, `cost`, the sampled mean
+    cost of an episode, and `ended`, the share of episodes that were not cut; `interactions`, how
+    often the environment was asked; `failed`, how many answers were of no use; `code`: NON_FINITE
+    where answers or params were not numbers; MAX_STEPS where, without discount, more than one of a
+    hundred episodes was cut in the last round, so that `cost` leaves out what was still to come.
     """
 
     params: Any
@@ -115,6 +119,7 @@ class LearnedParameters(eqx.Module):
     beta: Float[Array, " stages"]
     history: Any
     cost: Float[Array, " stages"]
+    ended: Float[Array, " stages"]
     interactions: Float[Array, ""]
     failed: Int[Array, ""]
     code: Int[Array, ""]
@@ -248,8 +253,8 @@ def _learn(
         )(moves)
         return after[0], ends[0], costs.astype(dtype)
 
-    def episode(carry: Any, key: Any, flat: Array, beta: Any) -> tuple[Any, _Tally]:
-        """A round: all actors go on side by side and teach one table."""
+    def episode(carry: Any, key: Any, flat: Array, beta: Any) -> tuple[Any, _Tally, Array]:
+        """A round: all actors go on side by side and teach one table; also how many are cut."""
         first, rest = jax.random.split(key)
         states = jax.vmap(env.reset)(jax.random.split(first, actors)).astype(jnp.int32)
 
@@ -294,19 +299,19 @@ def _learn(
         )
         inner = table, count, states, jnp.ones((actors,), bool), zero + 1, none
         inner, _ = jax.lax.scan(step, inner, jax.random.split(rest, max_steps))
-        return inner[:2], inner[-1]
+        return inner[:2], inner[-1], jnp.sum(inner[3].astype(dtype))
 
     def a_round(carry: Any, given_: tuple[Any, Any], beta: Any) -> tuple[Any, Any]:
         table, count, flat, good = carry
         key, index = given_
-        (table, count), tally = episode((table, count), key, flat, beta)
+        (table, count), tally, cut = episode((table, count), key, flat, beta)
         # A parameter that no episode has to do with stays.
         bent = tally.bend > 1e-6 * jnp.max(jnp.abs(tally.bend))
         step = jnp.where(bent, tally.slope / jnp.where(bent, tally.bend, 1.0), 0.0)
         moved = flat - given["damping"] * step
         usable = jnp.all(jnp.isfinite(moved)) & (tally.failed == 0)
         flat = jnp.where(usable & (index >= rounds // 2), moved, flat)
-        told = tally.cost / actors, tally.asked, tally.failed
+        told = tally.cost / actors, tally.asked, tally.failed, 1 - cut / actors
         return (table, count, flat, good & usable), told
 
     def stage(carry: Any, given_: tuple[Any, Any, Any]) -> tuple[Any, Any]:
@@ -321,17 +326,20 @@ def _learn(
             (jax.random.split(rest, rounds), jnp.arange(rounds)),
         )  # fmt: skip
         table, _, flat, good = end
-        cost, asked_, failed = told
-        return (table, flat, good), (flat, cost[-1], jnp.sum(asked_), jnp.sum(failed))
+        cost, asked_, failed, ended = told
+        told = flat, cost[-1], ended[-1], jnp.sum(asked_), jnp.sum(failed)
+        return (table, flat, good), told
 
     stages = betas.shape[0]
     last = jnp.arange(stages) == stages - 1
     empty = jnp.zeros((n, a), dtype), start, jnp.asarray(True)
-    (table, flat, good), (history, costs, counts, failed) = jax.lax.scan(
+    (table, flat, good), (history, costs, ended, counts, failed) = jax.lax.scan(
         stage, empty, (betas, jax.random.split(key, stages), last)
     )
     _, log_policy = gibbs.relative(table, log_prior, betas[-1])
+    lost = (discount == 1) & (ended[-1] < _ENOUGH)
+    code = jnp.where(lost, as_code(Code.MAX_STEPS), as_code(Code.OK))
     return LearnedParameters(
-        shaped(flat), table, log_policy, betas, jax.vmap(shaped)(history), costs, jnp.sum(counts),
-        jnp.sum(failed), jnp.where(good, as_code(Code.OK), as_code(Code.NON_FINITE)),
+        shaped(flat), table, log_policy, betas, jax.vmap(shaped)(history), costs, ended,
+        jnp.sum(counts), jnp.sum(failed), jnp.where(good, code, as_code(Code.NON_FINITE)),
     )  # fmt: skip

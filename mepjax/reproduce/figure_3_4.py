@@ -122,7 +122,8 @@ def _without_model(setting: Setting, name: str) -> dict[str, Any]:
             )  # fmt: skip
 
         found = jax.vmap(run)(jax.random.split(key, setting.pick(4, 8, 8)))
-        chosen = int(np.argmin(np.asarray(found.cost)[:, -1]))
+        usable = np.asarray(found.code) == 0
+        chosen = int(np.argmin(np.where(usable, np.asarray(found.cost)[:, -1], np.inf)))
         ratios.append(_hard(problem, found.params[chosen]) / _hard(problem, known.params))
         asked += float(np.sum(np.asarray(found.interactions)))
     return _mean(ratios) | {"interactions": asked / len(ratios)}

@@ -13,7 +13,6 @@ from mepjax import mdp
 
 from ..jitted import jitted
 from ..registry import parametric_mdp as rows
-from ..registry import row_named
 from . import mdp_numpy as oracle
 
 KEY = jax.random.key(0)
@@ -160,23 +159,6 @@ def test_one_at_a_time_at_every_stage():
         entering = traffic[:, :robots, 1].sum(axis=1)
         np.testing.assert_allclose(entering, [1 / 3, 1 / 3, 1 / 3, 0, 0], atol=1e-7)
         assert int(code) in (mj.Code.OK, mj.Code.WEAKLY_ACTIVE)
-
-
-@pytest.mark.slow
-def test_gradients_of_an_anneal_in_the_end_costs_are_finite_differences():
-    with jax.enable_x64(True):
-        problem = row_named("parametric-mdp-horizon").build(np.float64)
-
-        @jax.jit
-        def energy(costs):
-            moved = eqx.tree_at(lambda q: q.end_costs, problem, costs)
-            return mj.anneal(moved, mj.Explicit([1.0, 4.0]), key=KEY).params[0, 0]
-
-        costs, step = problem.end_costs, 1e-5
-        slope = jax.jit(jax.grad(energy))(costs)
-        move = jnp.zeros_like(costs).at[5].set(step)
-        difference = (energy(costs + move) - energy(costs - move)) / (2 * step)
-        np.testing.assert_allclose(slope[5], difference, rtol=1e-5)
 
 
 def test_bad_horizons_are_told():
