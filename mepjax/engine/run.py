@@ -176,8 +176,7 @@ class AnnealingLoop(eqx.Module):
             now, carry, following, horizon=self.schedule.horizon, waiting=waiting
         )
         end = self.branching.solve(now, carry, stage, seen, self._ask(index, relaxing))
-        split = self.branching.next_split(end.memory)
-        pending = pending_beta(problem, end.params, stage, self.scale, self.start, split)
+        pending = pending_beta(problem, end.params, stage, self.scale, self.start, end.split)
         new, row = self._record(problem, carry, stage, end, pending, relaxing)
         if self.monitor is not None:
             beta_end = self.schedule.expected_end()

@@ -501,6 +501,22 @@ def test_an_end_that_was_given_is_kept_and_told(kind):
     assert mj.Code(int(solution.code)) is mj.Code.OK
 
 
+@pytest.mark.parametrize("near", [0.0, 1e-3])
+def test_copies_leave_nothing_to_part_at_a_soft_end(near):
+    """scikit-learn/scikit-learn 10059: clusters asked for that copies of rows cannot fill.
+
+    Five slots on three places: where the middle one is two places a thousandth apart, they part at
+    1 / (2 x their variance), which is far beyond the end.
+    """
+    x = np.repeat([[0.0], [1.0], [3.0]], 4, axis=0)
+    x[4:6] += near
+    solution = mj.anneal(mj.Clustering(x, 5), mj.CriticalJump(beta_max=4.0), key=jax.random.key(0))
+    assert len(np.unique(solution.params)) == 3
+    assert float(solution.beta) == pytest.approx(4.0) and float(solution.entropy) > 0.1
+    expected = mj.Code.UNSEPARATED if near else mj.Code.OK
+    assert mj.Code(int(solution.code)) is expected
+
+
 def city(seed=0):
     """Four quarters 40 apart, and one bad record."""
     rng = np.random.default_rng(seed)

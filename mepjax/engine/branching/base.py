@@ -57,7 +57,11 @@ class Ask(eqx.Module):
 
 
 class StageEnd(eqx.Module):
-    """What solving a stage ends with; the transitions `critical[c]` count where `crossed[c]`."""
+    """What solving a stage ends with; the transitions `critical[c]` count where `crossed[c]`.
+
+    `split` is where slots that are at one place next separate, looked at there after what may be
+    the last stage; `None`: nothing here tells.
+    """
 
     params: Any
     curvature: Float[Array, ""]
@@ -66,6 +70,7 @@ class StageEnd(eqx.Module):
     steps: Int[Array, ""]
     crossed: Bool[Array, " c"]
     critical: Float[Array, " c"]
+    split: Float[Array, ""] | None = None
 
 
 class AbstractBranching(eqx.Module):
@@ -107,11 +112,6 @@ class AbstractBranching(eqx.Module):
         # The default spans a fixed ratio, so its stage count is known before b is.
         stages = Geometric(0.5, 1e4, 1.02, open_ended=True).max_stages
         return Geometric(first, last, 1.02, max_stages=stages, open_ended=True)
-
-    def next_split(self, memory: Any) -> Float[Array, ""] | None:
-        """Where slots that are at one place next separate; `None`: the memory does not tell."""
-        del memory
-        return None
 
     @abc.abstractmethod
     def begin(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Any, Any]:

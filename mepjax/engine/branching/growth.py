@@ -28,6 +28,8 @@ from .watch import Detector
 
 # Past a transition by this factor a pair separates in few steps.
 _FACTOR = 1.1
+# How often the next split is looked at where it is predicted.
+_LOOKS = 4
 # Slots this close, in units of the data's size, are at one place.
 SAME_PLACE = 1e-6
 
@@ -158,8 +160,11 @@ def merge_groups(
 
 
 class _Trial(eqx.Module):
+    """A stage under way; once `done`, how often its `end.split` was looked at."""
+
     end: StageEnd
     done: Bool[Array, ""]
+    looks: Int[Array, ""]
 
 
 class Growth(AbstractBranching):
@@ -246,10 +251,6 @@ class Growth(AbstractBranching):
             *span, overshoot=_FACTOR, min_factor=_FACTOR, easing=math.inf, open_ended=True
         )
 
-    def next_split(self, memory: Groups) -> Float[Array, ""]:
-        """The lowest critical beta of a group."""
-        return memory.next_split
-
     def begin(self, problem: Problem, params: Any, given: Bool[Array, ""]) -> tuple[Any, Groups]:
         """Every slot alone where the params are `given`, else all as one.
 
@@ -279,7 +280,9 @@ class Growth(AbstractBranching):
         """Split what is unstable at the stage's beta, solve, and merge what has not separated.
 
         The first stage of all is done twice: at first nothing splits or moves, and the spectrum is
-        looked at.
+        looked at. After what may be the last, the next split is looked at where it is predicted,
+        slots being moved once: a soft policy keeps places off their data and lets others' in, so
+        that what seems to be separable may be data at one place.
         """
         assert isinstance(problem, Growable)
         del seen
@@ -287,25 +290,34 @@ class Growth(AbstractBranching):
         # Lengths are measured from the first transition.
         length = jnp.sqrt(ask.unit / beta).astype(beta.dtype)
 
+        def proceed(trial: _Trial) -> Bool[Array, ""]:
+            ahead = stage.last & (trial.looks < _LOOKS) & jnp.isfinite(trial.end.split)
+            return ~trial.done | ahead
+
         def solved(trial: _Trial) -> _Trial:
-            before = trial.end.memory
+            before, looking = trial.end.memory, trial.done
             critical, seen = before.spectrum.critical_beta, before.seen
-            params, leader, split = split_groups(problem, trial.end.params, before, beta)
+            at = jnp.where(looking, jnp.maximum(trial.end.split, beta), beta)
+            parted = split_groups(problem, trial.end.params, before, beta)
+            whole = (trial.end.params, before.leader, jnp.zeros_like(before.first))
+            params, leader, split = trees.where(looking, whole, parted)
+            steps = jnp.where(looking, 1, jnp.where(seen, self.max_steps, 0))
             result = solve_stage(
                 problem,
                 params,
-                beta,
+                at,
                 ask.solver,
                 rtol=self.rtol * length,
-                max_steps=jnp.where(seen, self.max_steps, 0),
+                max_steps=steps,
                 key=ask.draw(seen.astype(jnp.int32)),
             )
-            near = jnp.where(seen, self.separation * length, SAME_PLACE).astype(beta.dtype)
+            apart = jnp.where(seen & ~looking, self.separation * length, SAME_PLACE)
+            near = apart.astype(beta.dtype)
             params, leader = merge_groups(problem, result.params, leader, near)
             # With no slot left the spectrum is not looked at any more.
             left = jnp.any(leader != jnp.arange(leader.shape[0]))
             spectrum = jax.lax.cond(
-                left, lambda: problem.slot_spectrum(params, beta), lambda: before.spectrum
+                left, lambda: problem.slot_spectrum(params, at), lambda: before.spectrum
             )
             # Pairs that do not stay apart are split again: only a new number of groups counts.
             number = jnp.sum(leader == jnp.arange(leader.shape[0])).astype(jnp.int32)
@@ -320,8 +332,10 @@ class Growth(AbstractBranching):
                 steps=result.steps,
                 crossed=crossed,
                 critical=critical,
+                split=after.next_split.astype(beta.dtype),
             )
-            return _Trial(end, seen)
+            kept = eqx.tree_at(lambda e: e.split, trial.end, end.split)
+            return _Trial(trees.where(looking, kept, end), seen, trial.looks + looking)
 
         groups = carry.memory
         start = StageEnd(
@@ -332,6 +346,7 @@ class Growth(AbstractBranching):
             steps=jnp.zeros((), jnp.int32),
             crossed=jnp.zeros_like(groups.first),
             critical=groups.spectrum.critical_beta,
+            split=jnp.full_like(beta, jnp.inf),
         )
-        first = _Trial(start, jnp.asarray(False))
-        return loops.while_loop(lambda trial: ~trial.done, solved, first).end
+        first = _Trial(start, jnp.asarray(False), jnp.zeros((), jnp.int32))
+        return loops.while_loop(proceed, solved, first).end
