@@ -160,10 +160,11 @@ def merge_groups(
 
 
 class _Trial(eqx.Module):
-    """A stage under way; once `done`, how often its `end.split` was looked at."""
+    """A stage under way, its next split and, once `done`, how often that was looked at."""
 
     end: StageEnd
     done: Bool[Array, ""]
+    split: Float[Array, ""]
     looks: Int[Array, ""]
 
 
@@ -291,13 +292,13 @@ class Growth(AbstractBranching):
         length = jnp.sqrt(ask.unit / beta).astype(beta.dtype)
 
         def proceed(trial: _Trial) -> Bool[Array, ""]:
-            ahead = stage.last & (trial.looks < _LOOKS) & jnp.isfinite(trial.end.split)
+            ahead = stage.last & (trial.looks < _LOOKS) & jnp.isfinite(trial.split)
             return ~trial.done | ahead
 
         def solved(trial: _Trial) -> _Trial:
             before, looking = trial.end.memory, trial.done
             critical, seen = before.spectrum.critical_beta, before.seen
-            at = jnp.where(looking, jnp.maximum(trial.end.split, beta), beta)
+            at = jnp.where(looking, jnp.maximum(trial.split, beta), beta)
             parted = split_groups(problem, trial.end.params, before, beta)
             whole = (trial.end.params, before.leader, jnp.zeros_like(before.first))
             params, leader, split = trees.where(looking, whole, parted)
@@ -332,10 +333,10 @@ class Growth(AbstractBranching):
                 steps=result.steps,
                 crossed=crossed,
                 critical=critical,
-                split=after.next_split.astype(beta.dtype),
             )
-            kept = eqx.tree_at(lambda e: e.split, trial.end, end.split)
-            return _Trial(trees.where(looking, kept, end), seen, trial.looks + looking)
+            end = trees.where(looking, trial.end, end)
+            ahead = after.next_split.astype(beta.dtype)
+            return _Trial(end, seen, ahead, trial.looks + looking)
 
         groups = carry.memory
         start = StageEnd(
@@ -346,7 +347,9 @@ class Growth(AbstractBranching):
             steps=jnp.zeros((), jnp.int32),
             crossed=jnp.zeros_like(groups.first),
             critical=groups.spectrum.critical_beta,
-            split=jnp.full_like(beta, jnp.inf),
         )
-        first = _Trial(start, jnp.asarray(False), jnp.zeros((), jnp.int32))
-        return loops.while_loop(proceed, solved, first).end
+        first = _Trial(
+            start, jnp.asarray(False), jnp.full_like(beta, jnp.inf), jnp.zeros((), jnp.int32)
+        )
+        trial = loops.while_loop(proceed, solved, first)
+        return replace(trial.end, split=trial.split)
