@@ -158,6 +158,18 @@ def label_checks(labels: Any, clusters: int) -> list[Check]:
     return [Check(~xp.any(outside), labels[xp.argmax(outside)], sentence)]
 
 
+def order_check(order: Any, clusters: int) -> Check:
+    """That clusters take turns in a permutation, of a traced order; names one that has none."""
+    xp, order = on_host(order)
+    turns = xp.sum(order[:, None] == xp.arange(clusters), axis=0)
+    missing = turns == 0
+    sentence = (
+        f"steer: `order` must be a permutation of 0..{clusters - 1}; got one in which cluster "
+        "{got} has no turn."
+    )
+    return Check(~xp.any(missing), xp.argmax(missing), sentence)
+
+
 def arrange(model: FactoredMDP, labels: Any, clusters: int) -> Arrangement:
     """Lay out a checked clustering (labels of all agents) so that an exact backup is cheapest."""
     if not is_concrete(labels):

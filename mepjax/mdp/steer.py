@@ -18,7 +18,7 @@ from ..solvers.base import AbstractSolver
 from ..solvers.implicit import LinearSolve, attach
 from ..solvers.loop import solve_stage
 from . import certificates
-from .arrangement import arrange, check_labels, label_checks
+from .arrangement import arrange, check_labels, label_checks, order_check
 from .bellman import rounding
 from .cluster_methods import AbstractClusterMethod, Hybrid, RoundRobin
 from .clustered import ClusteredMDP
@@ -149,6 +149,8 @@ def steer(
     checks = model.checks()
     if not is_concrete(given):
         checks += label_checks(full, count)
+    if not is_concrete(turns):
+        checks += [order_check(turns, count)]
     if values is not None:
         checks += _check_rises(operator, values, policy)
     input_report = report(checks)

@@ -195,6 +195,12 @@ def test_order_and_first_policy_are_followed_and_reordered_clusters_change_nothi
     swapped = mdp.steer(model, [1, 0, 0], method=mdp.CVI(), order=[1, 0])
     np.testing.assert_allclose(swapped.values, there.values, atol=1e-12)
     np.testing.assert_array_equal(swapped.policy[:, ::-1], there.policy)
+    # A traced order is checked too.
+    turns = jax.jit(lambda order: mdp.steer(model, LABELS, method=mdp.CVI(), order=order))
+    ordered, twice = (turns(jnp.array(order)) for order in ([1, 0], [1, 1]))
+    np.testing.assert_allclose(ordered.values, there.values, atol=1e-12)
+    with pytest.raises(ValueError, match="permutation of 0..1; got one in which cluster 0 has no"):
+        twice.raise_if_failed()
     again = mdp.steer(model, LABELS, method=mdp.CVI(), init=there, ties="stay")
     assert again.cluster_steps <= 4
     np.testing.assert_array_equal(again.policy, there.policy)
