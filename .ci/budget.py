@@ -5,7 +5,8 @@
 The reports are those of `pytest --junitxml`; SECONDS is what the whole of CI took so far. Prints
 seconds by folder of tests and of the contract by row. The budgets hold for two quiet cores and an
 empty compilation cache: the sum of the durations of all tests is divided by two. Its last lines say
-which part is over, and by how much; over a budget it fails.
+which part is over, and by how much; it fails where the default tests are over theirs, or all of CI
+far above.
 
 No submission may fail because its machine is slow or does something else: where the CPU seconds of
 the tests, at the speed of a fixed task that the same processes did beside them, are fewer than
@@ -19,6 +20,8 @@ from collections import Counter
 from pathlib import Path
 
 CORES = 2
+# How many times its budget a part may take before it fails. All of CI also waits for downloads.
+SLACK = {"the default run": 1.0, "all of CI": 1.25}
 # Seconds of the fixed task on the quiet machine that the budgets were set for.
 TASK = 0.030
 # Clustering and paths, in seconds: the default run, and all of CI.
@@ -84,7 +87,7 @@ def show(title: str, taken: Counter, limit: float | None) -> float:
 
 
 def main(default: str, slow: str, elapsed: str) -> int:
-    """Zero unless a budget is exceeded."""
+    """Zero unless a budget is exceeded by more than its slack."""
     new = [name for name, path in SYSTEMS.items() if list(Path.cwd().glob(path))]
     print(f"Systems besides clustering and paths: {', '.join(new) or 'none'}")
     more = len(new)
@@ -106,7 +109,7 @@ def main(default: str, slow: str, elapsed: str) -> int:
             f"Over budget: {part} by {seconds:.0f} s. "
             "The tests have to become cheaper, not the limit higher."
         )
-    return int(bool(over))
+    return int(any(share * taken[part] > SLACK[part] * limits[part] for part in over))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_what_is_above_a_budget_is_said_and_fails(budget, tmp_path, capsys):
     assert "Default run: 719 s of tests, 360 s on 2 cores, at most 360" in said
     assert "700.0  tests/contracts: none" in said
     assert "Over budget" not in said
-    assert budget.main(good, slow, "1201") == 1
+    assert budget.main(good, slow, "1201") == 0
     said = capsys.readouterr().out
     assert "Over budget: all of CI by 1 s." in said and "Over budget: the default" not in said
     dear = report(tmp_path / "default.xml", none=700, paths=24)
@@ -55,6 +55,8 @@ def test_what_is_above_a_budget_is_said_and_fails(budget, tmp_path, capsys):
     assert "Over budget: the default run by 2 s." in said and "Over budget: all" not in said
     assert budget.main(dear, slow, "1300") == 1
     assert capsys.readouterr().out.count("Over budget") == 2
+    good = report(tmp_path / "default.xml", none=700, paths=19)
+    assert budget.main(good, slow, "1499") == 0 and budget.main(good, slow, "1501") == 1
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,8 @@ def test_a_slow_or_busy_machine_is_counted_as_a_quiet_one(budget, tmp_path, cpu,
         file = report(path, cpu=cpu, task=task * budget.TASK, none=default / share)
         return budget.main(file, slow, str(elapsed / share))
 
-    assert counted(719, 1199) == 0
-    assert counted(721, 1199) == 1 and counted(719, 1201) == 1
+    assert counted(719, 1499) == 0
+    assert counted(721, 1199) == 1 and counted(719, 1501) == 1
 
 
 def test_reports_hold_cpu_seconds_of_tests_and_of_the_fixed_task(budget, tmp_path):
