@@ -517,6 +517,29 @@ def test_copies_leave_nothing_to_part_at_a_soft_end(near):
     assert mj.Code(int(solution.code)) is expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["linear", "noise", "growth", "paths"])
+def test_single_precision_stays_where_double_is_on(kind):
+    """jax-ml/jax 2004, Joshuaalbert/jaxns 154: a loop over float32 stopped where x64 is on."""
+    with jax.enable_x64(True):
+        x = LINE.astype(np.float32)
+        problem: Any = mj.Clustering(x, 2)
+        if kind == "paths":
+            problem = mj.FacilityPath(x, x[:1] + 5, 2, n_stages=1)
+        first = float(problem.beta_scale())
+        schedule: Any = {
+            "linear": mj.Linear(0.5 * first, 20 * first, 8),
+            "noise": mj.Geometric(0.5 * first, 100 * first, 2.0),
+        }.get(kind)
+        detector = {"growth": mj.Growth(), "paths": mj.Detector()}.get(kind, mj.NoDetector())
+        solution = mj.anneal(problem, schedule, key=jax.random.key(0), detector=detector)
+        found = jax.tree.leaves((solution.params, solution.beta, solution.free_energy))
+        assert {leaf.dtype for leaf in found} == {np.dtype(np.float32)}
+        # Half way from each pair to the only destination, on paths.
+        expected = [2.75, 7.75] if kind == "paths" else [0.5, 10.5]
+        np.testing.assert_allclose(np.sort(solution.params[:, 0]), expected, atol=1e-3)
+
+
 def city(seed=0):
     """Four quarters 40 apart, and one bad record."""
     rng = np.random.default_rng(seed)
