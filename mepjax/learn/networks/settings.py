@@ -1,5 +1,6 @@
 """What training keeps, the published settings, and checks of those given."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -14,12 +15,61 @@ _OWNER = "Training"
 AWAY = 10.0
 _NETWORKS: dict[str, Any] = {"aden": ADEN, "mlp": MLP}
 
-# Table 2; see `Training.paper` for what differs.
-PUBLISHED: dict[str, Any] = {
-    "batch": 8, "entities": 128, "draws": 16, "perturbation": (0.03, 0.03), "learning_rate": 1e-4,
-    "warm_up": 0, "clip": 1e9, "average": 0.0, "prefit": 0, "network_steps": 1000,
-    "centre_steps": 100, "cycles": 90, "smoothing": 0.95,
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where the published algorithm goes another way than `Training` does by itself.
+
+    **Fields:** `betas`, first and last beta and the factor between levels, for data in the unit
+    square, in place of levels in the problem's own units; `from_mean`, all starts at the mean of
+    the data with noise; `constant_rate`, a rate of learning that does not fall; `plain_descent`,
+    centres by gradient steps of the size `centre_rate` in place of Adam's, on all entities;
+    `restarts`, the optimiser and the table of running means start afresh at every level.
+    """
+
+    betas: tuple[float, float, float] | None = None
+    from_mean: bool = False
+    constant_rate: bool = False
+    plain_descent: bool = False
+    restarts: bool = False
+
+
+# Table 2 and the pseudocode. A noise of .01 on the unit square with four clusters at its corners is
+# .028 spacings.
+PAPER: dict[str, Any] = {
+    "batch": 32, "entities": 128, "draws": 16, "perturbation": (0.028, 0.028),
+    "learning_rate": 1e-4, "weight_decay": 1e-5, "warm_up": 0, "clip": 1e9, "average": 0.0,
+    "prefit": 0, "network_steps": 1000, "centre_steps": 100, "centre_rate": 1e-4, "cycles": 90,
+    "smoothing": 0.95,
+    "recipe": Recipe((10.0, 5e4, 1.1), from_mean=True, constant_rate=True, plain_descent=True),
 }  # fmt: skip
+# The code that was released with it: AdamW for centres (in spacings here), and running means in
+# which it is the new value that weighs .95.
+RELEASED: dict[str, Any] = PAPER | {
+    "centre_rate": 2.8e-4,
+    "smoothing": 0.05,
+    "recipe": Recipe((10.0, 5e4, 1.1), from_mean=True, constant_rate=True, restarts=True),
+}
+# What is ours in both, and in the second alone; `mepjax reproduce table2` says it.
+DIFFERENCES = {
+    "paper": (
+        "the last layer of the head is zero at the start, and the output a leaky ReLU while "
+        "learning: with Xavier and a plain ReLU it dies (appendix K)",
+        "the loss is a mean over pairs in units of spacing^4, so that rates do not hang on batch "
+        "and scale",
+        "entities of a batch are drawn in strata of equal weight",
+        "the centres kept are the mean of the last twelve levels, of the start that fresh "
+        "interactions say is cheapest",
+    ),
+    "released": (
+        "levels have a fixed number of steps; there one ends when the loss changes by less than "
+        "1e-6, and centres when F changes by less than 1e-4 of it",
+        "those who do not explore are told by the Gibbs policy; there by the least cost",
+        "the environment sees perturbed centres, as the cost does; there the centres themselves",
+        "there is no noise of 1e-3 on centres after each level",
+        "centres descend by Adam without weight decay",
+    ),
+}
 
 
 class TrainingState(eqx.Module):

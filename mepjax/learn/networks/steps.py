@@ -1,5 +1,6 @@
 """Steps of a network towards costs that were paid, and of centres down its free energy."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,9 @@ from ..._core import gibbs, sampling
 from ..._core.types import Scalar
 from ...problems.clustering import Clustering
 from ..interactions import Interactions
+
+# What is left of the learning rate in the end.
+_LAST_RATE = 0.01
 
 
 class Batch(eqx.Module):
@@ -74,6 +78,17 @@ def perturbed(
     return centres + sigma * jax.random.normal(noise, (sets, *centres.shape), centres.dtype)
 
 
+def rate_of(training: Any, step: Int[Array, ""]) -> Float[Array, ""]:
+    """Learning rate of a step of a `Training`: it rises, then falls as a cosine."""
+    before = math.ceil(training.prefit / training.network_steps)
+    total = (before + training.cycles) * training.network_steps
+    rise = jnp.minimum((step + 1) / max(training.warm_up, 1), 1.0)
+    if training.recipe.constant_rate:
+        return training.learning_rate * rise
+    fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / total, 1.0)))
+    return training.learning_rate * rise * (_LAST_RATE + (1 - _LAST_RATE) * fall)
+
+
 def regressed(
     params: Any,
     network: Any,
@@ -100,18 +115,21 @@ def descended(
     steps: int,
     entities: int,
     key: Any,
+    plain: bool = False,
 ) -> Float[Array, "k d"]:
     """Centres after steps of Adam on -(1/beta) mean log sum exp(-beta costs).
 
     Through all arguments of `costs`. `rate` is in spacings; each step looks at that many entities,
-    drawn by their weights, or at all where there are no more.
+    drawn by their weights, or at all where there are no more. `plain` steps are `rate` times the
+    gradient, and look at all.
     """
     n = problem.x.shape[0]
     shares = problem.weights / jnp.sum(problem.weights)
-    adam = optax.scale_by_adam()
+    descent = optax.identity() if plain else optax.scale_by_adam()
+    size = rate if plain else rate * costs.spacing
 
     def energy(y: Array, key: Any) -> Array:
-        if n <= entities:
+        if plain or n <= entities:
             return gibbs.free_energy(costs(problem.x, y), shares, beta)
         rows = sampling.systematic(key, shares, entities)
         alike = jnp.full((entities,), 1 / entities, y.dtype)
@@ -119,8 +137,8 @@ def descended(
 
     def step(held: Any, key: Any) -> Any:
         y, moments = held
-        change, moments = adam.update(jax.grad(energy)(y, key), moments)
-        return (y - (rate * costs.spacing * change).astype(y.dtype), moments), None
+        change, moments = descent.update(jax.grad(energy)(y, key), moments)
+        return (y - (size * change).astype(y.dtype), moments), None
 
-    start = centres, adam.init(centres)
+    start = centres, descent.init(centres)
     return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import checks, trees
 from ..._core.codes import Code, as_code
 from ..._core.types import Scalar
-from ...engine.schedules import AbstractSchedule
+from ...engine.schedules import AbstractSchedule, Geometric
 from ...problems.averaged_clustering import AveragedClustering
 from ...problems.clustering import Clustering
 from ...problems.costs import SquaredEuclidean
@@ -25,18 +25,18 @@ from .beginning import ignoring_and_others, rising_then_held
 from .learnt_costs import Build, Frozen, LearntCosts, units
 from .settings import (
     AWAY,
-    PUBLISHED,
+    PAPER,
+    RELEASED,
+    Recipe,
     TrainingState,
     breakdown,
     check_numbers,
     network_named,
     parameters_of,
 )
-from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed, regressed
+from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed, rate_of, regressed
 
 _OWNER = "Training"
-# What is left of the learning rate in the end.
-_LAST_RATE = 0.01
 
 
 class Training(AbstractLearner):
@@ -69,6 +69,7 @@ class Training(AbstractLearner):
     - `centre_rate`: of Adam on centres, which starts afresh in each cycle, in spacings.
     - `centre_entities`: entities that a step of the centres looks at.
     - `smoothing`: factor of running means of targets for each pair; 0.95 in the paper.
+    - `recipe`: where the published algorithm goes another way, see `paper`.
     - `init`: a `Learned` of another `Training` of the same network, whose parameters are the start.
 
     **Raises:** `TypeError` or `ValueError` naming the argument, what was got and what was expected.
@@ -113,6 +114,7 @@ class Training(AbstractLearner):
     centre_rate: Any
     centre_entities: int = eqx.field(static=True)
     smoothing: float = eqx.field(static=True)
+    recipe: Recipe = eqx.field(static=True)
     parameters: Any
     # Whether interactions come in sets of `entities` times `draws` rows, as from the loop.
     in_sets: bool = eqx.field(static=True)
@@ -139,7 +141,9 @@ class Training(AbstractLearner):
         centre_entities: int = 512,
         smoothing: float = 0.0,
         init: Any = None,
+        recipe: Recipe = Recipe(),
     ) -> None:
+        self.recipe = recipe
         self.network = network_named(network)
         default = {"blocks": 1, "centre_blocks": 1} if self.network is ADEN else {}
         given = default | dict(options or {})
@@ -180,23 +184,17 @@ class Training(AbstractLearner):
 
     @classmethod
     def paper(cls, **options: Any) -> "Training":
-        """The network and numbers of Table 2, running means of targets included.
+        """Table 2 and its pseudocode, for data in the unit square; `DIFFERENCES` says what is not.
 
-        With four starts a step has the printed 32 sets. Not as printed: starts, how beta rises and
-        how centres step (Adam, from afresh in each cycle) are those of this class, noise is in
-        spacings (.03 is .01 on the square of Table 1), and targets' means are kept for each pair.
+        A level is 65 million interactions: for a GPU, or with fewer `network_steps`.
         """
-        settings: dict[str, Any] = {"options": ADEN_PAPER} | PUBLISHED | options
+        settings: dict[str, Any] = {"options": ADEN_PAPER} | PAPER | options
         return cls(**settings)
 
     @classmethod
     def released(cls, **options: Any) -> "Training":
-        """The network of the authors' code, trained with the numbers of `paper`.
-
-        Not as in that code: the table of means and AdamW go on from level to level, and levels have
-        a fixed length.
-        """
-        settings: dict[str, Any] = {"options": ADEN_RELEASED} | PUBLISHED | options
+        """Network and steps of the authors' code; `DIFFERENCES` says what is not theirs."""
+        settings: dict[str, Any] = {"options": ADEN_RELEASED} | RELEASED | options
         return cls(**settings)
 
     # What the loop asks.
@@ -236,11 +234,15 @@ class Training(AbstractLearner):
 
     def schedule(self, scale: Float[Array, ""], problem: Clustering) -> AbstractSchedule:
         """Constant for `prefit`, rising for three quarters of the cycles, then constant."""
+        if self.recipe.betas is not None:
+            return Geometric(*self.recipe.betas)
         before = math.ceil(self.prefit / self.network_steps)
         return rising_then_held(scale, problem, before, self.cycles)
 
     def starts(self, problem: Clustering, starts: int, key: Any) -> Float[Array, "starts k d"]:
         """Half ignore autonomy; the others are at the mean, or for many clusters scattered."""
+        if self.recipe.from_mean:
+            return super().starts(problem, starts, key)
         return ignoring_and_others(problem, starts, key)
 
     def asked_at(
@@ -317,13 +319,6 @@ class Training(AbstractLearner):
         """Whether the network broke down, or its centres went where it has learnt nothing."""
         return {Code.NON_FINITE: breakdown(self, loss)}
 
-    def _rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Learning rate of a step: it rises, then falls as a cosine."""
-        total = (math.ceil(self.prefit / self.network_steps) + self.cycles) * self.network_steps
-        rise = jnp.minimum((step + 1) / max(self.warm_up, 1), 1.0)
-        fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / total, 1.0)))
-        return self.learning_rate * rise * (_LAST_RATE + (1 - _LAST_RATE) * fall)
-
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
@@ -347,6 +342,12 @@ class Training(AbstractLearner):
         choose, drop = jax.random.split(key)
         batches = self.batches(interactions, interactions.costs(problem), choose)
         network, optimiser = self._frozen(problem), self._optimiser()
+        if self.recipe.restarts:
+            table = None if state.table is None else jnp.zeros_like(state.table)
+            fresh = optimiser.init(state.params), table
+            state = eqx.tree_at(
+                lambda s: (s.optimiser, s.table), state, fresh, is_leaf=lambda leaf: leaf is None
+            )
 
         def once(state: TrainingState, at: tuple[Batch, Any]) -> tuple[TrainingState, Array]:
             batch, key = at
@@ -361,7 +362,7 @@ class Training(AbstractLearner):
                 state.params, network, batch, problem.x, origin, spacing, key
             )
             change, moments = optimiser.update(grad, state.optimiser, state.params)
-            rate = self._rate(state.step)
+            rate = rate_of(self, state.step)
             params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), state.params, change)
             mixed = jax.tree.map(
                 lambda a, p: (self.average * a + (1 - self.average) * p).astype(p.dtype),
@@ -391,7 +392,7 @@ class Training(AbstractLearner):
         del interactions, explored
         moved = descended(
             self.learnt_costs(state, problem), problem, centres, beta, self.centre_rate,
-            self.centre_steps, self.centre_entities, key,
+            self.centre_steps, self.centre_entities, key, self.recipe.plain_descent,
         )  # fmt: skip
         low, high = jnp.min(problem.x, axis=0), jnp.max(problem.x, axis=0)
         room = AWAY * jnp.max(high - low)

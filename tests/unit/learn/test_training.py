@@ -13,7 +13,10 @@ from flax import nnx
 
 import mepjax as mj
 from mepjax import Code, learn
-from mepjax.learn.networks.steps import regressed
+from mepjax.learn.networks.learnt_costs import units
+from mepjax.learn.networks.settings import Recipe
+from mepjax.learn.networks.steps import descended, rate_of, regressed
+from mepjax.reproduce.numbers import TABLE_2
 
 from . import cases
 
@@ -216,20 +219,55 @@ def test_starts_from_what_another_has_learnt_of_as_many_features():
         training(init=3)
 
 
-def test_published_settings_have_the_published_networks():
-    for learner, count in (
-        (learn.Training.paper(), 150_914),
-        (learn.Training.released(), 143_874),
-    ):
+def test_published_settings_are_those_of_the_table_and_of_the_networks():
+    paper, released = learn.Training.paper(), learn.Training.released()
+    for learner, count in ((paper, 150_914), (released, 143_874)):
         network = nnx.eval_shape(
             lambda learner=learner: learner.network(2, rngs=0, **dict(learner.options))
         )
         sizes = [np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))]
         assert sum(sizes) == count
-        # Table 2: S, L-hat, T_d, T_y and lambda; B is that of four starts.
-        sizes = (learner.entities, learner.draws, learner.network_steps, learner.centre_steps)
-        assert sizes == (128, 16, 1000, 100)
-        assert (4 * learner.batch, learner.smoothing) == (32, 0.95)
+    for name in ("batch", "entities", "learning_rate", "weight_decay", "smoothing",
+                 "centre_steps", "centre_rate"):  # fmt: skip
+        assert getattr(paper, name) == TABLE_2[name]
+    assert paper.draws == TABLE_2["draws"] and paper.network_steps == TABLE_2["network_steps"][0]
+    base = mj.Clustering(mj.datasets.four_square(40)[0], 4)
+    spacing = float(units(base)[1])
+    np.testing.assert_allclose(paper.perturbation[0] * spacing, TABLE_2["perturbation"], rtol=0.05)
+    # The released code weighs the new value by what the paper weighs the old one.
+    assert released.smoothing == pytest.approx(1 - TABLE_2["smoothing"])
+    schedule: Any = paper.schedule(jnp.asarray(1.0), base)
+    assert float(schedule.beta_min) == TABLE_2["beta_min"]
+    assert float(schedule.beta_max) == TABLE_2["beta_max"][0]
+    assert float(schedule.factor) == TABLE_2["factor"]
+    starts = np.asarray(paper.starts(base, 3, KEY))
+    assert np.abs(starts - np.asarray(base.x).mean(axis=0)).max() < 0.1
+
+
+def test_the_published_recipe_steps_plainly_at_a_constant_rate_and_starts_afresh():
+    base = cases.problem()
+    plain = training(network_steps=2, recipe=Recipe(constant_rate=True, plain_descent=True))
+    np.testing.assert_array_equal([rate_of(plain, s) for s in (99, 9999)], [1e-2, 1e-2])
+    assert float(rate_of(training(), jnp.asarray(9999))) < 1e-3
+    costs, beta, rate = plain.learnt_costs(plain.init(KEY, base), base), 2.0, 0.1
+    centres = base.x[: cases.K]
+    moved = eqx.filter_jit(descended)(costs, base, centres, beta, rate, 1, 5, KEY, True)
+    # At the start costs are squared distances, whose gradient is known.
+    d = ((cases.X[:, None] - np.asarray(centres)) ** 2).sum(axis=2)
+    policy = np.exp(-beta * (d - d.min(axis=1, keepdims=True)))
+    policy *= (cases.WEIGHTS / cases.WEIGHTS.sum() / policy.sum(axis=1))[:, None]
+    slope = 2 * (policy.sum(axis=0)[:, None] * np.asarray(centres) - policy.T @ cases.X)
+    np.testing.assert_allclose(moved, np.asarray(centres) - rate * slope, rtol=1e-6)
+    log = _log(DRAWS).for_problem(base)
+    again = training(network_steps=2, smoothing=0.5, recipe=Recipe(restarts=True))
+    update = eqx.filter_jit(again.update)
+    state = again.init(KEY, base)
+    once, _ = update(state, base, log, KEY)
+    # The second level from other moments and another table is the same level.
+    used = eqx.tree_at(lambda s: (s.optimiser, s.table), state, (once.optimiser, once.table))
+    for a, b in zip(*(jax.tree.leaves(update(s, base, log, KEY)[0]) for s in (state, used)),
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_log_of_costs_alone_becomes_a_problem():
