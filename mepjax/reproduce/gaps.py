@@ -1,5 +1,6 @@
 """What centres found in different ways cost under the autonomy that holds."""
 
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,39 @@ import mepjax as mj
 
 from .. import learn
 from .references import reference, schedule_of
+from .reproduction import Setting
 from .scenarios import Scenario, aware
 
+# What a network needs.
+_NEEDS = ("flax", "optax")
 # Interactions of a log; its rounds are of centres all over the data.
 LOG, ROUNDS = 5_000, 10
+
+
+# What the report of a table shows.
+COLUMNS = {
+    "aden_frozen": "ADEN, gap to frozen (%)",
+    "ignored_frozen": "ignored, gap to frozen (%)",
+    "aden": "ADEN, gap to the best (%)",
+    "ignored": "ignored, gap to the best (%)",
+    "frozen": "frozen, gap to the best (%)",
+    "structured": "structured, gap to the best (%)",
+    "counts": "counts, gap to the best (%)",
+    "choice": "choice, gap to the best (%)",
+    "aden_interactions": "ADEN, interactions",
+    "structured_interactions": "structured, interactions",
+    "counts_interactions": "counts, interactions",
+    "choice_interactions": "choice, interactions",
+    "aden_seconds": "ADEN, seconds",
+    "aden_training": "ADEN, trained as",
+    "best": "lowest cost known",
+    "reference": "reference",
+}
+
+
+def networks_installed() -> bool:
+    """Whether a network can be trained here; without, its columns stay empty."""
+    return all(importlib.util.find_spec(name) for name in _NEEDS)
 
 
 class Cell:
@@ -92,11 +122,33 @@ class Cell:
         ).raise_if_failed()
         return found.params, int(found.n_interactions)
 
-    def aden(self, medium: bool) -> tuple[Any, int]:
+    def choice(self) -> tuple[Any, int]:
+        """Two networks for where those go who override, by maximum likelihood."""
+        found = learn.interact(self.base, self.environment, learn.Choice(), key=self.key, starts=8)
+        return found.raise_if_failed().params, int(found.n_interactions)
+
+    def aden(self, training: Any) -> tuple[Any, int]:
         """A network, trained on what was paid while beta rises."""
-        training = learn.Training.medium() if medium else learn.Training.small()
         found = learn.interact(self.base, self.environment, training, key=self.key)
         return found.raise_if_failed().params, int(found.n_interactions)
+
+    def row(self, training: Callable[[], Any], setting: Setting) -> dict[str, Any]:
+        """Values of a row of the tables.
+
+        `training()`: the learner of ADEN at this setting, which is left out without flax. At the
+        small scale `Choice` is left out too, whose last anneal takes longest.
+        """
+        trained = {}
+        self.add("ignored", self.ignored)
+        self.add("frozen", self.frozen)
+        self.add("structured", self.structured)
+        self.add("counts", self.counts)
+        if networks_installed():
+            self.add("aden", lambda: self.aden(training()))
+            trained = {"aden_training": setting.pick("small", "medium", "medium")}
+            if setting.scale != "small":
+                self.add("choice", self.choice)
+        return {"kappa": self.scenario.kappa, **trained, **self.values()}
 
     def _solved(self, problem: mj.Clustering) -> Any:
         found = mj.solve(problem, self.schedule, key=self.key, starts=1, adjoint=mj.NoGrad())

@@ -7,10 +7,15 @@ from .reproduction import Reproduction
 # Name: module of this package, whose `REPRODUCTION` it is.
 REPRODUCTIONS = {
     "table1": "table1",
+    "table2": "table2",
+    "table3": "table3",
+    "table4": "table4",
     "figure1": "figure1",
     "figure2": "figure2",
     "figure4": "figure4",
+    "figure5": "figure5",
     "figure6": "figure6",
+    "transfer": "transfer",
     "cvi": "cvi",
     "table_5_1": "table_5_1",
     "figure_3_3": "figure_3_3",

@@ -1,33 +1,24 @@
 """Table 1: what not knowing, and what ignoring autonomy costs, on the square."""
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
-from .gaps import Cell
+from .. import learn
+from .gaps import COLUMNS, Cell
 from .numbers import TABLE_1
 from .reproduction import Claim, Reproduction, Setting, Task
 from .scenarios import SQUARE, Scenario, square
 
-_LEARNERS = ("structured", "counts")
-# What a network needs; without them its columns stay empty.
-_NEEDS = ("flax", "optax")
+_LEARNERS = ("structured", "counts", "choice")
 
 
 def _compute(setting: Setting, scenario: Scenario) -> dict[str, Any]:
-    cell = Cell("table1", square(), scenario, setting.seed)
-    cell.add("ignored", cell.ignored)
-    cell.add("frozen", cell.frozen)
-    cell.add("structured", cell.structured)
-    cell.add("counts", cell.counts)
-    trained = {}
-    if all(importlib.util.find_spec(name) for name in _NEEDS):
+    def training() -> Any:
         # The paper's own training takes a GPU.
-        medium = setting.pick(False, True, True)
-        cell.add("aden", lambda: cell.aden(medium))
-        trained = {"aden_training": "medium" if medium else "small"}
-    return {"kappa": scenario.kappa, **trained, **cell.values()}
+        return setting.pick(learn.Training.small, learn.Training.medium, learn.Training.medium)()
+
+    return Cell("table1", square(), scenario, setting.seed).row(training, setting)
 
 
 def _printed(scenario: Scenario) -> dict[str, Any]:
@@ -101,22 +92,7 @@ REPRODUCTION = Reproduction(
     "gaps of learning and of ignoring autonomy that depends on the centres",
     "autonomy-aware clustering, Table 1",
     _tasks,
-    {
-        "aden_frozen": "ADEN, gap to frozen (%)",
-        "ignored_frozen": "ignored, gap to frozen (%)",
-        "aden": "ADEN, gap to the best (%)",
-        "ignored": "ignored, gap to the best (%)",
-        "frozen": "frozen, gap to the best (%)",
-        "structured": "structured, gap to the best (%)",
-        "counts": "counts, gap to the best (%)",
-        "aden_interactions": "ADEN, interactions",
-        "structured_interactions": "structured, interactions",
-        "counts_interactions": "counts, interactions",
-        "aden_seconds": "ADEN, seconds",
-        "aden_training": "ADEN, trained as",
-        "best": "lowest cost known",
-        "reference": "reference",
-    },
+    COLUMNS,
     _claims,
     _draw,
     minutes={"small": 20, "medium": 120, "paper": None},
