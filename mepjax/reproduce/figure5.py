@@ -14,23 +14,21 @@ _FIXED = {"entities": 128, "clusters": 4, "width": 64}
 _FEATURES = 2
 
 
-def _needed() -> Any:
+def _abstract(preset: str, **options: Any) -> Any:
+    """Shapes of a network of two features, and a pass through it."""
     if not networks_installed():
         raise NotMeasured("flax or optax is not installed")
-    from flax import nnx
-
     from ..learn import ADEN
+    from ..learn.networks.shapes import abstract
 
-    return nnx, ADEN
+    return abstract(functools.partial(getattr(ADEN, preset), _FEATURES, rngs=0, **options))
 
 
 def _shapes(preset: str, **options: Any) -> list[tuple[str, tuple[int, ...]]]:
     """Parameters by their place in the tree of modules, without making any."""
     import jax
 
-    nnx, ADEN = _needed()
-    make = functools.partial(getattr(ADEN, preset), _FEATURES, rngs=0, **options)
-    state = nnx.state(nnx.eval_shape(make), nnx.Param)
+    state, _ = _abstract(preset, **options)
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return [(jax.tree_util.keystr(path), tuple(leaf.shape)) for path, leaf in leaves]
 
@@ -52,13 +50,7 @@ def _operations(entities: int, clusters: int, width: int) -> dict[str, Any]:
     """Operations of one pass as the compiler counts them before it optimises."""
     import jax
 
-    nnx, ADEN = _needed()
-    make = functools.partial(ADEN.paper, _FEATURES, rngs=0, width=width, feedforward=2 * width)
-    graph, state = nnx.split(nnx.eval_shape(make))
-
-    def once(state: Any, x: Any, y: Any) -> Any:
-        return nnx.merge(graph, state)(x, y)
-
+    state, once = _abstract("paper", width=width, feedforward=2 * width)
     sizes = [jax.ShapeDtypeStruct((n, _FEATURES), np.float32) for n in (entities, clusters)]
     cost = jax.jit(once).lower(state, *sizes).cost_analysis()
     return {
