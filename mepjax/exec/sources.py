@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._core import bits
 from .._core.arrays import PrecisionWarning, default_float
 from .._core.checkpoints import replace_file
 from .files import AbstractTable, open_table
@@ -245,12 +246,12 @@ class Rows(eqx.Module):
 
         def read(uniform: np.ndarray) -> tuple[np.ndarray, ...]:
             source.table.check_unchanged()
-            rows = source.places(uniform.view(source.dtype).reshape(n))
+            rows = source.places(bits.from_host_words(uniform, source.dtype))
             return (np.concatenate([source.read(int(row), int(row) + 1)[0] for row in rows]),)
 
         uniform = jax.random.uniform(key, (n,), source.dtype)
-        bits = jax.lax.bitcast_convert_type(uniform, jnp.uint32)
-        return _of_host(read, ((n, source.d),), source.dtype, bits)[0]
+        words = bits.words_of(uniform)
+        return _of_host(read, ((n, source.d),), source.dtype, words)[0]
 
 
 class RowWeights(eqx.Module):
@@ -281,23 +282,19 @@ def _of_host(
     dtype: np.dtype,
     operand: Array,
 ) -> list[Array]:
-    """What `read` returns for an operand of integers, inside a compiled program.
+    """What `read` returns for an operand of integers, inside a compiled program."""
 
-    Numbers travel as their bits: XLA may call from a thread of its own, in which JAX's x64 mode is
-    that of the process, and where this is off JAX rounds what is returned to single precision.
-    """
-    more = (2,) if dtype.itemsize == 8 else ()
-
-    def bits(operand: Any) -> tuple[np.ndarray, ...]:
+    def words(operand: Any) -> tuple[np.ndarray, ...]:
         found = read(np.asarray(operand, order="C"))
         return tuple(
-            np.ascontiguousarray(part).view(np.uint32).reshape(shape + more)
-            for part, shape in zip(found, shapes, strict=True)
+            bits.host_words(part.reshape(shape)) for part, shape in zip(found, shapes, strict=True)
         )
 
-    asked = tuple(jax.ShapeDtypeStruct(shape + more, jnp.uint32) for shape in shapes)
-    found = jax.pure_callback(bits, asked, operand, vmap_method="sequential")
-    return [jax.lax.bitcast_convert_type(part, dtype) for part in found]
+    asked = tuple(
+        jax.ShapeDtypeStruct(bits.shape_of_words(shape, dtype), jnp.uint32) for shape in shapes
+    )
+    found = jax.pure_callback(words, asked, operand, vmap_method="sequential")
+    return [bits.from_words(part, dtype) for part in found]
 
 
 def own_weights(owner: str, rows: Rows, weights: Any) -> RowWeights:

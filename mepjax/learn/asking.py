@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, Int
 
-from .._core import checks
+from .._core import bits, checks
 from ..problems.clustering import Clustering
 from .environments import AbstractEnvironment, Observation, of_batches
 from .interactions import Interactions
@@ -152,7 +152,8 @@ class FromCallback(AbstractEnvironment):
 
         def ask(entity: Any, prescribed: Any, centres: Any) -> tuple[Any, ...]:
             try:
-                answer = self.fn(np.asarray(entity), np.asarray(prescribed), np.asarray(centres))
+                y = bits.from_host_words(centres, dtype)
+                answer = self.fn(np.asarray(entity), np.asarray(prescribed), y)
                 found = answer if self.answers == "both" else (answer,)
                 if not isinstance(found, tuple) or len(found) != len(names):
                     raise ValueError("`fn` must return a tuple (realised, cost)")
@@ -162,23 +163,32 @@ class FromCallback(AbstractEnvironment):
                 ]
             except Exception as error:  # whatever it is, it must not end the program
                 self.failures.texts.append(f"{type(error).__name__}: {error}")
-                return (*(nothing[name] for name in names), np.asarray(True))
-            return (*checked, np.asarray(False))
+                return (*(travelling[name] for name in names), np.asarray(True))
+            return (*map(_travelling, checked), np.asarray(False))
 
-        shapes = [jax.ShapeDtypeStruct(nothing[name].shape, nothing[name].dtype) for name in names]
+        travelling = {name: _travelling(array) for name, array in nothing.items()}
+        shapes = [
+            jax.ShapeDtypeStruct(travelling[name].shape, travelling[name].dtype) for name in names
+        ]
         *found, failed = io_callback(
             ask,
             (*shapes, jax.ShapeDtypeStruct((), np.dtype(bool))),
             entity,
             prescribed,
-            centres,
+            bits.words_of(jnp.asarray(centres, dtype)),
             ordered=True,
         )
         if checks.is_concrete(failed) and bool(failed):
             raise RuntimeError(f"FromCallback: {self.failure}")
         seen = dict(zip(names, found, strict=True))
+        if "cost" in seen:
+            seen["cost"] = bits.from_words(seen["cost"], dtype)
         known = jnp.broadcast_to(~failed, shape)
         return Observation(seen.get("realised"), seen.get("cost"), known, failed)
+
+
+def _travelling(array: np.ndarray) -> np.ndarray:
+    return bits.host_words(array) if array.dtype.kind == "f" else array
 
 
 def _answered(

@@ -397,5 +397,4 @@ class Training(AbstractLearner):
         low, high = jnp.min(problem.x, axis=0), jnp.max(problem.x, axis=0)
         room = AWAY * jnp.max(high - low)
         inside = (moved >= low - room) & (moved <= high + room)
-        moved = jnp.where(inside, moved, jnp.nan)
-        return jnp.where(state.step > self.prefit, moved, centres)
+        return jnp.where(state.step > self.prefit, jnp.where(inside, moved, jnp.nan), centres)

@@ -329,8 +329,7 @@ class Clustering(Associations):
 
         For prices the mean cost of one cluster.
         """
-        spread = jax.lax.stop_gradient(self.spread)
-        centres, prices = split_params(params)
+        spread, (centres, prices) = jax.lax.stop_gradient(self.spread), split_params(params)
         if prices is None:
             return spread
         if isinstance(self.x, Rows):
