@@ -38,6 +38,7 @@ def chained(**options):
     return mj.ParametricMDP(mdp.Deterministic(after), **(given | options))
 
 
+@pytest.mark.slow
 def test_counting_paths_in_stages_is_a_facility_path():
     with jax.enable_x64(True):
         problem = chained()

@@ -114,6 +114,7 @@ def test_tiny_medians_against_every_assignment():
     assert 7 * found >= best * (1 - 1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_through_distances_match_finite_differences():
     # The default smoothing follows the data, as a constant for derivatives.
     distance = mj.costs.Euclidean(smoothing=0.01)

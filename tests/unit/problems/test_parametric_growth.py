@@ -47,6 +47,7 @@ def with_the_last_cell_twice(network):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_spectrum_is_that_of_dense_matrices_and_of_processes_written_out():
     with jax.enable_x64(True):
         network = small_cells(7, 3, seed=2)

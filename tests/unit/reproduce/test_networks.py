@@ -27,6 +27,7 @@ def test_table_2_has_every_setting_beside_the_published_one(tmp_path):
     assert len(found["claims"]) == 2 + 9
 
 
+@pytest.mark.slow
 def test_figure_5_a_pass_is_linear_in_entities_and_in_clusters(tmp_path):
     found = run(figure5.REPRODUCTION, tmp_path, Setting())
     assert all(row["measured"] for row in found["rows"])
