@@ -18,6 +18,14 @@ from .parameters import autonomy_model, capacity_shares, check, check_numbers, c
 from .samples import check_size, checked_weights
 
 
+def takes_batches(estimator: Any) -> bool:
+    """Whether `partial_fit` is there: not under an autonomy that moves with the centres."""
+    if not estimator._takes_batches:
+        return False
+    _autonomy(estimator)
+    return True
+
+
 def take_batch(estimator: Any, X: Any, sample_weight: Any) -> None:
     """What `AutonomyAwareClustering.partial_fit` does."""
     stream = getattr(estimator, "_stream", None)
@@ -63,7 +71,7 @@ def _model(estimator: Any, fitted: bool) -> tuple[OnlineClustering, Any, Any]:
     """Stream, autonomy and cost, of parameters that batches can have."""
     check_numbers(estimator)
     k = int(estimator.n_clusters)
-    model, is_softmax = autonomy_model(estimator)
+    model = _autonomy(estimator)
     cost = cost_model(estimator.cost)
     squares = isinstance(cost, SquaredEuclidean)
     check("cost", squares, estimator.cost, '"sqeuclidean" with partial_fit')
@@ -78,8 +86,14 @@ def _model(estimator: Any, fitted: bool) -> tuple[OnlineClustering, Any, Any]:
     if fitted:
         check("n_clusters", k == len(estimator.cluster_centers_), k, "that of `fit`")
         schedule = Explicit([estimator.beta_])
+    stream = OnlineClustering(k, schedule, autonomy=model)
+    return stream, model, cost
+
+
+def _autonomy(estimator: Any) -> Uniform | None:
+    model, is_softmax = autonomy_model(estimator)
     uniform = not is_softmax and isinstance(model, Uniform | None)
     given = "softmax" if estimator.autonomy is None else estimator.autonomy
     check("autonomy", uniform, given, "none or uniform with partial_fit")
-    stream = OnlineClustering(k, schedule, autonomy=model)
-    return stream, model, cost
+    assert isinstance(model, Uniform | None)
+    return model

@@ -37,7 +37,7 @@ from ..select.starts import (
     first_transition,
     percent_more,
 )
-from .batches import take_batch
+from .batches import take_batch, takes_batches
 from .parameters import (
     autonomy_model,
     capacity_shares,
@@ -261,16 +261,16 @@ class AutonomyAwareClustering(
     # What learns its autonomy from a log has none of batches.
     _takes_batches = True
 
-    @available_if(lambda self: self._takes_batches)
+    @available_if(takes_batches)
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None
     ) -> "AutonomyAwareClustering":
         """Take one more batch of a stream, whose points are not kept; see `OnlineClustering`.
 
         Batches count alike and the centres follow a stream that changes. After `fit` it goes on
-        from the centres and the beta found. For squared distances, no autonomy or uniform one,
-        without capacity and scale; `factor`, `restarts`, `sample`, `tol` and `random_state` play
-        no part.
+        from the centres and the beta found. For squared distances, no autonomy or uniform one
+        (it is not there under another), without capacity and scale; `factor`, `restarts`, `sample`,
+        `tol` and `random_state` play no part.
 
         **Arguments:** as in `fit`; a batch may have fewer points than there are clusters.
 

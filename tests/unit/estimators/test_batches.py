@@ -69,8 +69,6 @@ def test_batches_of_other_sizes_and_types():
         ({"cost": "euclidean"}, "cost"),
         ({"capacity": [0.4, 0.4, 0.4, 0.4]}, "capacity"),
         ({"scale": "zscore"}, "scale"),
-        ({"kappa": 0.2, "temperature": 0.5}, "autonomy"),
-        ({"autonomy": np.full((4, 4), 0.25)}, "autonomy"),
     ],
 )
 def test_what_batches_cannot_have_is_named(options, name):
@@ -78,6 +76,17 @@ def test_what_batches_cannot_have_is_named(options, name):
     with pytest.raises(ValueError, match=f"`{name}` must be .* with partial_fit"):
         model.partial_fit(batch(0))
     assert not hasattr(model, "cluster_centers_")
+
+
+@pytest.mark.parametrize(
+    "options", [{"kappa": 0.2, "temperature": 0.5}, {"autonomy": np.full((4, 4), 0.25)}]
+)
+def test_an_autonomy_that_batches_cannot_have_leaves_no_partial_fit_and_is_named(options):
+    model = estimator(**options)
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(AttributeError, match="no attribute 'partial_fit'") as told:
+        model.partial_fit(batch(0))
+    assert "`autonomy` must be none or uniform with partial_fit" in str(told.value.__cause__)
 
 
 def test_what_learns_from_a_log_takes_no_batches():
