@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._core.arrays import default_float
-from ..problems.facility_path import FacilityPath
 from .supply import supply_network
 
 # Of the thesis's scene, in seconds.
@@ -27,7 +26,7 @@ class Wandering(eqx.Module):
     rate: Float[Array, "m 1"]
     phase: Float[Array, "m 1"]
 
-    def __call__(self, time: Any, problem: FacilityPath, values: Any) -> dict[str, Array]:
+    def __call__(self, time: Any, problem: Any, values: Any) -> dict[str, Array]:
         """Velocities of nodes, the first rows, and of the destination, the last."""
         speed = self.steady + self.swing * jnp.cos(self.rate * time + self.phase)
         return {"nodes": speed[:-1], "destinations": speed[-1:]}
