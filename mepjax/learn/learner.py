@@ -16,6 +16,7 @@ from .._core.programs import program
 from .._core.types import Scalar
 from ..engine.schedules import AbstractSchedule, Geometric
 from ..problems.autonomy.base import AbstractAutonomy, NoAutonomy
+from ..problems.autonomy.grouped import as_groups
 from ..problems.clustering import Clustering
 from ..problems.costs.entities import WeightedEntities
 from .interactions import Interactions
@@ -295,6 +296,32 @@ def group_count(owner: str, name: str, group: Any) -> int:
     if int(jnp.min(group)) < 0:
         raise ValueError(f"{owner}: `{name}` must be >= 0; got {int(jnp.min(group))}.")
     return int(jnp.max(group)) + 1
+
+
+def kappa_groups(owner: str, kappa: Any) -> tuple[Any, int]:
+    """(the group of each entity or `None`, how many there are) of `kappa="shared"` or groups."""
+    if isinstance(kappa, str):
+        if kappa != "shared":
+            raise ValueError(
+                f"{owner}: `kappa` must be 'shared' or the group of each entity; got {kappa!r}."
+            )
+        return None, 1
+    group = as_groups(owner, "kappa", kappa)
+    return group, group_count(owner, "kappa", group)
+
+
+def check_choice(owner: str, problem: Clustering, group: Any) -> None:
+    """Raise unless overrides have somewhere to go, and each entity of the problem has its group."""
+    n = problem.x.shape[0]
+    if problem.k < 2:
+        raise ValueError(
+            f"{owner}: `problem` must have at least 2 clusters, as one leaves no choice; "
+            f"got k={problem.k}."
+        )
+    if group is not None and group.shape != (n,):
+        raise ValueError(
+            f"{owner}: `kappa` must have shape ({n},) for {n} entities; got {group.shape}."
+        )
 
 
 def forget_checks(owner: str, forget: Any) -> tuple[checks.Check, ...]:

@@ -10,12 +10,11 @@ from jaxtyping import Array, Float, Int
 from .._core import checks
 from .._core.codes import Code, as_code
 from ..problems.autonomy import Softmax
-from ..problems.autonomy.grouped import as_groups
 from ..problems.clustering import Clustering
 from .conditional_logit import maximise_likelihood, slopes
 from .evidence import Evidence, ModelLearner, Uncertainty, as_evidence
 from .interactions import Interactions
-from .learner import Needs, forget_checks, group_count
+from .learner import Needs, check_choice, forget_checks, kappa_groups
 from .logged import appended, override_shares, with_room
 
 # Noise on centres at which `interact` asks, in spacings: total standard deviation / K^(1/d).
@@ -72,16 +71,7 @@ class Structured(ModelLearner):
     n_groups: int = eqx.field(static=True)
 
     def __init__(self, kappa: Any = "shared", *, forget: Any = 1.0) -> None:
-        self.group, self.n_groups, self.forget = None, 1, forget
-        if isinstance(kappa, str):
-            if kappa != "shared":
-                raise ValueError(
-                    "Structured: `kappa` must be 'shared' or the group of each entity; "
-                    f"got {kappa!r}."
-                )
-        else:
-            self.group = as_groups("Structured", "kappa", kappa)
-            self.n_groups = group_count("Structured", "kappa", self.group)
+        (self.group, self.n_groups), self.forget = kappa_groups("Structured", kappa), forget
         checks.enforce(forget_checks("Structured", forget))
 
     @property
@@ -103,23 +93,10 @@ class Structured(ModelLearner):
         noise = jax.random.normal(key, centres.shape, centres.dtype)
         return (centres + _AROUND * spacing * noise)[None]
 
-    def _check(self, problem: Clustering) -> None:
-        n = problem.x.shape[0]
-        if problem.k < 2:
-            raise ValueError(
-                "Structured: `problem` must have at least 2 clusters, as one leaves no choice; "
-                f"got k={problem.k}."
-            )
-        if self.group is not None and self.group.shape != (n,):
-            raise ValueError(
-                f"Structured: `kappa` must have shape ({n},) for {n} entities; "
-                f"got {self.group.shape}."
-            )
-
     def init(self, key: Any, problem: Clustering) -> StructuredState:
         """Nobody is known to override, and there is no room for interactions."""
         del key
-        self._check(problem)
+        check_choice("Structured", problem, self.group)
         dtype, k = problem.x.dtype, problem.k
         whole, real = jnp.zeros((0,), jnp.int32), jnp.zeros((0,), dtype)
         row = jnp.zeros((0, k), dtype)
@@ -145,7 +122,7 @@ class Structured(ModelLearner):
 
     def resize(self, state: StructuredState, problem: Clustering) -> StructuredState:
         """Nothing in the state is by entity."""
-        self._check(problem)
+        check_choice("Structured", problem, self.group)
         return state
 
     def evidence(self, problem: Clustering, interactions: Interactions) -> Evidence:

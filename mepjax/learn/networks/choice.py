@@ -15,16 +15,16 @@ from ..._core.codes import Code, as_code
 from ..._core.failures import raise_failed
 from ..._core.keys import check_key
 from ...problems.autonomy import Pairwise
-from ...problems.autonomy.grouped import as_groups
 from ...problems.clustering import Clustering
 from ..interactions import Interactions
 from ..learner import (
     AbstractLearner,
     Needs,
     average_costs,
+    check_choice,
     check_needs,
     check_unaware,
-    group_count,
+    kappa_groups,
     updated,
 )
 from ..logged import appended, override_shares, share_of, with_room
@@ -107,16 +107,7 @@ class Choice(AbstractLearner):
         weight_decay: Any = 1e-4,
         average: Any = 0.98,
     ) -> None:
-        self.group, self.n_groups = None, 1
-        if isinstance(kappa, str):
-            if kappa != "shared":
-                raise ValueError(
-                    f"{_OWNER}: `kappa` must be 'shared' or the group of each entity; "
-                    f"got {kappa!r}."
-                )
-        else:
-            self.group = as_groups(_OWNER, "kappa", kappa)
-            self.n_groups = group_count(_OWNER, "kappa", self.group)
+        self.group, self.n_groups = kappa_groups(_OWNER, kappa)
         for name, value in (("width", width), ("steps", steps), ("batch", batch)):
             checks.check_count(_OWNER, name, value)
         self.width, self.steps, self.batch = width, steps, batch
@@ -164,7 +155,7 @@ class Choice(AbstractLearner):
 
     def init(self, key: Any, problem: Clustering) -> ChoiceState:
         """Overrides to all alike, nobody known to override, no room for interactions."""
-        self._check(problem)
+        check_choice(_OWNER, problem, self.group)
         dtype, (_, d), k = problem.x.dtype, problem.x.shape, problem.k
         build: Any = self._frozen(d, dtype.type).build
         networks: Any = [build(key) for key in jax.random.split(key)]
@@ -186,19 +177,6 @@ class Choice(AbstractLearner):
             spacing=spacing,
         )
 
-    def _check(self, problem: Clustering) -> None:
-        n = problem.x.shape[0]
-        if problem.k < 2:
-            raise ValueError(
-                f"{_OWNER}: `problem` must have at least 2 clusters, as one leaves no choice; "
-                f"got k={problem.k}."
-            )
-        if self.group is not None and self.group.shape != (n,):
-            raise ValueError(
-                f"{_OWNER}: `kappa` must have shape ({n},) for {n} entities; "
-                f"got {self.group.shape}."
-            )
-
     def reserve(self, state: ChoiceState, problem: Clustering, m: int) -> ChoiceState:
         """Room for `m` more interactions; where their number is traced, for `m` more rows."""
         del problem
@@ -206,7 +184,7 @@ class Choice(AbstractLearner):
 
     def resize(self, state: ChoiceState, problem: Clustering) -> ChoiceState:
         """Nothing in the state is by entity."""
-        self._check(problem)
+        check_choice(_OWNER, problem, self.group)
         return state
 
     # What is learnt.

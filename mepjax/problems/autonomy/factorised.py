@@ -1,13 +1,13 @@
 """Averages under overrides whose log weights are a sum over (j, k) and (i, k)."""
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from .base import row_kappa
+from .base import AbstractAutonomy, at_kappa_zero, kappa_of, row_kappa
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # Up to this many (entity, prescribed, realised) triples the plain form is fastest to compile and
@@ -21,6 +21,59 @@ class FactorisedKernel(eqx.Module):
     log_pull: Float[Array, "k k"]
     log_reach: Float[Array, "n k"]
     kappa: Float[Array, "*n"]
+
+
+class AbstractFactorised(AbstractAutonomy):
+    """Overrides by what draws from centre to centre and, where it `reaches_entity`, from entities.
+
+    A subclass writes `kernel`, and `relaxed` towards a start that is convex.
+    """
+
+    kappa: eqx.AbstractVar[Float[Array, "*n"]]
+    reaches_entity: eqx.AbstractVar[bool]
+    direct_limit: eqx.AbstractVar[int]
+    # Stages of the continuation to a start that is not convex.
+    stages: ClassVar[int] = 16
+
+    @property
+    def depends_on_centres(self) -> bool:
+        """True: overrides go where centres are."""
+        return True
+
+    @property
+    def exchangeable(self) -> bool:
+        """True: clusters differ by their centres alone."""
+        return True
+
+    @property
+    def convex_at_zero(self) -> bool:
+        """Where entities do not matter: at one place no centre is drawn to another."""
+        return not self.reaches_entity
+
+    def of_entities(self, places: Int[Array, " m"]) -> Self:
+        """The model with the kappa of these entities."""
+        return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
+
+    def average(
+        self, kernel: FactorisedKernel, distances: Float[Array, "n k"]
+    ) -> Float[Array, "n k"]:
+        """(1 - kappa) D + kappa sum_{k != j} s_ijk D_ik."""
+        return average_factorised(
+            kernel,
+            distances,
+            reaches_entity=self.reaches_entity,
+            direct_limit=self.direct_limit,
+        )
+
+    @property
+    def without_overrides(self) -> Self:
+        """With kappa = 0."""
+        return at_kappa_zero(self)
+
+    @property
+    def relaxation_stages(self) -> int:
+        """None where the start is convex anyway."""
+        return self.stages if self.reaches_entity else 0
 
 
 def average_factorised(

@@ -5,21 +5,20 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, at_kappa_zero, check_kappa, kappa_of
-from .factorised import DIRECT_LIMIT, FactorisedKernel, average_factorised
+from .base import check_kappa
+from .factorised import DIRECT_LIMIT, AbstractFactorised, FactorisedKernel
 
 _OWNER = "Pairwise"
-_RELAXATION_STAGES = 16
 
 Logits = Callable[[Array, Array], Any]
 
 
-class Pairwise(AbstractAutonomy):
+class Pairwise(AbstractFactorised):
     """Overrides by what draws from centre to centre and from entity to centre.
 
     With probability 1 - kappa the entity stays; otherwise it picks another cluster k != j with
@@ -63,6 +62,7 @@ class Pairwise(AbstractAutonomy):
     reach: Logits | None
     # How much of `reach` there is; below 1 on the way from an easier model.
     share: Float[Array, ""]
+    reaches_entity: bool = eqx.field(static=True)
     direct_limit: int = eqx.field(static=True)
 
     def __init__(
@@ -79,30 +79,12 @@ class Pairwise(AbstractAutonomy):
         if reach is not None:
             checks.check_function(_OWNER, "reach", reach, "(self, of, to)")
         self.pull, self.reach, self.direct_limit = pull, reach, direct_limit
+        self.reaches_entity = reach is not None
         self.share = as_parameter("share", 1.0)
 
     def check(self, n: int, k: int) -> tuple[checks.Check, ...]:
         """That kappa is a probability, and one number or one an entity."""
         return check_kappa(_OWNER, self.kappa, n)
-
-    @property
-    def depends_on_centres(self) -> bool:
-        """True: that is what the functions look at."""
-        return True
-
-    @property
-    def exchangeable(self) -> bool:
-        """True: clusters differ by their centres alone."""
-        return True
-
-    @property
-    def convex_at_zero(self) -> bool:
-        """Where entities do not matter: at one place no centre is drawn to another."""
-        return self.reach is None
-
-    def of_entities(self, places: Int[Array, " m"]) -> "Pairwise":
-        """The model with the kappa of these entities."""
-        return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
 
     def kernel(
         self,
@@ -120,27 +102,6 @@ class Pairwise(AbstractAutonomy):
             return FactorisedKernel(log_pull, jnp.zeros_like(distances), self.kappa)
         reach = _asked("reach", self.reach, x + origin, y + origin, (n, k))
         return FactorisedKernel(log_pull, self.share * reach, self.kappa)
-
-    def average(
-        self, kernel: FactorisedKernel, distances: Float[Array, "n k"]
-    ) -> Float[Array, "n k"]:
-        """(1 - kappa) D + kappa sum_{k != j} s_ijk D_ik."""
-        return average_factorised(
-            kernel,
-            distances,
-            reaches_entity=self.reach is not None,
-            direct_limit=self.direct_limit,
-        )
-
-    @property
-    def without_overrides(self) -> "Pairwise":
-        """With kappa = 0."""
-        return at_kappa_zero(self)
-
-    @property
-    def relaxation_stages(self) -> int:
-        """None where the start is convex anyway."""
-        return 0 if self.reach is None else _RELAXATION_STAGES
 
     def relaxed(
         self,

@@ -1,23 +1,22 @@
 """Distance-driven autonomy, in factorised form."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..._core import checks
 from ..._core.arrays import as_parameter
 from ..costs import AbstractCost
-from .base import AbstractAutonomy, at_kappa_zero, check_kappa, kappa_of
-from .factorised import DIRECT_LIMIT, FactorisedKernel, average_factorised
+from .base import check_kappa
+from .factorised import DIRECT_LIMIT, AbstractFactorised, FactorisedKernel
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-_RELAXATION_STAGES = 48
 
 
-class Softmax(AbstractAutonomy):
+class Softmax(AbstractFactorised):
     """Overrides go to clusters near the prescribed one and near the entity.
 
     With probability 1 - kappa the entity stays; otherwise it picks another cluster k != j with
@@ -52,6 +51,8 @@ class Softmax(AbstractAutonomy):
 
     ```
     """
+
+    stages: ClassVar[int] = 48
 
     kappa: Float[Array, "*n"]
     zeta: Float[Array, ""]
@@ -110,25 +111,6 @@ class Softmax(AbstractAutonomy):
         """kappa a probability, temperature positive, gamma as built."""
         return (*self._checks(n), *self._check_gamma())
 
-    @property
-    def depends_on_centres(self) -> bool:
-        """True: overrides go to what is near."""
-        return True
-
-    @property
-    def exchangeable(self) -> bool:
-        """True: overrides treat all clusters alike."""
-        return True
-
-    @property
-    def convex_at_zero(self) -> bool:
-        """True where gamma is known to be zero."""
-        return not self.reaches_entity
-
-    def of_entities(self, places: Int[Array, " m"]) -> "Softmax":
-        """The model with the kappa of these entities."""
-        return eqx.tree_at(lambda a: a.kappa, self, kappa_of(self.kappa, places))
-
     def kernel(
         self,
         x: Float[Array, "n d"],
@@ -142,27 +124,6 @@ class Softmax(AbstractAutonomy):
         between = cost.pairwise(y, y)
         log_pull = jnp.where(own, -jnp.inf, -self.zeta * between / self.temperature)
         return FactorisedKernel(log_pull, -self.gamma * distances / self.temperature, self.kappa)
-
-    def average(
-        self, kernel: FactorisedKernel, distances: Float[Array, "n k"]
-    ) -> Float[Array, "n k"]:
-        """(1 - kappa) D + kappa sum_{k != j} s_ijk D_ik."""
-        return average_factorised(
-            kernel,
-            distances,
-            reaches_entity=self.reaches_entity,
-            direct_limit=self.direct_limit,
-        )
-
-    @property
-    def without_overrides(self) -> "Softmax":
-        """With kappa = 0."""
-        return at_kappa_zero(self)
-
-    @property
-    def relaxation_stages(self) -> int:
-        """None where the start is convex anyway."""
-        return _RELAXATION_STAGES if self.reaches_entity else 0
 
     def relaxed(
         self,

@@ -49,7 +49,21 @@ def places(problem, beta=BETA):
     return mj.anneal(problem, schedule, key=jax.random.key(0)).params
 
 
-class Bowl(mj.Problem):
+class ValueAlone(mj.Problem):
+    """A problem that is a function to follow: it has no policy and no hard decisions."""
+
+    def policy(self, params, beta):
+        return jnp.zeros((1,), params.dtype)
+
+    def terms(self, params, beta):
+        energy = self.free_energy(params, beta)
+        return mj.Terms(energy, energy, jnp.zeros((), params.dtype))
+
+    def harden(self, params):
+        raise NotImplementedError
+
+
+class Bowl(ValueAlone):
     """F = |y|^2 + offset: the closed oracle of the printed laws."""
 
     offset: Any
@@ -62,16 +76,6 @@ class Bowl(mj.Problem):
 
     def metric(self, params, beta):
         return lx.DiagonalLinearOperator(2 * jnp.ones_like(params))
-
-    def policy(self, params, beta):
-        return jnp.zeros((1,), params.dtype)
-
-    def terms(self, params, beta):
-        energy = self.free_energy(params, beta)
-        return mj.Terms(energy, energy, jnp.zeros((), params.dtype))
-
-    def harden(self, params):
-        raise NotImplementedError
 
 
 class Rising(eqx.Module):

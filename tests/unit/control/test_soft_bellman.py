@@ -12,6 +12,8 @@ import pytest
 import mepjax as mj
 from mepjax import control, mdp
 
+from .cases import ValueAlone
+
 STATES, DISCOUNT, SLIP, BETA = 10, 0.9, 0.15, 1.5
 X = np.linspace(-1.0, 1.0, STATES)
 Y = np.array([-0.9, 1.3])
@@ -46,7 +48,7 @@ def slopes(x, y, h=1e-5):
     return np.array(in_x), np.array(in_y)
 
 
-class Chain(mj.Problem):
+class Chain(ValueAlone):
     """Unknown parameters of two actions on a chain whose states have known ones."""
 
     x: Any
@@ -75,16 +77,6 @@ class Chain(mj.Problem):
 
     def metric(self, params, beta):
         return lx.DiagonalLinearOperator(jnp.full_like(params, 1 / (1 - DISCOUNT)))
-
-    def policy(self, params, beta):
-        return jnp.zeros((1,), params.dtype)
-
-    def terms(self, params, beta):
-        energy = self.free_energy(params, beta)
-        return mj.Terms(energy, energy, jnp.zeros((), params.dtype))
-
-    def harden(self, params):
-        raise NotImplementedError
 
 
 class Drifting(eqx.Module):
