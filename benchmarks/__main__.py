@@ -20,6 +20,7 @@ NAMES = (
     "table_one",
     "ten_million",
     "from_disk",
+    "streams",
     "supply_network",
     "p_median",
     "scale_routes",

@@ -51,8 +51,25 @@ def test_the_api_page_builds(tmp_path):
     assert "at a rising sequence of beta" in page
 
 
+def kept_rows(name):
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())["rows"]
+
+
+def test_the_figures_of_streams_are_those_of_the_benchmark():
+    of = {row["case"]: row for row in kept_rows("streams")}
+    least, largest = of["least"], of["largest"]
+    whole, half, jumped = "300 batches %", "150 batches %", "300 after a jump %"
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    assert (
+        f"ended {-least[whole]:.1f} % below to {largest[whole]:.1f} % above".replace(" 0.", " .")
+        in text
+    )
+    assert f"half as many at most {largest[half]:.1f} % above".replace(" 0.", " .") in text
+    assert f"at most {largest[jumped]:.1f} % above" in text
+
+
 def test_the_figures_of_the_learners_are_those_of_the_benchmark():
-    rows = json.loads((ROOT / "benchmarks/results/learning.json").read_text())["rows"]
+    rows = kept_rows("learning")
     of = {row["case"]: row for row in rows}
 
     def gaps(case):
@@ -64,7 +81,14 @@ def test_the_figures_of_the_learners_are_those_of_the_benchmark():
     within, runs = (sum(row[name] for row in tabular) for name in ("within", "runs"))
     millions = max(row["interactions"] for row in tabular) / 1e6
     text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    structured, pooled, by_entity = (
+        of[f"K = 10, d = 10, {name}"] for name in ("structured", "counts", "tabular")
+    )
+    assert max(structured[f"gap at {m} %"] for m in (1_000, 10_000, 100_000)) < 0.5
     for figures in (
+        f"{pooled['gap at 10000 %']:.1f} % above with 10,000 and "
+        f"{pooled['gap at 100000 %']:.1f} % with 100,000",
+        f"{by_entity['gap at 100000 %']:.1f} % above with 100,000",
         f"`Structured` {many[0]} % in the mean and {many[1]} % at worst with 5,000 interactions, "
         f"{few[0]} and {few[1]} % with 1,000",
         f"`Counts` {counts[0]} and {counts[1]} % with 70,000",
