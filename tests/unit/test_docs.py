@@ -95,3 +95,14 @@ def test_the_figures_of_the_learners_are_those_of_the_benchmark():
         f"ended within 1 % for {within} of {runs} seeds, with {millions:.1f} million draws",
     ):
         assert figures in text
+
+
+def test_the_blocks_of_chains_are_found_as_the_benchmark_found_them():
+    rows = [row for row in kept_rows("markov") if "GPCCA right" in row]
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    levels = ", ".join(f"{row['eps']:.1f}".lstrip("0") for row in rows[:-1])
+    last = f"{rows[-1]['eps']:.1f}".lstrip("0")
+    assert f"100 states at noise of {levels} and {last}" in text
+    for row in rows:
+        assert row["right"] == row["SVD + k-means right"] == row["GPCCA right"] == 1
+        assert row["GPCCA refuses"] == 0
