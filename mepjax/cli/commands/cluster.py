@@ -18,6 +18,7 @@ from ..console import say
 from ..options.anneal import AnnealOptions
 from ..options.autonomy import AutonomyOptions
 from ..options.clustering import ClusterOptions, Request
+from ..options.disk import DiskOptions
 from ..options.output import OutputOptions
 from ..options.reading import TABLE_HELP, ReadingOptions
 from ..progress import with_bar
@@ -69,6 +70,7 @@ def cluster(
     autonomy: AutonomyOptions = AutonomyOptions(),
     reading: ReadingOptions = ReadingOptions(),
     anneal: AnnealOptions = AnnealOptions(),
+    disk: DiskOptions = DiskOptions(),
     output: OutputOptions = OutputOptions(),
 ) -> None:
     """Cluster points that may override where they are told to go.
@@ -76,8 +78,8 @@ def cluster(
     Writes centres.csv, assignments.csv, report.html, report.json and clusters.png, and says what
     ignoring the autonomy would have cost.
     """
-    if options.from_disk:
-        return cluster_from_disk(points, options, autonomy, reading, anneal, output)
+    if disk.from_disk:
+        return cluster_from_disk(points, options, autonomy, reading, anneal, disk, output)
     if points is None and options.k is None:
         options = replace(options, k=4)
     what = f"-k {options.k}"
@@ -87,9 +89,7 @@ def cluster(
     request = Request.of(options, autonomy, anneal)
     if points is None:
         reading.refuse("POINTS")
-        data = _example()
-    else:
-        data = reading.read(points, "POINTS")
+    data = _example() if points is None else reading.read(points, "POINTS")
     request.check_size(len(data.x))
     output.check()
     if points is None:

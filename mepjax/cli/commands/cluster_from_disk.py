@@ -1,6 +1,5 @@
 """`mepjax cluster --from-disk`: clusters of points that do not fit into memory."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,25 +12,17 @@ import mepjax as mj
 
 from ...problems.clustering.on_disk import hard_slabs
 from ..console import say
-from ..errors import SOLVE, CommandError
+from ..errors import CommandError
+from ..on_disk import Checkpoints, Found, Job
 from ..options.anneal import AnnealOptions
 from ..options.autonomy import AutonomyOptions
 from ..options.clustering import ClusterOptions, Request
+from ..options.disk import DiskOptions
 from ..options.output import OutputOptions
 from ..options.reading import ReadingOptions
+from ..processes import solve_together
 from ..report import folder, terminal
 from ..report.model import Card, Column, Extra, Heading, Report, Section, Table, percent
-
-
-@dataclass(frozen=True)
-class Result:
-    """The best of all restarts, which it is, from 0, and its hard cost."""
-
-    problem: mj.Clustering
-    schedule: mj.Geometric
-    solution: mj.Solution
-    cost: float
-    restart: int
 
 
 def cluster_from_disk(
@@ -40,6 +31,7 @@ def cluster_from_disk(
     autonomy: AutonomyOptions,
     reading: ReadingOptions,
     anneal: AnnealOptions,
+    disk: DiskOptions,
     output: OutputOptions,
 ) -> None:
     """`mepjax cluster` of points that stay on disk."""
@@ -59,75 +51,57 @@ def cluster_from_disk(
         )
     request = Request.of(options, autonomy, anneal)
     output.check()
+    out, start = output.out, _start(disk, output)
+    job = Job(points, reading, request, Checkpoints(start, out, disk.checkpoint_every))
     with anneal.computing():
-        rows = _rows(points, reading)
+        rows = job.rows()
         request.check_size(rows.shape[0])
-        result = _solve(rows, request)
-        found = _report(result, request, str(points))
-        files = folder.write(output.out, found)
-    say(*terminal.lines(found, files, output.out))
+        several = disk.processes > 1
+        found = solve_together(job, disk.processes) if several else job.solve(rows)
+        says = _report(job.problem(rows), found, job, disk)
+        files = folder.write(out, says)
+    Checkpoints.remove(out)
+    say(*terminal.lines(says, files, out))
 
 
-def _rows(points: Path, reading: ReadingOptions) -> mj.exec.Rows:
-    def column(text: str) -> int | str:
-        text = text.strip()
-        return int(text) if text.isdecimal() else text
-
-    columns = None if reading.columns is None else [*map(column, reading.columns.split(","))]
-    weights = None if reading.weights is None else column(reading.weights)
-    try:
-        return mj.exec.Rows(points, columns=columns, weights=weights)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise CommandError(f"POINTS: {error}") from None
-
-
-def _solve(rows: mj.exec.Rows, request: Request) -> Result:
-    """The restart of least hard cost.
-
-    **Raises:** `CommandError` if every restart failed.
-    """
-    anneal = request.anneal
-    model = request.autonomy.model(request.k, None, anneal.dtype)
-    problem = mj.Clustering(rows, request.k, autonomy=model)
-    schedule = anneal.schedule(problem)
-    detector = mj.Growth(sample=request.cluster.sample or None)
-    found: list[Result] = []
-    message = ""
-    for restart, key in enumerate(jax.random.split(jax.random.key(anneal.seed), request.starts)):
-        solution = mj.anneal(
-            problem, schedule, key=key, detector=detector, repair=mj.Repair(swaps=2 * request.k),
-            adjoint=mj.NoGrad(),
-        )  # fmt: skip
-        try:
-            solution.raise_if_failed()
-        except mj.SolveError as error:
-            message = str(error)
-            continue
-        cost = float(problem.harden(solution.params).cost)
-        found.append(Result(problem, schedule, solution, cost, restart))
-    if not found:
-        raise CommandError(message, SOLVE)
-    return min(found, key=lambda result: result.cost)
+def _start(disk: DiskOptions, output: OutputOptions) -> Path | None:
+    """The folder whose checkpoints are gone on from; without --resume they are not to be lost."""
+    kept = Checkpoints.of(output.out)
+    if disk.resume:
+        goes_on = "to the bit with as many processes as before, else to 1e-6"
+        say(
+            f"Going on from {kept[-1]}, {goes_on}."
+            if kept
+            else f"Nothing saved in {output.out}: beginning."
+        )
+        return output.out
+    if kept and not output.force:
+        raise CommandError(
+            f"--out {str(output.out)!r}: got a folder that has {kept[-1].name}; expected --resume "
+            "to go on from it, or --force to begin again."
+        )
+    Checkpoints.remove(output.out)
+    return None
 
 
-def _report(result: Result, request: Request, source: str) -> Report:
-    problem, solution = result.problem, result.solution
+def _report(problem: mj.Clustering, found: Found, job: Job, disk: DiskOptions) -> Report:
+    request, source = job.request, str(job.points)
     rows: Any = problem.x
     (n, d), table = rows.shape, rows.source.table
-    centres = np.asarray(solution.params, np.float64)
+    centres = found.centres.astype(np.float64)
     names = table.names or tuple(f"x{i}" for i in range(table.columns))
     coordinates = [
         Column(names[column], centres[:, i]) for i, column in enumerate(rows.source.columns)
     ]
-    told = np.asarray(jax.jit(mj.Clustering.masses)(problem, solution.params, solution.beta))
+    told = np.asarray(jax.jit(mj.Clustering.masses)(problem, found.centres, found.beta))
     name = "assignments.parquet" if table.names else "assignments.csv"
     write = _write_parquet if table.names else _write_csv
     lead = f"{n} points of {d} features on disk; k = {request.k}, {request.autonomy.description}"
     return Report(
         Heading("cluster", source, lead),
         [
-            Card("hard cost", f"{result.cost:.6g}", f" (restart {result.restart + 1})"),
-            Card("code", mj.Code(int(solution.code)).name),
+            Card("hard cost", f"{found.cost:.6g}", f" (restart {found.restart + 1})"),
+            Card("code", found.code.name),
         ],
         [
             Section("What are the centres?", [
@@ -138,7 +112,7 @@ def _report(result: Result, request: Request, source: str) -> Report:
             ]),
             Section("Who belongs where?", [
                 f"The cluster that each point is told to join is in {name}, in the order of rows.",
-                Extra(name, partial(write, problem, solution.params)),
+                Extra(name, partial(write, problem, found.centres)),
             ]),
         ],
         {
@@ -146,10 +120,11 @@ def _report(result: Result, request: Request, source: str) -> Report:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "input": {"file": source, "shape": [n, d], "hash": rows.source.fingerprint},
             "options": {**request.facts, "seed": request.anneal.seed, "restarts": request.starts,
-                        "sample": request.cluster.sample or None},
-            "hard_cost": result.cost,
-            "beta": float(solution.beta),
-            "code": mj.Code(int(solution.code)).name,
+                        "sample": request.cluster.sample or None, "processes": disk.processes,
+                        "checkpoint_every": disk.checkpoint_every},
+            "hard_cost": found.cost,
+            "beta": found.beta,
+            "code": found.code.name,
         },
     )  # fmt: skip
 

@@ -38,14 +38,6 @@ class ClusterOptions:
             help="Points drawn for all stages but the last, where clusters can grow; 0: all.",
         ),
     ] = 10_000
-    from_disk: Annotated[
-        bool,
-        typer.Option(
-            "--from-disk",
-            help="Leave the points on disk: an NPY or Parquet file, or a folder of such files. "
-            "Memory then does not grow with their number.",
-        ),
-    ] = False
     animate: Annotated[
         bool, typer.Option("--animate", help="Also write anneal.gif, a film of the anneal.")
     ] = False
