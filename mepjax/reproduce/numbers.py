@@ -77,6 +77,11 @@ TABLE_5 = {
     ((0.1, 0.2, 0.3), 1.0): (1.21, 14.58), ((0.1, 0.2, 0.3), 0.01): (5.12, 1.42),
 }  # fmt: skip
 
+# Appendix K: where loss and free energy are shown, runs, and those that stayed flat: all of the
+# largest network at a rate of 5e-4 from the mean.
+APPENDIX_K_BETAS = (10.0, 100.0, 1000.0, 1e4)
+APPENDIX_K_RUNS, APPENDIX_K_FAILURES = 32, 4
+
 # Parameterized sequential decision making.
 
 # Table 5.1: what each method says, in the order of `TABLE_5_1_METHODS`; -1 where it fails, None

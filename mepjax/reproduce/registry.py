@@ -16,6 +16,7 @@ REPRODUCTIONS = {
     "figure5": "figure5",
     "figure6": "figure6",
     "transfer": "transfer",
+    "appendix_k": "appendix_k",
     "cvi": "cvi",
     "table_5_1": "table_5_1",
     "figure_3_3": "figure_3_3",
