@@ -6,8 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 
-import mepjax as mj
-
 from .. import learn
 from .gaps import networks_installed
 from .numbers import APPENDIX_K_BETAS, APPENDIX_K_FAILURES, APPENDIX_K_RUNS
@@ -112,18 +110,12 @@ def _flat(setting: Setting, name: str) -> dict[str, Any]:
 
     network, options, settings, start = FLAT[name]
     sizes, rate = _options(network)
-    batch = dict(zip(("batch", "entities", "draws"), setting.pick((1, 64, 4), (4, 64, 4),
-                                                                  (32, 128, 16)), strict=True))  # fmt: skip
+    batch, entities, draws = setting.pick((1, 64, 4), (4, 64, 4), (32, 128, 16))
+    taken = {"learning_rate": rate, "batch": batch, "entities": entities, "draws": draws} | settings
     keys = [jax.random.fold_in(jax.random.key(setting.seed), seed) for seed in range(FLAT_SEEDS)]
     base = square()
-    return flat_seeds(
-        base, _aware_of(base), sizes | options, {"learning_rate": rate, **batch, **settings},
-        start, keys,
-    )  # fmt: skip
-
-
-def _aware_of(base: mj.Clustering) -> mj.Clustering:
-    return aware(base, _scenario(KAPPAS[0]))
+    truth = aware(base, _scenario(KAPPAS[0]))
+    return flat_seeds(base, truth, sizes | options, taken, start, keys)
 
 
 def _tasks(setting: Setting) -> list[Task]:
