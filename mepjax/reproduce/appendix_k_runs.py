@@ -13,9 +13,9 @@ import mepjax as mj
 from .. import learn
 from .._core import gibbs
 from ..learn.networks.learnt_costs import LearntCosts, units
+from ..learn.networks.published import PublishedADEN
 from ..learn.networks.settings import Recipe
 from ..learn.networks.steps import perturbed
-from .published_network import PublishedADEN
 
 # Growth of beta where it is held, as levels of a schedule must differ.
 _HELD = 1e-4

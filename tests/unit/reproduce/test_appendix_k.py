@@ -11,13 +11,13 @@ from flax import nnx
 import mepjax as mj
 from mepjax import learn
 from mepjax.learn.networks.learnt_costs import units
+from mepjax.learn.networks.published import PublishedADEN
 from mepjax.learn.networks.settings import Recipe
 from mepjax.learn.networks.steps import perturbed
 from mepjax.reproduce import NotMeasured, Setting, appendix_k
 from mepjax.reproduce.appendix_k import FLAT, NETWORKS, is_stable
 from mepjax.reproduce.appendix_k_runs import excess, flat_seeds, levels_of
 from mepjax.reproduce.numbers import APPENDIX_K_BETAS
-from mepjax.reproduce.published_network import PublishedADEN
 
 KEY = jax.random.key(0)
 SMALL: dict[str, Any] = {"width": 8, "blocks": 1, "heads": 2, "feedforward": 16, "head": (8,)}

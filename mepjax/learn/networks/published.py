@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from ..learn import ADEN
-from ..learn.networks.aden import Base
+from .aden import ADEN, Base
 
 # Where the centre of the unit square is.
 _MIDDLE = 0.5
