@@ -179,30 +179,47 @@ def _summary(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _batch(scenes: int = 1000, n: int = 40) -> dict[str, Any]:
-    """Random scenes, each from random places, in one `vmap`."""
+    """Random scenes in one `vmap`, each from its own anneal, and each from any places at all."""
     made = [moving_network(n, seed=seed) for seed in range(scenes)]
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
     mask, (times, sparse) = links(), clock("batch")
 
+    def problem_of(nodes: Any, destination: Any, _: Any) -> Any:
+        return mj.FacilityPath(nodes, destination, 5, links=mask)
+
     @jax.jit
-    def lanes(data: Any) -> Any:
-        def lane(nodes: Any, destination: Any, velocity: Any) -> Any:
-            problem = mj.FacilityPath(nodes, destination, 5, links=mask)
-            run = track(
-                problem, nodes[:5], sparse, beta=30 * problem.beta_scale(), velocity=velocity,
-                integrator=Euler(_STEP),
-            )  # fmt: skip
-            return run.free_energy, run.code
+    def annealed(data: Any) -> Any:
+        def lane(*scene: Any) -> Any:
+            problem = problem_of(*scene)
+            end = 30 * problem.beta_scale()
+            schedule = mj.Geometric(end / 60, end, 1.1, max_stages=64)
+            return mj.anneal(problem, schedule, key=jax.random.key(0)).params
 
         return jax.vmap(lane)(*data)
 
-    (energy, code), seconds = clocked(lanes.lower(data).compile(), data)
-    failing = int(jnp.sum(jnp.any(code >= int(mj.Code.MAX_STEPS), axis=1)))
+    @jax.jit
+    def lanes(data: Any, starts: Any) -> Any:
+        def lane(scene: Any, start: Any) -> Any:
+            problem, velocity = problem_of(*scene), scene[2]
+            beta = 30 * problem.beta_scale()
+            run = track(
+                problem, start, sparse, beta=beta, velocity=velocity, integrator=Euler(_STEP)
+            )
+            return run.free_energy, run.code
+
+        return jax.vmap(lane)(data, starts)
+
+    starts = annealed(data)
+    compiled = lanes.lower(data, starts).compile()
+    (energy, code), seconds = clocked(compiled, data, starts)
+    anywhere = compiled(data, data[0][:, :5])[1]
+    ended = lambda code: int(jnp.sum(jnp.any(code >= int(mj.Code.MAX_STEPS), axis=1)))  # noqa: E731
     return {
         "part": "batch",
         "scenes": scenes,
         "with NaN": int(jnp.sum(jnp.any(jnp.isnan(energy), axis=1))),
-        "that ended early": failing,
+        "that ended early": ended(code),
+        "that ended early from any places": ended(anywhere),
         "seconds": seconds,
         "control steps a second": scenes * (len(times) - 1) / seconds,
     }
