@@ -106,3 +106,24 @@ def test_the_blocks_of_chains_are_found_as_the_benchmark_found_them():
     for row in rows:
         assert row["right"] == row["SVD + k-means right"] == row["GPCCA right"] == 1
         assert row["GPCCA refuses"] == 0
+
+
+def test_the_figures_of_tracking_are_those_of_the_benchmark():
+    of = {row["part"]: row for row in kept_rows("tracking") if "scenes" in row}
+    networks, batch = of["network"], of["batch"]
+    at_end = networks["range F at the end over warm"]
+    cold = networks["range F at the end over cold"]
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    assert batch["that ended early"] == 0 and networks["warm ends worse than law"] == 0
+    for figures in (
+        f"took {networks['median step over warm']:.2f} of".replace(" 0.", " ."),
+        f"1/{networks['median cold over step']:.0f} of a cold",
+        f"jumped in {networks['scenes in which warm jumps']},",
+        f"at most {networks['speed over warm, range'][1]:.2f} of its".replace(" 0.", " ."),
+        f"was {networks['median distortion over warm']:.3f} times",
+        f"in {networks['law ends worse than warm']} of {networks['scenes']} scenes",
+        f"{100 * (at_end[1] - 1):.1f} % at worst",
+        f"between {100 * (1 / cold[0] - 1):.0f} % above and {100 * (1 - 1 / cold[1]):.0f} % below",
+        f"at random {batch['that ended early from any places']} stopped early",
+    ):
+        assert figures in text, figures
