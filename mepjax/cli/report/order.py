@@ -77,6 +77,7 @@ def facts(order: ModelOrder) -> dict[str, Any]:
         "runner_up": int(order.runner_up),
         "margin": finite_or_none(order.margin),
         "clear": bool(order.clear),
+        "rival": int(order.rival),
         "resolved": int(order.resolved),
         "negative": list(order.negative),
         "words": order.in_words(),

@@ -32,10 +32,20 @@ def test_clear_needs_both_references_to_agree_and_an_excess():
         return bool(model_order("scatter", range(1, 4), critical, references=rows).clear)
 
     assert clear([0, 0], [0, 0])
-    assert clear([v[0] - 0.8, 0], [0, 0])
+    assert clear([v[0] - 0.8, 0.3], [0, 0])
     assert not clear([v[0] - 0.2, 0.6], [0, 0])  # too small an excess
     assert not clear([v[0], 0], [0, 0])  # the first reference says 3
     assert not clear([0, 0], [v[0], 0])  # the second does
+
+
+def test_clear_needs_to_be_ahead_of_every_other_size():
+    critical = jnp.array([8.0, 2.0, 1.9, 0.6])  # v = 1.39, .05, 1.15
+    for expected, rival in ((0.1, 0), (0.3, 4)):
+        # Smaller excesses of 1.29 or 1.09, against .95.
+        rows = np.array([[np.nan, expected, 0, 0.2], [np.nan, 0, 0, 0]])
+        report = model_order("scatter", range(1, 5), critical, references=rows)
+        assert report.best == 2 and report.rival == rival and report.clear == (rival == 0)
+        assert ("4 stands out" in report.in_words()) == bool(rival)
 
 
 def test_resolved_is_the_answer_and_what_follows_is_undefined():
