@@ -11,7 +11,7 @@ from .._core.codes import Code, as_code
 from .base import AbstractSolver, Convergence
 from .equation import Equation
 
-# Steps without a new smallest move, at rounding level, before the loop calls it converged.
+# So many moves that are neither the smallest so far nor the largest since wander within rounding.
 _PATIENCE = 30
 
 
@@ -32,7 +32,8 @@ class _LoopState(eqx.Module):
     move: Float[Array, ""]
     rate: Float[Array, ""]
     smallest: Float[Array, ""]
-    since_smallest: Int[Array, ""]
+    largest: Float[Array, ""]
+    since_record: Int[Array, ""]
 
 
 _RUNNING = -1
@@ -55,7 +56,8 @@ def solve_stage(
     A small step is not a small error: near a phase transition steps shrink by a factor close to
     one. The error left after a step s with observed contraction r is about s r / (1 - r); that,
     and the step, are what is compared with `rtol`. While r >= 1 (a perturbation is still growing)
-    the loop goes on, unless steps are at rounding level.
+    the loop goes on, unless steps are at rounding level: where F is nearly flat that is far above
+    the rounding of params, and shows in steps within `rtol` that neither shrink nor grow.
 
     **Arguments:** `problem`, an `Equation` with what the solver asks of it; `key` for a solver
     that is stochastic.
@@ -83,8 +85,10 @@ def solve_stage(
         left = jnp.maximum(safe_rate / jnp.where(contracting, 1 - safe_rate, 1), 1)
         error = jnp.where(contracting, move * left, jnp.inf)
         improved = move < loop.smallest
-        since = jnp.where(improved, 0, loop.since_smallest + 1)
-        at_rounding = (move <= floor) | ((since >= _PATIENCE) & (move <= 16 * floor))
+        largest = jnp.where(improved, move, jnp.maximum(move, loop.largest))
+        since = jnp.where(improved | (move > loop.largest), 0, loop.since_record + 1)
+        wandering = (since >= _PATIENCE) & (move <= jnp.maximum(rtol, 16 * floor))
+        at_rounding = (move <= floor) | wandering
         finite = trees.all_finite(new)
         # A line search that finds nothing within the tolerance asked for has arrived.
         arrived = move <= jnp.maximum(rtol, 64 * floor)
@@ -107,7 +111,8 @@ def solve_stage(
             move=move,
             rate=rate.astype(dtype),
             smallest=jnp.minimum(move, loop.smallest),
-            since_smallest=since,
+            largest=largest,
+            since_record=since,
         )
 
     infinite = jnp.asarray(jnp.inf, dtype)
@@ -119,7 +124,8 @@ def solve_stage(
         move=infinite,
         rate=infinite,
         smallest=infinite,
-        since_smallest=jnp.zeros((), jnp.int32),
+        largest=infinite,
+        since_record=jnp.zeros((), jnp.int32),
     )
     end = loops.while_loop(proceed, body, start)
     code = jnp.where(end.code == _RUNNING, as_code(Code.MAX_STEPS), end.code)

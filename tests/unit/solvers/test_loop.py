@@ -66,6 +66,38 @@ def test_the_limit_of_steps_stands_above_a_solvers_own_end():
     assert (int(result.code), int(result.steps)) == (Code.MAX_STEPS, 10)
 
 
+class Around(Equation):
+    """Params pass through the points of a ring, as they do within the rounding of a flat F."""
+
+    ring: Any
+
+    def residual(self, params, beta):
+        return jnp.zeros_like(params)
+
+    def params_scale(self, params):
+        return 1.0
+
+    def update(self, params, beta):
+        place = jnp.argmin(jnp.abs(self.ring - params[0]))
+        return jnp.broadcast_to(self.ring[(place + 1) % len(self.ring)], params.shape)
+
+
+@pytest.mark.parametrize(("size", "ends"), [(1e-10, True), (1e-5, False)])
+def test_moves_that_neither_shrink_nor_grow_end_it_within_the_tolerance_alone(size, ends):
+    # Moves of 1, 2 and 3 times `size`: no two in a row are smaller than those before.
+    result = run(Around(size * jnp.array([0.0, 1.0, 3.0])), FixedPoint())
+    if ends:
+        assert int(result.code) == Code.OK and int(result.steps) < 40
+    else:
+        assert (int(result.code), int(result.steps)) == (Code.MAX_STEPS, 100)
+
+
+def test_a_perturbation_that_grows_within_the_tolerance_goes_on():
+    # From a distance of 1e-9 to the root, by a factor of 1.01 a step.
+    growing = Line(jnp.full(2, 1e-9), slope=-0.01)
+    assert int(run(growing, FixedPoint()).code) == Code.MAX_STEPS
+
+
 class FirstOnly(FixedPoint):
     """Measures the first unknown alone."""
 
