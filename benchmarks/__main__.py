@@ -26,6 +26,7 @@ NAMES = (
     "scale_routes",
     "steering",
     "learning",
+    "mdp",
     "markov",
     "sparse",
     "table_5_1",

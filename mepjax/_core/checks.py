@@ -77,7 +77,9 @@ def check_range(
 ) -> Check:
     """Check that every entry lies in [low, high] (or (low, high] with `open_low`)."""
     xp, value = on_host(value)
-    smallest, largest = xp.min(value), xp.max(value)
+    # No pass over the array for a side on which there is no bound.
+    smallest = xp.min(value) if np.isfinite(low) or np.isinf(high) else low
+    largest = xp.max(value) if np.isfinite(high) else smallest
     inside_low = smallest > low if open_low else smallest >= low
     # NaN compares false, so it fails and is shown as NaN.
     inside = inside_low & (largest <= high)
@@ -126,15 +128,46 @@ def check_squares(owner: str, name: str, points: Any) -> Check:
 def check_rows_sum_to_one(owner: str, name: str, value: Any) -> Check:
     """Check that the last axis of a stochastic array sums to one, to the precision of its dtype."""
     xp, value = on_host(value)
-    sums = xp.sum(value, axis=-1)
+    return _sums_are_one(owner, name, xp, xp.sum(value, axis=-1))
+
+
+def _sums_are_one(owner: str, name: str, xp: Any, sums: Any) -> Check:
     smallest, largest = xp.min(sums), xp.max(sums)
     worst = xp.where(1 - smallest > largest - 1, smallest, largest)
-    tolerance = 1e-5 if value.dtype == jnp.float32 else 1e-8
+    tolerance = 1e-5 if sums.dtype == jnp.float32 else 1e-8
     # NaN compares false, so it fails here too.
     return Check(
         (1 - smallest <= tolerance) & (largest - 1 <= tolerance),
         worst,
         f"{owner}: rows of `{name}` must sum to one; got a row that sums to {{got}}.",
+    )
+
+
+def check_stochastic(owner: str, name: str, value: Any) -> tuple[Check, ...]:
+    """Check an array that may be large: finite entries >= 0 whose rows sum to one.
+
+    In two passes, one for the sums, which show what is not finite, and one for the sign. Counting
+    entries that are not finite takes longer than sums do, and is done only where there are any.
+    """
+    xp, p = on_host(value)
+    ones = xp.ones(p.shape[-1], p.dtype)
+    with np.errstate(invalid="ignore"):
+        sums = p @ ones if xp is np else jnp.matmul(p, ones, precision="highest")
+    finite = xp.all(xp.isfinite(sums))
+
+    def counted() -> Any:
+        return (p.size - xp.sum(xp.isfinite(p))).astype(p.dtype)
+
+    none = xp.zeros((), p.dtype)
+    if xp is np:
+        bad = none if finite else counted()
+    else:
+        bad = jax.lax.cond(finite, lambda: none, counted)
+    sentence = f"{owner}: `{name}` must be finite; got {{got}} NaN or Inf entries."
+    return (
+        Check(finite, bad, sentence, Code.NON_FINITE_INPUT),
+        check_range(owner, name, p, low=0.0),
+        _sums_are_one(owner, name, xp, sums),
     )
 
 

@@ -15,6 +15,8 @@ from .rules import AbstractRule
 from .transitions import solve_chain
 
 _OWNER = "mdp.learn"
+# Steps for which numbers are drawn at once, and actions of which running sums are a product.
+_BLOCK, _FEW = 256, 32
 
 
 class Environment(eqx.Module):
@@ -33,6 +35,8 @@ class Environment(eqx.Module):
     start: Float[Array, " states"]
     discount: Float[Array, ""]
     noise: Any
+    # Whether costs may have any: else none is drawn.
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, model: MDP, *, noise: Any = 0.0) -> None:
         if not isinstance(model, MDP):
@@ -79,6 +83,7 @@ class Environment(eqx.Module):
                     f"got shape {given.shape}."
                 ) from None
         self.noise = given
+        self.noisy = not (checks.is_concrete(given) and not np.any(np.asarray(given)))
 
     def noise_of(self, state: Any, action: Any) -> Float[Array, ""]:
         """Standard deviation of the cost of an action in a state."""
@@ -111,10 +116,13 @@ class _State(eqx.Module):
     tables: Float[Array, "tables states actions"]
     visits: Float[Array, "states actions"]
     state: Int[Array, ""]
+    episode: Int[Array, ""]
     step: Int[Array, ""]
     factor: Float[Array, ""]
     cost: Float[Array, ""]
-    done: Any
+    steps: Int[Array, " episodes"]
+    costs: Float[Array, " episodes"]
+    history: Float[Array, "episodes states actions"] | None
 
 
 def learn(
@@ -195,58 +203,90 @@ def _learn(
     n, a, _ = env.next.shape
     dtype = env.costs.dtype
     schedule: Callable[[Any], Any] = beta if callable(beta) else (lambda e: beta * e)
+    counted = jnp.arange(1, episodes + 1).astype(dtype)
+    betas = jax.vmap(lambda e: jnp.asarray(schedule(e), dtype))(counted)
     starts = jnp.cumsum(env.start)
+    # One stream of steps, whatever the lengths of episodes, in blocks that draw at once: lanes of
+    # a vmap then do not wait for each other's episodes, nor are tables copied at every step.
+    block = min(_BLOCK, episodes * max_steps)
 
-    def step(state: _State, drawn: Any, b: Any) -> _State:
+    def first(uniform: Any) -> Int[Array, ""]:
+        return _picked(starts, uniform * starts[-1])
+
+    def step(s: _State, drawn: Any) -> tuple[_State, None]:
         uniforms, normal = drawn
-        rows = rule.combined(state.tables[:, state.state])
-        chances = jnp.cumsum(jnp.exp(rule.log_policy(rows, b, discount)))
-        action = jnp.minimum(jnp.sum(chances <= uniforms[0] * chances[-1]), a - 1)
-        after, cost = env.step(uniforms[1], state.state, action)
-        seen = cost + env.noise_of(state.state, action) * normal
-        worth, shares = rule.targets(state.tables[:, after], b, discount, uniforms[2])
+        learns = s.episode < episodes
+        b = betas[jnp.minimum(s.episode, episodes - 1)]
+        # An episode may start where all ends.
+        acts = learns & ~env.terminal[s.state]
+        rows = rule.combined(s.tables[:, s.state])
+        chances = _cumulated(jnp.exp(rule.log_policy(rows, b, discount)))
+        action = _picked(chances, uniforms[0] * chances[-1])
+        after, cost = env.step(uniforms[1], s.state, action)
+        seen = cost if normal is None else cost + env.noise_of(s.state, action) * normal
+        worth, shares = rule.targets(s.tables[:, after], b, discount, uniforms[-1])
         ends = env.terminal[after]
         target = seen + discount * jnp.where(ends, 0.0, worth)
-        count = state.visits[state.state, action] + 1
-        old = state.tables[:, state.state, action]
+        count = s.visits[s.state, action] + 1
+        old = s.tables[:, s.state, action]
         new = old + shares * count**-omega * (target - old)
+        # What lies outside is not written.
+        where = jnp.where(acts, s.state, n)
+        tables = s.tables.at[:, where, action].set(new, mode="drop")
+        taken = s.step + acts.astype(jnp.int32)
+        paid = s.cost + jnp.where(acts, s.factor * cost, 0.0)
+        over = learns & (~acts | ends | (taken >= max_steps))
+        place = jnp.where(over, s.episode, episodes)
+        history = s.history
+        if history is not None:
+            history = history.at[place].set(jnp.mean(tables, axis=0), mode="drop")
         return _State(
-            state.tables.at[:, state.state, action].set(new),
-            state.visits.at[state.state, action].set(count),
-            after.astype(jnp.int32), state.step + 1, state.factor * discount,
-            state.cost + state.factor * cost, ends,
-        )  # fmt: skip
+            tables,
+            s.visits.at[where, action].set(count, mode="drop"),
+            jnp.where(over, first(uniforms[2]), jnp.where(acts, after, s.state).astype(jnp.int32)),
+            s.episode + over.astype(jnp.int32),
+            jnp.where(over, 0, taken),
+            jnp.where(over, 1.0, s.factor * discount).astype(dtype),
+            jnp.where(over, 0.0, paid).astype(dtype),
+            s.steps.at[place].set(taken, mode="drop"),
+            s.costs.at[place].set(paid, mode="drop"),
+            history,
+        ), None
 
-    def episode(carry: Any, index: Any) -> tuple[Any, Any]:
-        tables, visits = carry
-        b = jnp.asarray(schedule((index + 1).astype(dtype)), dtype)
-        first, second, third = jax.random.split(jax.random.fold_in(key, index), 3)
-        uniforms = jax.random.uniform(first, (max_steps, 3), dtype)
-        normals = jax.random.normal(second, (max_steps,), dtype)
-        chosen = jax.random.uniform(third, (), dtype) * starts[-1]
-        where = jnp.minimum(jnp.sum(starts <= chosen), n - 1).astype(jnp.int32)
-        zero = jnp.zeros((), dtype)
-        start = _State(
-            tables, visits, where, jnp.zeros((), jnp.int32), zero + 1, zero, env.terminal[where]
-        )
-        end = jax.lax.while_loop(
-            lambda s: ~s.done & (s.step < max_steps),
-            lambda s: step(s, (uniforms[s.step], normals[s.step]), b),
-            start,
-        )
-        kept = rule_mean(end.tables) if record else None
-        return (end.tables, end.visits), (b, end.step, end.cost, kept)
+    def steps(carry: tuple[Any, _State]) -> tuple[Any, _State]:
+        index, state = carry
+        how, other = jax.random.split(jax.random.fold_in(key, index))
+        # Action, next state, next start; where tables take turns, whose it is.
+        uniforms = jax.random.uniform(how, (block, 3 if rule.n_tables == 1 else 4), dtype)
+        normals = jax.random.normal(other, (block,), dtype) if env.noisy else None
+        return index + 1, jax.lax.scan(step, state, (uniforms, normals))[0]
 
-    def rule_mean(tables: Array) -> Array:
-        return jnp.mean(tables, axis=0)
-
-    tables = jnp.zeros((rule.n_tables, n, a), dtype)
-    (tables, _), (betas, steps, costs, history) = jax.lax.scan(
-        episode, (tables, jnp.zeros((n, a), dtype)), jnp.arange(episodes)
-    )
-    values = rule_mean(tables)
+    begin, key = jax.random.split(key)
+    zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
+    state = _State(
+        jnp.zeros((rule.n_tables, n, a), dtype), jnp.zeros((n, a), dtype),
+        first(jax.random.uniform(begin, (), dtype)), count, count, zero + 1, zero,
+        jnp.zeros((episodes,), jnp.int32), jnp.zeros((episodes,), dtype),
+        jnp.zeros((episodes, n, a), dtype) if record else None,
+    )  # fmt: skip
+    _, end = jax.lax.while_loop(lambda c: c[1].episode < episodes, steps, (count, state))
+    values = jnp.mean(end.tables, axis=0)
     policy = jax.vmap(lambda row: rule.answer(row, betas[-1], discount))(values)
-    return Learned(values, policy, betas, steps, costs, history)
+    return Learned(values, policy, betas, end.steps, end.costs, end.history)
+
+
+def _cumulated(row: Float[Array, " many"]) -> Float[Array, " many"]:
+    """Running sums: of a few numbers by a product, which a vmap makes one of matrices."""
+    if row.size > _FEW:
+        return jnp.cumsum(row)
+    below = np.triu(np.ones((row.size, row.size)))
+    return jnp.matmul(row, jnp.asarray(below, row.dtype), precision="highest")
+
+
+def _picked(cumulated: Float[Array, " many"], uniform: Any) -> Int[Array, ""]:
+    """The first place at which the running sum exceeds the number."""
+    place = jnp.sum(cumulated <= uniform, dtype=jnp.int32)
+    return jnp.minimum(place, cumulated.size - 1)
 
 
 def learning_curve(

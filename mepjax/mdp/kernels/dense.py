@@ -90,8 +90,4 @@ class Dense(AbstractKernel):
 
     def checks(self, owner: str) -> list[checks.Check]:
         """Finite, nonnegative, rows that sum to one."""
-        return [
-            checks.check_finite(owner, "p", self.p),
-            checks.check_range(owner, "p", self.p, low=0.0, high=np.inf),
-            checks.check_rows_sum_to_one(owner, "p", self.p),
-        ]
+        return list(checks.check_stochastic(owner, "p", self.p))

@@ -20,7 +20,10 @@ def small(discount=0.8):
     after = np.array([[1, 2, 0], [2, 3, 0], [3, 4, 1], [4, 1, 2], [4, 4, 4]])
     costs = np.array([[1, 2.5, 0.3], [1, 1.5, 1], [1, 3, 1], [0.5, 1, 1], [0, 0, 0.0]])
     kernel = mdp.Deterministic(after)
-    model = mdp.MDP(kernel, jnp.asarray(costs, float), discount=discount, terminal=[4])
+    # A fifth of all episodes ends where it starts.
+    start = np.full(5, 0.2)
+    costs_ = jnp.asarray(costs, float)
+    model = mdp.MDP(kernel, costs_, discount=discount, terminal=[4], start=start)
     return model, after, costs
 
 
@@ -34,6 +37,9 @@ def test_mep_is_soft_q_at_beta_over_discount():
         np.testing.assert_allclose(mep.action_values, soft.action_values, atol=1e-12)
         assert np.abs(mep.action_values - other.action_values).max() > 0.01
         assert np.array_equal(mep.steps, soft.steps)
+        # Every step costs one, so that an episode's cost tells its length.
+        assert 0 < mep.steps.min() and mep.steps.max() <= 60
+        np.testing.assert_allclose(mep.cost, (1 - 0.65**mep.steps) / 0.35, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,7 @@ def test_learned_values_are_those_of_the_model(rule, entropy, temperature):
         model, after, costs = small()
         env, beta = mdp.Environment(model), 1.5
         found = mdp.learn(
-            env, rule, key=jax.random.key(0), episodes=8000, beta=lambda e: 0 * e + beta,
+            env, rule, key=jax.random.key(0), episodes=10_000, beta=lambda e: 0 * e + beta,
             max_steps=60,
         )  # fmt: skip
         p = np.eye(5)[after]
@@ -63,6 +69,7 @@ def test_learned_values_are_those_of_the_model(rule, entropy, temperature):
         )
         np.testing.assert_allclose(found.action_values[:4], total[:4], atol=5e-3)
         np.testing.assert_allclose(jax.nn.logsumexp(found.log_policy, axis=1), 0, atol=1e-12)
+        assert np.mean(found.steps == 0) == pytest.approx(0.2, abs=0.02)
 
 
 def test_environments_answer_with_the_models_frequencies():
@@ -88,15 +95,16 @@ def test_curves_fall_and_vmap_over_seeds_and_discounts_is_the_loop():
 
         def run(key, sigma):
             return mdp.learn(
-                env, rule, key=key, episodes=60, beta=sigma, max_steps=100, record=True
+                env, rule, key=key, episodes=90, beta=sigma, max_steps=100, record=True
             )  # fmt: skip
 
         both = jax.vmap(run)(keys, jnp.asarray([0.1, 0.3]))
         one = run(keys[1], 0.3)
         np.testing.assert_allclose(both.action_values[1], one.action_values, rtol=1e-10)
+        np.testing.assert_array_equal(one.history[-1], one.action_values)
         best = mdp.solve(model).values
         curve = np.asarray(mdp.learning_curve(model, one, rule, optimal=best))
-        assert curve.shape == (60,) and curve[-5:].mean() < 0.5 * curve[0]
+        assert curve.shape == (90,) and curve[-5:].mean() < 0.5 * curve[0]
 
 
 def test_shortest_paths_on_the_lakes_of_gymnasium():
