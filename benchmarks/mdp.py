@@ -190,15 +190,19 @@ def learned(name: str, lanes: int) -> dict[str, Any]:
 
     rate, first = _a_second(lambda: ours(keys))
     row = {"part": "learn", "rule": name, "lanes": lanes, "M steps/s": rate, "first call s": first}
-    arguments = (*_tables(env), name == "soft Q", _EPISODES, 0.1, _DISCOUNT, 0.6)
-    few = (*arguments[:6], 5, *arguments[7:])
-    plain = float(_a_second(lambda: loop(*few))[0])
+    tables = _tables(env)
+
+    def one_stream(call: Callable[..., Any], episodes: int) -> float:
+        rest = name == "soft Q", episodes, 0.1, _DISCOUNT, 0.6
+        return _a_second(lambda: call(*tables, *rest))[0]
+
+    plain = one_stream(loop, 5)
     row |= {"Python M steps/s": plain, "over Python": rate / plain}
     try:
         import numba  # type: ignore
     except ImportError:
         return row | {"numba": "not measured: numba is not installed"}
-    theirs = _a_second(lambda compiled=numba.njit(loop): compiled(*arguments))[0]
+    theirs = one_stream(numba.njit(loop), _EPISODES)
     return row | {"numba M steps/s": theirs, "over numba, one stream": rate / theirs}
 
 

@@ -101,7 +101,7 @@ def test_curves_fall_and_vmap_over_seeds_and_discounts_is_the_loop():
         both = jax.vmap(run)(keys, jnp.asarray([0.1, 0.3]))
         one = run(keys[1], 0.3)
         np.testing.assert_allclose(both.action_values[1], one.action_values, rtol=1e-10)
-        np.testing.assert_array_equal(one.history[-1], one.action_values)
+        np.testing.assert_array_equal(cast(Any, one.history)[-1], one.action_values)
         best = mdp.solve(model).values
         curve = np.asarray(mdp.learning_curve(model, one, rule, optimal=best))
         assert curve.shape == (90,) and curve[-5:].mean() < 0.5 * curve[0]
