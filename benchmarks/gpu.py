@@ -67,7 +67,7 @@ PARTS: dict[str, Callable[[], Iterator[dict[str, Any]] | list[dict[str, Any]]]] 
     "em_step": _em_step,
     "growth": _growth,
     "learning": _learning,
-    "steering": lambda: steering.run(10),
+    "steering": lambda: steering.run(["sweeps", "ten"]),
 }
 
 

@@ -33,6 +33,14 @@ class Rows(NamedTuple):
     reward_low: Float[Array, "states joint"] | None
 
 
+class PolicyRows(NamedTuple):
+    """Rows of both halves under a policy, and what it earns."""
+
+    high: Float[Array, "states size"]
+    low: Float[Array, "states size"]
+    earned: Float[Array, " states"]
+
+
 class ClusteredMDP(eqx.Module):
     """The operators T (all clusters at once), T_c (one cluster) and T_policy on rewards.
 
@@ -244,6 +252,24 @@ class ClusteredMDP(eqx.Module):
             return self.model.discount * expected + self.reward(place, signals)[:, 0]
 
         return self.by_blocks(block, self._cluster_block(1))
+
+    def rows_under(self, policy: Int[Array, "states clusters"]) -> PolicyRows | None:
+        """Rows for many sweeps under one policy, where those of all states fit one block."""
+        halves = self.arrangement.high, self.arrangement.low
+        if self.states_at_once(sum(half.size for half in halves)) < self.model.n_states:
+            return None
+        place = self.place(jnp.arange(self.model.n_states))
+        signals = self.heard_under(policy)[:, None, :]
+        high, low = (self.rows_of(place, half.factors, signals)[:, 0] for half in halves)
+        return PolicyRows(high, low, self.reward(place, signals)[:, 0])
+
+    def apply_rows(self, values: Float[Array, " states"], rows: PolicyRows) -> Array:
+        """T_policy values, as `apply` has them."""
+        towards = rows.high @ self._matrix(values)
+        expected = (
+            jnp.sum(towards * rows.low, -1) if self.arrangement.low.factors else towards[:, 0]
+        )
+        return self.model.discount * expected + rows.earned
 
     def rewards(self, policy: Int[Array, "states clusters"]) -> Float[Array, " states"]:
         """r(x, policy(x))."""

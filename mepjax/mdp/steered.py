@@ -11,20 +11,26 @@ from .._core.types import Scalar
 from ..solvers.equation import Equation
 from ..solvers.implicit import LinearSolve
 from .bellman import AbstractBellman, AbstractChain
-from .clustered import ClusteredMDP
+from .clustered import ClusteredMDP, PolicyRows
 
 Policy = Int[Array, "states clusters"]
 
 
 class SteeredChain(AbstractChain):
-    """The population under a fixed policy, with costs = -rewards."""
+    """The population under a fixed policy, with costs = -rewards.
+
+    `rows` of the policy are looked up once for all sweeps, where they fit.
+    """
 
     operator: ClusteredMDP
     policy: Policy
+    rows: PolicyRows | None
 
     def sweep(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """One step under the policy, then `values`."""
-        return -self.operator.apply(-values, self.policy)
+        if self.rows is None:
+            return -self.operator.apply(-values, self.policy)
+        return -self.operator.apply_rows(-values, self.rows)
 
     def values(self, guess: Float[Array, " states"]) -> Float[Array, " states"]:
         """What the policy costs, from a linear solve."""
@@ -66,7 +72,7 @@ class Steered(AbstractBellman):
     def under(self, policy: Any, beta: Scalar) -> SteeredChain:
         """The population under a policy."""
         del beta
-        return SteeredChain(self.operator, policy)
+        return SteeredChain(self.operator, policy, self.operator.rows_under(policy))
 
     def cluster_backup(
         self, values: Float[Array, " states"], policy: Policy, turn: Int[Array, ""]

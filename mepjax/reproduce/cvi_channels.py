@@ -10,11 +10,16 @@ from ..datasets import channel_game
 from .numbers import CVI_FIGURE_5
 from .reproduction import Claim, Setting, Task
 
-_SCENARIOS = ("revenue", "medium")
+SCENARIOS = ("revenue", "medium")
 _EXACTLY = mdp.ModifiedPolicyIteration()
 # The paper leaves open the discount, who revises when, noise, the draws of sensitivities and what
 # the values of all states are summarised by: scenario, words, options of the game.
-_CHOICES = (
+AS_READ = (
+    (1, "discount .9", {}),
+    (2, "discount .9", {}),
+    (1, "inertia .3, discount .98", {"inertia": 0.3, "discount": 0.98}),
+)
+CHOICES = (
     (1, "discount .5", {"discount": 0.5}),
     (1, "discount .95", {"discount": 0.95}),
     (1, "inertia .5, discount .9", {"inertia": 0.5}),
@@ -96,23 +101,25 @@ def chosen(setting: Setting, scenario: str, options: dict[str, Any]) -> dict[str
 def channel_tasks(setting: Setting) -> list[Task]:
     """Both scenarios, the choice that comes nearest in the first, and above small the others."""
     rows: list[tuple[int, str, Any]] = [
-        (number, "discount .9", lambda scenario=scenario: channels(setting, scenario))
-        for number, scenario in enumerate(_SCENARIOS, 1)
+        (
+            number,
+            words,
+            lambda number=number, options=options: channels(
+                setting, SCENARIOS[number - 1], **options
+            ),
+        )
+        for number, words, options in AS_READ
     ]
-    rows.append(
-        (1, "inertia .3, discount .98",
-         lambda: channels(setting, "revenue", inertia=0.3, discount=0.98))
-    )  # fmt: skip
     if setting.scale != "small":
         rows += [
             (
                 number,
                 words,
                 lambda number=number, options=options: chosen(
-                    setting, _SCENARIOS[number - 1], options
+                    setting, SCENARIOS[number - 1], options
                 ),
             )
-            for number, words, options in _CHOICES
+            for number, words, options in CHOICES
         ]
     return [
         Task(f"6.3 scenario {number}, {words}", compute, {"value": CVI_FIGURE_5[number - 1]})
