@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import arrays, checks, trees
+from .._core import arrays, checks, gibbs, trees
 from .._core.codes import Code
 from .._core.programs import program
 from .._core.types import Scalar
@@ -81,6 +81,18 @@ class AbstractLearner(eqx.Module):
         start = problem.centres(problem.init(place))
         kicks = jax.random.normal(noise, (starts, *start.shape), start.dtype)
         return start + _SPREAD * problem.spread * kicks
+
+    @property
+    def explore(self) -> Any:
+        """How many interactions are prescribed at random where nothing else is said: an `Explore`.
+
+        `None`: its default.
+        """
+        return None
+
+    def prescribed(self, costs: Float[Array, "m k"], beta: Scalar) -> Float[Array, "m k"]:
+        """How entities are told clusters that are not for exploring; default: the Gibbs policy."""
+        return gibbs.policy(costs, beta)
 
     @property
     def draws(self) -> int:

@@ -63,6 +63,7 @@ def begin(
     learner = learner.in_motion()
     conditions = () if schedule is None else schedule.checks()
     report = checks.report((*problem.checks(), *conditions))
+    explore = learner.explore if explore is None else explore
     explore = Explore() if explore is None else explore
     scale, betas, carry, rows = _begin(problem, learner, schedule, key, starts, rounds * each)
     if betas.horizon is not None and _model(learner, carry.states) is None:
@@ -132,7 +133,8 @@ def interact(
         `Geometric(0.5 b, 1e4 b, 1.1)` with b the problem's first transition.
         One that asks for transitions needs a learner of an autonomy model.
     - `key`: a JAX random key.
-    - `explore`: how many interactions are prescribed at random; default `Explore(0.3, floor=0.1)`.
+    - `explore`: how many interactions are prescribed at random; default that of the
+        learner, which but for published settings of `Training` is `Explore(0.3, floor=0.1)`.
     - `rounds`, `each`: rounds at each level, and interactions of every start in each of them;
         default as suits the learner (`learner.pace`).
     - `starts`: several sets of centres that learn side by side.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._core import checks, gibbs, sampling
+from .._core import checks, sampling
 from .._core.types import Scalar
 from ..problems.clustering import Clustering
 from .environments import AbstractEnvironment, Observation
@@ -50,6 +50,23 @@ class Explore(eqx.Module):
     def at(self, beta: Scalar, scale: Scalar) -> Float[Array, ""]:
         """The share at a beta."""
         return jnp.asarray(self.floor + (self.share - self.floor) * scale / (scale + beta))
+
+
+class ExploreByLog(Explore):
+    """A share of 1 / log(1 + beta), at most 1 and at least `floor`: that of the published learner.
+
+    In units of the beta itself, and so for data of about unit size.
+
+    **Arguments:** `floor`, in [0, 1].
+    """
+
+    def __init__(self, floor: Any = 0.1) -> None:
+        super().__init__(1.0, floor)
+
+    def at(self, beta: Scalar, scale: Scalar) -> Float[Array, ""]:
+        """The share at a beta."""
+        del scale
+        return jnp.maximum(self.floor, jnp.minimum(self.share, 1 / jnp.log1p(beta)))
 
 
 class Round(eqx.Module):
@@ -110,7 +127,7 @@ def played(
         entity,
         asked,
     )
-    policy = gibbs.policy(costs.reshape(-1, k), beta).reshape(costs.shape)
+    policy = learner.prescribed(costs.reshape(-1, k), beta).reshape(costs.shape)
     chance = jax.random.uniform(tell, (3, *entity.shape), dtype)
     explored = chance[0] < explored_share
     anything = jnp.minimum((chance[1] * k).astype(jnp.int32), k - 1)

@@ -18,6 +18,8 @@ from .scenarios import Scenario, aware
 _NEEDS = ("flax", "optax")
 # Interactions of a log; its rounds are of centres all over the data.
 LOG, ROUNDS = 5_000, 10
+# Of that which networks for the choice learn from, and steps on all of it.
+CHOICE_LOG, CHOICE_ROUNDS, CHOICE_STEPS = 20_000, 40, 1_500
 
 
 # What the report of a table shows.
@@ -122,10 +124,14 @@ class Cell:
         ).raise_if_failed()
         return found.params, int(found.n_interactions)
 
-    def choice(self) -> tuple[Any, int]:
-        """Two networks for where those go who override, by maximum likelihood."""
-        found = learn.interact(self.base, self.environment, learn.Choice(), key=self.key, starts=8)
-        return found.raise_if_failed().params, int(found.n_interactions)
+    def choice(self, starts: int) -> tuple[Any, int]:
+        """Two networks for where those go who override, by maximum likelihood on a log."""
+        log = learn.collect(
+            self.base, self.environment, key=self.key, rounds=CHOICE_ROUNDS,
+            each=CHOICE_LOG // CHOICE_ROUNDS,
+        )  # fmt: skip
+        model = learn.Choice().autonomy_of(self.base, log, steps=CHOICE_STEPS, key=self.key)
+        return self._solved(self.base.replace(autonomy=model), starts), len(log)
 
     def aden(self, training: Any) -> tuple[Any, int]:
         """A network, trained on what was paid while beta rises."""
@@ -135,8 +141,8 @@ class Cell:
     def row(self, training: Callable[[], Any], setting: Setting) -> dict[str, Any]:
         """Values of a row of the tables.
 
-        `training()`: the learner of ADEN at this setting, which is left out without flax. At the
-        small scale `Choice` is left out too, whose last anneal takes longest.
+        `training()`: the learner of ADEN at this setting. It and `Choice` are left out without
+        flax.
         """
         trained = {}
         self.add("ignored", self.ignored)
@@ -146,12 +152,11 @@ class Cell:
         if networks_installed():
             self.add("aden", lambda: self.aden(training()))
             trained = {"aden_training": setting.pick("small", "medium", "medium")}
-            if setting.scale != "small":
-                self.add("choice", self.choice)
+            self.add("choice", lambda: self.choice(setting.pick(1, 8, 8)))
         return {"kappa": self.scenario.kappa, **trained, **self.values()}
 
-    def _solved(self, problem: mj.Clustering) -> Any:
-        found = mj.solve(problem, self.schedule, key=self.key, starts=1, adjoint=mj.NoGrad())
+    def _solved(self, problem: mj.Clustering, starts: int = 1) -> Any:
+        found = mj.solve(problem, self.schedule, key=self.key, starts=starts, adjoint=mj.NoGrad())
         return found.solution.raise_if_failed().params
 
 

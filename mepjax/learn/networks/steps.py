@@ -1,6 +1,7 @@
 """Steps of a network towards costs that were paid, and of centres down its free energy."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -116,12 +117,14 @@ def descended(
     entities: int,
     key: Any,
     plain: bool = False,
+    tolerance: float | None = None,
 ) -> Float[Array, "k d"]:
     """Centres after steps of Adam on -(1/beta) mean log sum exp(-beta costs).
 
     Through all arguments of `costs`. `rate` is in spacings; each step looks at that many entities,
     drawn by their weights, or at all where there are no more. `plain` steps are `rate` times the
-    gradient, and look at all.
+    gradient, and look at all. With a `tolerance` there are none any more once the free energy has
+    changed by less than that much of it.
     """
     n = problem.x.shape[0]
     shares = problem.weights / jnp.sum(problem.weights)
@@ -137,8 +140,41 @@ def descended(
 
     def step(held: Any, key: Any) -> Any:
         y, moments = held
-        change, moments = descent.update(jax.grad(energy)(y, key), moments)
-        return (y - (size * change).astype(y.dtype), moments), None
+        value, slope = jax.value_and_grad(energy)(y, key)
+        change, moments = descent.update(slope, moments)
+        return (y - (size * change).astype(y.dtype), moments), value
 
+    keys = jax.random.split(key, steps)
     start = centres, descent.init(centres)
-    return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0]
+    if tolerance is None:
+        return jax.lax.scan(step, start, keys)[0][0]
+    near = lambda new, old: jnp.abs(new - old) < tolerance * jnp.abs(new)  # noqa: E731
+    return until_settled(step, start, keys, near)[0][0]
+
+
+def until_settled(
+    step: Callable[[Any, Any], tuple[Any, Array]], start: Any, inputs: Any, near: Any
+) -> tuple[Any, Array, Array]:
+    """A scan whose steps stop once `near(value, the one before)`.
+
+    `step` takes what is held and an input, and returns what is held then and a value.
+
+    **Returns:** what is held in the end, the values, and which of them are of steps that were
+    taken.
+    """
+    first = jax.tree.map(lambda a: a[0], inputs)
+    none = jnp.full_like(jax.eval_shape(step, start, first)[1], jnp.nan)
+
+    def once(held: Any, given: Any) -> Any:
+        def taken(held: Any) -> Any:
+            inner, before, _ = held
+            inner, value = step(inner, given)
+            return (inner, value, near(value, before)), (value, jnp.asarray(True))
+
+        def skipped(held: Any) -> Any:
+            return held, (none, jnp.asarray(False))
+
+        return jax.lax.cond(held[2], skipped, taken, held)
+
+    held, (values, was_taken) = jax.lax.scan(once, (start, none, jnp.asarray(False)), inputs)
+    return held[0], values, was_taken

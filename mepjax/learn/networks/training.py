@@ -20,6 +20,7 @@ from ...problems.clustering import Clustering
 from ...problems.costs import SquaredEuclidean
 from ..interactions import Interactions
 from ..learner import AbstractLearner, Needs
+from ..rounds import Explore, ExploreByLog
 from .aden import ADEN, ADEN_PAPER, ADEN_RELEASED
 from .beginning import ignoring_and_others, rising_then_held
 from .learnt_costs import Build, Frozen, LearntCosts, units
@@ -34,7 +35,8 @@ from .settings import (
     network_named,
     parameters_of,
 )
-from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed, rate_of, regressed
+from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed
+from .teaching import taught
 
 _OWNER = "Training"
 
@@ -220,6 +222,17 @@ class Training(AbstractLearner):
         return self.draws_each
 
     @property
+    def explore(self) -> Explore | None:
+        """As published, for the greedy recipe."""
+        return ExploreByLog() if self.recipe.greedy else None
+
+    def prescribed(self, costs: Float[Array, "m k"], beta: Scalar) -> Float[Array, "m k"]:
+        """By the Gibbs policy, or greedily by the recipe."""
+        if self.recipe.greedy:
+            return jax.nn.one_hot(jnp.argmin(costs, axis=-1), costs.shape[-1], dtype=costs.dtype)
+        return super().prescribed(costs, beta)
+
+    @property
     def levels(self) -> int:
         """Twelve."""
         return 12
@@ -349,30 +362,10 @@ class Training(AbstractLearner):
                 lambda s: (s.optimiser, s.table), state, fresh, is_leaf=lambda leaf: leaf is None
             )
 
-        def once(state: TrainingState, at: tuple[Batch, Any]) -> tuple[TrainingState, Array]:
-            batch, key = at
-            table = state.table
-            if table is not None:
-                place = batch.entity, batch.prescribed
-                # Of several visits of one pair each moves its mean; one of them remains.
-                moved = self.smoothing * table[place] + (1 - self.smoothing) * batch.target
-                table = table.at[place].set(moved)
-                batch = eqx.tree_at(lambda b: b.target, batch, table[place])
-            loss, grad = jax.value_and_grad(regressed)(
-                state.params, network, batch, problem.x, origin, spacing, key
-            )
-            change, moments = optimiser.update(grad, state.optimiser, state.params)
-            rate = rate_of(self, state.step)
-            params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), state.params, change)
-            mixed = jax.tree.map(
-                lambda a, p: (self.average * a + (1 - self.average) * p).astype(p.dtype),
-                state.average, params,
-            )  # fmt: skip
-            return TrainingState(params, mixed, moments, state.step + 1, table), loss
-
         keys = jax.random.split(drop, batches.target.shape[0])
-        state, losses = jax.lax.scan(once, state, (batches, keys))
-        return state, {"loss": jnp.mean(losses) * spacing**4}
+        state, loss = taught(self, network, optimiser, state, batches, keys, problem.x, origin,
+                             spacing)  # fmt: skip
+        return state, {"loss": loss * spacing**4}
 
     def move(
         self,
@@ -393,7 +386,11 @@ class Training(AbstractLearner):
         moved = descended(
             self.learnt_costs(state, problem), problem, centres, beta, self.centre_rate,
             self.centre_steps, self.centre_entities, key, self.recipe.plain_descent,
+            tolerance=None if self.recipe.tolerances is None else self.recipe.tolerances[1],
         )  # fmt: skip
+        if self.recipe.noise:
+            kick = jax.random.normal(jax.random.fold_in(key, 1), moved.shape, moved.dtype)
+            moved = moved + self.recipe.noise * units(problem)[1] * kick
         low, high = jnp.min(problem.x, axis=0), jnp.max(problem.x, axis=0)
         room = AWAY * jnp.max(high - low)
         inside = (moved >= low - room) & (moved <= high + room)

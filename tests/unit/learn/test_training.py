@@ -15,7 +15,7 @@ import mepjax as mj
 from mepjax import Code, learn
 from mepjax.learn.networks.learnt_costs import units
 from mepjax.learn.networks.settings import Recipe
-from mepjax.learn.networks.steps import descended, rate_of, regressed
+from mepjax.learn.networks.steps import descended, rate_of, regressed, until_settled
 from mepjax.reproduce.numbers import TABLE_2
 
 from . import cases
@@ -268,6 +268,55 @@ def test_the_published_recipe_steps_plainly_at_a_constant_rate_and_starts_afresh
     for a, b in zip(*(jax.tree.leaves(update(s, base, log, KEY)[0]) for s in (state, used)),
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(a, b)
+
+
+def test_steps_stop_once_values_settle_and_those_skipped_are_no_values():
+    given = np.array([8.0, 4.0, 3.9, 1.0, 0.5])
+    held, values, taken = until_settled(
+        lambda total, value: (total + value, jnp.asarray(value)), 0.0, jnp.asarray(given),
+        lambda new, old: abs(new - old) < 0.2,
+    )  # fmt: skip
+    assert float(held) == pytest.approx(15.9)
+    np.testing.assert_array_equal(taken, [True, True, True, False, False])
+    np.testing.assert_allclose(values, np.where(taken, given, np.nan))
+
+
+def test_the_greedy_recipe_tells_the_cheapest_and_explores_by_the_logarithm_of_beta():
+    greedy, plain = training(recipe=Recipe(greedy=True)), training()
+    costs = jnp.asarray([[3.0, 1.0, 2.0], [0.5, 1.0, 2.0]])
+    np.testing.assert_array_equal(greedy.prescribed(costs, 2.0), [[0, 1, 0], [1, 0, 0]])
+    weights = np.exp(-2 * np.asarray(costs))
+    weights /= weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(plain.prescribed(costs, 2.0), weights, rtol=1e-6)
+    explore: Any = greedy.explore
+    assert plain.explore is None
+    for beta, share in ((0.1, 1.0), (10.0, 1 / np.log(11)), (1e6, 0.1)):
+        np.testing.assert_allclose(explore.at(beta, 3.0), share, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_levels_and_centres_end_by_tolerance_and_centres_get_noise():
+    base, log = cases.problem(), _log(DRAWS).for_problem(cases.problem())
+    steps = {}
+    # Changes are never below the first tolerance, always below the second.
+    for first, second in ((1e-300, 1e-300), (1e300, 1e300)):
+        learner = training(network_steps=FEW, centre_steps=3, prefit=0,
+                           recipe=Recipe(tolerances=(first, second)))  # fmt: skip
+        state = learner.init(KEY, base)
+        after, told = eqx.filter_jit(learner.update)(state, base, log, KEY)
+        assert np.isfinite(told["loss"])
+        steps[first] = int(after.step)
+        moved = eqx.filter_jit(learner.move)(
+            after, base, base.x[: cases.K], jnp.asarray(1.0), log, None, KEY
+        )
+        # Adam's first steps are of its rate, in every direction.
+        far = np.abs(np.asarray(moved - base.x[: cases.K])).max() / float(units(base)[1])
+        np.testing.assert_allclose(far, 3e-3 * (3 if first < 1 else 2), rtol=0.02)
+    assert steps == {1e-300: FEW, 1e300: 2}
+    noisy = training(prefit=0, recipe=Recipe(noise=10.0))
+    moved = noisy.move(after, base, base.x[: cases.K], jnp.asarray(1.0), log, None, KEY)
+    far = np.asarray(moved - base.x[: cases.K]) / float(units(base)[1])
+    assert 5 < np.nanstd(far) < 20
 
 
 def test_a_log_of_costs_alone_becomes_a_problem():

@@ -24,7 +24,7 @@ def test_table_2_has_every_setting_beside_the_published_one(tmp_path):
     assert claims["parameters of ADEN.paper"]["found"] == "150,914"
     assert claims["parameters of ADEN.released"]["holds"]
     assert sum(text.startswith("what is not theirs") for text in claims) >= 1
-    assert len(found["claims"]) == 2 + 9
+    assert len(found["claims"]) == 2 + 7
 
 
 @pytest.mark.slow
