@@ -133,9 +133,9 @@ class Cell:
         model = learn.Choice().autonomy_of(self.base, log, steps=CHOICE_STEPS, key=self.key)
         return self._solved(self.base.replace(autonomy=model), starts), len(log)
 
-    def aden(self, training: Any) -> tuple[Any, int]:
+    def aden(self, training: Any, starts: int = 4) -> tuple[Any, int]:
         """A network, trained on what was paid while beta rises."""
-        found = learn.interact(self.base, self.environment, training, key=self.key)
+        found = learn.interact(self.base, self.environment, training, key=self.key, starts=starts)
         return found.raise_if_failed().params, int(found.n_interactions)
 
     def row(self, training: Callable[[], Any], setting: Setting) -> dict[str, Any]:

@@ -17,6 +17,7 @@ REPRODUCTIONS = {
     "figure6": "figure6",
     "transfer": "transfer",
     "appendix_k": "appendix_k",
+    "ablation": "ablation",
     "cvi": "cvi",
     "table_5_1": "table_5_1",
     "figure_3_3": "figure_3_3",

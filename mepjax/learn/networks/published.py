@@ -1,4 +1,4 @@
-"""The network with the head and the output that were published, which dies: for appendix K."""
+"""Networks with the head that was published, which is random at the start: for comparisons."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,20 +14,16 @@ from .aden import ADEN, Base
 _MIDDLE = 0.5
 
 
-class PublishedADEN(ADEN):
-    """`ADEN` with a plain ReLU at its end, a random head, and data as they are.
+class RandomHeadADEN(ADEN):
+    """`ADEN` whose last layer is random at the start, not zero.
 
-    **Arguments:** as of `ADEN`, and `unit`: how long one spacing is on the unit square, as the
-    published network sees coordinates of the square where others see spacings; `zero_head`: the
-    last layer is zero as in `ADEN`, which is the cure.
+    **Arguments:** as of `ADEN`.
     """
 
     def __init__(
         self,
         features: int,
         *,
-        unit: float,
-        zero_head: bool = False,
         head: Sequence[int] = (128,),
         dtype: Any = jnp.float32,
         rngs: Any,
@@ -35,11 +31,26 @@ class PublishedADEN(ADEN):
     ) -> None:
         rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(rngs)
         super().__init__(features, head=head, dtype=dtype, rngs=rngs, **options)
+        xavier = nnx.initializers.xavier_uniform()
+        self.head.last.kernel = nnx.Param(xavier(rngs.params(), (head[-1], 1), dtype))
+
+
+class PublishedADEN(RandomHeadADEN):
+    """`ADEN` with a random head, a plain ReLU at its end, and data as they are. It dies.
+
+    **Arguments:** as of `ADEN`, and `unit`: how long one spacing is on the unit square, as the
+    published network sees coordinates of the square where others see spacings; `zero_head`: the
+    last layer is zero as in `ADEN`, which is the cure.
+    """
+
+    def __init__(
+        self, features: int, *, unit: float, zero_head: bool = False, rngs: Any, **options: Any
+    ) -> None:
+        super().__init__(features, rngs=rngs, **options)
         self.unit = unit
-        if not zero_head:
-            shape = (head[-1], 1)
-            xavier = nnx.initializers.xavier_uniform()
-            self.head.last.kernel = nnx.Param(xavier(rngs.params(), shape, dtype))
+        if zero_head:
+            last = self.head.last.kernel
+            last[...] = jnp.zeros_like(last[...])
 
     def __call__(self, x: Array, centres: Array, *, key: Any = None, clipped: bool = True) -> Array:
         """Costs in squared spacings, from a pass on the unit square."""
