@@ -20,6 +20,7 @@ NAMES = (
     "table_one",
     "ten_million",
     "from_disk",
+    "processes",
     "streams",
     "supply_network",
     "p_median",

@@ -1,6 +1,7 @@
 """Anneals of points on disk, in this process or in several, saved on the way."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,19 @@ class Checkpoints:
         return state
 
 
+@contextlib.contextmanager
+def told_of_files() -> Iterator[None]:
+    """What `Rows` says of a file while it is used, also inside of a program, as `CommandError`."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        # Inside of a program it is the end of a traceback, in an error of JAX's choice.
+        _, found, sentence = str(error).rpartition("Rows: ")
+        if not found:
+            raise
+        raise CommandError(f"POINTS: {found}{sentence}") from None
+
+
 @dataclass(frozen=True)
 class Job:
     """What each of several processes is asked to do; it travels as a pickle."""
@@ -121,8 +135,12 @@ class Job:
     def solve(self, rows: mj.exec.Rows, executor: mj.Sharded | None = None) -> Found:
         """The restart of least hard cost; with an executor of points that its devices hold.
 
-        **Raises:** `CommandError` if every restart failed.
+        **Raises:** `CommandError` if every restart failed, or a file has changed meanwhile.
         """
+        with told_of_files():
+            return self._solved(rows, executor)
+
+    def _solved(self, rows: mj.exec.Rows, executor: mj.Sharded | None) -> Found:
         request, anneal = self.request, self.request.anneal
         known = problem = self.problem(rows)
         schedule = anneal.schedule(known)

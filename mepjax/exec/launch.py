@@ -21,6 +21,8 @@ _ADDRESS, _COUNT, _NUMBER, _PARENT = (
 _LOOK = 0.05  # seconds
 # How long the others may take to end.
 _PATIENCE = 5.0
+# JAX waits longer than `join`: it would abort the process.
+_PATIENCE_OF_JAX = 60
 
 
 class WorkerLost(RuntimeError):
@@ -99,8 +101,8 @@ def join(*, heartbeat: int = 10, wait: int = 60) -> int:
     then done.
 
     **Raises:** `TypeError`, `ValueError` for arguments of the wrong kind; `RuntimeError` where
-    JAX has computed already. Where the others do not come JAX aborts the process, in words of its
-    own, as it does with those that are left when one is lost.
+    JAX has computed already. Where the others do not come the process says so and ends with status
+    1. Those that are left when one is lost are aborted by JAX, in words of its own.
 
     **Example:**
 
@@ -119,11 +121,26 @@ def join(*, heartbeat: int = 10, wait: int = 60) -> int:
     if _PARENT in os.environ:
         _end_with_parent(int(os.environ[_PARENT]))
     if count > 1:
+        address = os.environ[_ADDRESS]
+        alone = threading.Timer(wait, _end_alone, (number, count, address, wait))
+        alone.daemon = True
+        alone.start()
         jax.distributed.initialize(
-            os.environ[_ADDRESS], count, number,
-            heartbeat_timeout_seconds=heartbeat, initialization_timeout=wait,
+            address, count, number,
+            heartbeat_timeout_seconds=heartbeat, initialization_timeout=wait + _PATIENCE_OF_JAX,
         )  # fmt: skip
+        alone.cancel()
     return number
+
+
+def _end_alone(number: int, count: int, address: str, wait: int) -> None:
+    print(
+        f"join: process {number} of {count} has waited {wait} seconds for the others at {address}; "
+        "start all of them, as `mepjax.exec.launch` does.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def watch(workers: Sequence[Any]) -> None:

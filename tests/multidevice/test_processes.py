@@ -169,6 +169,24 @@ def test_rows_are_filled_up_by_some_of_weight_zero(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_one_process_started_alone_says_so(folder, monkeypatch, number):
+    with socket.socket() as trial:
+        trial.bind(("localhost", 0))
+        address = f"localhost:{trial.getsockname()[1]}"
+    for name, value in (("COORDINATOR", address), ("PROCESSES", "2"), ("PROCESS", number)):
+        monkeypatch.setenv(f"MEPJAX_{name}", value)
+    done = subprocess.run(
+        [sys.executable, "-c", "import mepjax as mj; mj.exec.join(wait=1)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    says = f"join: process {number} of 2 has waited 1 seconds for the others at {address}; start"
+    assert says in done.stderr
+
+
+@pytest.mark.slow
 def test_a_worker_ends_with_its_parent(folder):
     text = (
         "import mepjax as mj, sys, time\nmj.exec.join()\nprint('here', flush=True)\ntime.sleep(600)"

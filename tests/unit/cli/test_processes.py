@@ -3,7 +3,11 @@
 import json
 import os
 import pickle
+import random
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,9 @@ import pytest
 import mepjax as mj
 from mepjax.cli import processes
 from mepjax.cli.app import run
+from mepjax.cli.commands import cluster_from_disk as command_of_disk
 from mepjax.cli.errors import CommandError
-from mepjax.cli.on_disk import Checkpoints, Job
+from mepjax.cli.on_disk import Checkpoints, Found, Job
 from mepjax.cli.options.anneal import AnnealOptions
 from mepjax.cli.options.autonomy import AutonomyOptions
 from mepjax.cli.options.clustering import ClusterOptions, Request
@@ -89,6 +94,8 @@ def test_a_lost_process_is_named_and_the_command_goes_on(file, monkeypatch, caps
     ]
     assert run(command) == 2
     assert "has anneal-1.mepjax; expected --resume" in capsys.readouterr().err
+    assert run([*command, "--resume", "--processes", "1", "--seed", "1"]) == 2
+    assert "anneal-1.mepjax belongs to another anneal: `key`" in capsys.readouterr().err
     shutil.copytree(out, copied)
 
     assert run([*command, "--resume"]) == 0
@@ -100,6 +107,46 @@ def test_a_lost_process_is_named_and_the_command_goes_on(file, monkeypatch, caps
     # One process goes on from what two have saved.
     job = job_of(file, start=copied)
     assert_alike(job.solve(job.rows()), alone)
+
+    # A file that changes on the way, which a pass inside of a program sees.
+    rows = job.rows()
+    monkeypatch.setattr(mj, "finish", lambda *given, now=mj.finish: os.utime(file) or now(*given))
+    with pytest.raises(CommandError, match="^POINTS: Rows: .*points.npy has changed while it is"):
+        job.solve(rows)
+
+
+def _written(file: Path) -> int:
+    """When, 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_in_the_same_bits(file, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(file.with_name("programs")))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    command = [sys.executable, "-c", "from mepjax.cli import main; main()", "cluster", str(file),
+               *COMMAND, "--checkpoint-every", "1"]  # fmt: skip
+    whole, out = file.with_name("whole"), file.with_name("out")
+    subprocess.run([*command, "--out", str(whole)], check=True, stdout=subprocess.DEVNULL)
+    # A kill while results are moved leaves some of them.
+    resume = [*command, "--out", str(out), "--resume", "--force"]
+    draw, kept, seen = random.Random(0), out / "anneal-1.mepjax", 0
+    for _ in range(3):
+        with subprocess.Popen(resume, stdout=subprocess.DEVNULL) as process:
+            # Some moment after it has come further. Where it was quicker it has ended, as it may.
+            while process.poll() is None and _written(kept) <= seen:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.2))
+            process.kill()
+        seen = max(seen, _written(kept))
+    subprocess.run(resume, check=True, stdout=subprocess.DEVNULL)
+    costs = [json.loads((at / "report.json").read_text())["hard_cost"] for at in (whole, out)]
+    assert costs[0] == costs[1]
+    for name in ("centres.csv", "assignments.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
 # --- What takes no process. ---------------------------------------------------------------------
@@ -122,6 +169,21 @@ def test_errors_of_processes_are_told_in_one_line(file, monkeypatch):
         with pytest.raises(CommandError, match=says) as told:
             processes.solve_together(job_of(file), 2)
         assert told.value.code == code
+
+
+def test_no_space_left_while_labels_are_written_leaves_nothing(file, monkeypatch, capsys):
+    found = Found(points()[:K].astype(np.float64), 1.0, mj.Code.OK, 2.0, 0)
+    monkeypatch.setattr(Job, "solve", lambda job, rows: found)
+
+    def slabs(problem, params):
+        yield 0, np.zeros(5, int), None, None
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command_of_disk, "hard_slabs", slabs)
+    out = file.with_name("out")
+    assert run(["cluster", str(file), *COMMAND, "--out", str(out)]) == 2
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

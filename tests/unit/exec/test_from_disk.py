@@ -108,6 +108,15 @@ def test_weights_and_columns_and_a_folder_and_a_function_are_the_same_points(tmp
     assert np.max(np.abs(counts - 300 * weights / weights.sum())) < 2
 
 
+def test_whole_numbers_as_weights_do_not_overflow(tmp_path):
+    table = np.column_stack([100 * points(), np.full(N, 2.0**61)]).astype(np.int64)
+    np.save(tmp_path / "whole.npy", table)
+    found = Rows(tmp_path / "whole.npy", weights=D).source.measures
+    # Their sum is beyond what 64 bits hold.
+    assert found.total == N * 2.0**61 > 2.0**63
+    np.testing.assert_allclose(found.mean, table[:, :D].mean(axis=0))
+
+
 def test_parquet_is_read_by_row_groups(tmp_path):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
