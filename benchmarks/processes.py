@@ -140,11 +140,11 @@ def kills() -> Iterator[dict[str, Any]]:
             return [cost, *((out / file).read_bytes() for file in _FILES)]
 
         whole, out = folder / "whole", folder / "out"
-        for _ in range(2):
-            # The second time with programs that are kept.
-            start = time.monotonic()
-            _ended(started(whole, "--force"))
-            length = time.monotonic() - start
+        # Once for the programs, which are kept.
+        _ended(started(whole))
+        start = time.monotonic()
+        _ended(started(whole, "--force"))
+        length = time.monotonic() - start
         killed = annealing = answers = different = 0
         while killed < _KILLS or answers == 0:
             # What a kill left of the results, if it came while they were moved, is overwritten.
