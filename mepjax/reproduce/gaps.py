@@ -87,7 +87,8 @@ class Cell:
             **self.told,
             "best": best,
             "reference": "none kept: lowest of this row" if self.reference is None else
-            "lowered by this row" if best < self.reference else "kept",
+            # References are kept with seven digits.
+            "lowered by this row" if best < (1 - 1e-6) * self.reference else "kept",
         }  # fmt: skip
 
     # The ways, each giving centres and the number of interactions that it took.

@@ -180,3 +180,75 @@ def test_a_file_of_the_data_folder(tmp_path):
     with pytest.raises(NotMeasured, match="a/c.csv is not in"):
         Setting(data=tmp_path).file("a", "c.csv")
     assert [Setting(scale).pick(1, 2, 3) for scale in ("small", "medium", "paper")] == [1, 2, 3]
+
+
+# Table 1 on 40 points with a small network, three of its rows; waits within the second.
+_TABLE = """
+import dataclasses, sys, time
+from pathlib import Path
+import mepjax as mj
+from mepjax import learn
+from mepjax.reproduce import Setting, run, table1
+from mepjax.reproduce.gaps import Cell
+
+table1.square = lambda: mj.Clustering(mj.datasets.four_square(40)[0], 4)
+training = learn.Training(
+    options={"width": 8, "heads": 2, "feedforward": 16, "head": (8,)}, batch=1, entities=8,
+    draws=1, cycles=2, prefit=2, network_steps=2, centre_steps=1,
+)
+begun = []
+
+def row(self, training_of_the_table, setting):
+    begun.append(self)
+    self.add("aden", lambda: self.aden(training, starts=2))
+    if sys.argv[1] == "wait" and len(begun) == 2:
+        print("in the middle", flush=True)
+        time.sleep(600)
+    return self.values()
+
+Cell.row = row
+whole = table1.REPRODUCTION
+few = dataclasses.replace(
+    whole, tasks=lambda s: whole.tasks(s)[:3], claims=lambda rows: (), draw=lambda rows, s: {}
+)
+for folder in sys.argv[2:]:
+    run(few, Path(folder), Setting(), tell=lambda text: print(text, flush=True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
+def test_a_table_killed_in_the_middle_has_the_rows_of_one_that_was_not(tmp_path):
+    cut, straight = str(tmp_path / "cut"), str(tmp_path / "straight")
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TABLE, "wait", cut], stdout=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+    assert process.stdout is not None
+    told = [process.stdout.readline() for _ in range(2)]
+    assert told[0].startswith("table1, row 1 of 3") and told[1] == "in the middle\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = (tmp_path / "cut/rows.jsonl").read_bytes()
+    assert before.count(b"\n") == 1
+    again = subprocess.run(
+        [sys.executable, "-c", _TABLE, "go on", cut, straight], capture_output=True, text=True,
+        env=environment, check=True,
+    )  # fmt: skip
+    lines = again.stdout.splitlines()
+    assert [line.endswith("done before") for line in lines] == [True] + [False] * 5
+    after = (tmp_path / "cut/rows.jsonl").read_bytes()
+    assert after.startswith(before) and after.count(b"\n") == 3
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "rows.jsonl").read_text().splitlines()]
+        for name in ("cut", "straight")
+    ]
+    for one, other in zip(*rows, strict=True):
+        assert one["key"] == other["key"]
+        # All but how long it took, to the bit.
+        values = [
+            {name: value for name, value in row["values"].items() if not name.endswith("_seconds")}
+            for row in (one, other)
+        ]
+        assert values[0] == values[1] and values[0]["aden_interactions"] > 0
