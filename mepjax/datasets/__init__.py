@@ -3,6 +3,7 @@
 from .channels import channel_game
 from .gaussians import four_square
 from .gridworld import frozen_lake, gridworld
+from .movielens import MovieLensUsers, movielens_users
 from .moving import MovingNetwork, moving_network
 from .nested import nested_groups
 from .prosumers import ProsumerGrid, prosumer_grid
@@ -11,6 +12,7 @@ from .supply import supply_network
 from .taxi import taxi
 
 __all__ = [
+    "MovieLensUsers",
     "MovingNetwork",
     "ProsumerGrid",
     "SmallCells",
@@ -18,6 +20,7 @@ __all__ = [
     "four_square",
     "frozen_lake",
     "gridworld",
+    "movielens_users",
     "moving_network",
     "nested_groups",
     "prosumer_grid",
