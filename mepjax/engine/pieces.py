@@ -33,6 +33,7 @@ from .state import (
     same_shapes,
     shapes_of,
 )
+from .swaps import can_swap
 
 
 @own_arithmetic()
@@ -86,7 +87,8 @@ def begin(
     check_kind("adjoint", adjoint, AbstractAdjoint)
     check_kind("record", record, Record)
     branching = (detector or Growth()).suited(problem)
-    if repair is not None and not (isinstance(problem, Growable) and problem.has_slot_spectrum):
+    grows = isinstance(problem, Growable) and problem.has_slot_spectrum
+    if repair is not None and not grows and not (repair.swaps and can_swap(problem)):
         repair = None
     if schedule is not None and schedule.horizon is not None and not branching.foretells:
         name = type(schedule).__name__

@@ -23,8 +23,8 @@ class Repair(eqx.Module):
     """Take away the slot that is missed least, split the one that gains most, keep what is better.
 
     After each move a few steps are solved at the last beta, and the move is undone unless the free
-    energy has fallen. For problems that have `slot_spectrum`, see `Growth`; elsewhere nothing is
-    done.
+    energy has fallen. For problems that have `slot_spectrum`, see `Growth`; elsewhere only the
+    random swaps are done, half of them of the places of two slots where labels count.
 
     Where no such move is left, `swaps` random ones are tried as well (random swap, Fränti 2018): a
     slot drawn by lot goes to where a random entity is or, one time in eight, to where the problem
@@ -73,7 +73,7 @@ class Repair(eqx.Module):
 # A slot is worth moving only if what it gains is not far below what is lost.
 _LEAST_RATIO = 0.5
 # A trial this well solved needs no more of its steps.
-_TRIAL_RTOL = 1e-4
+TRIAL_RTOL = 1e-4
 # Share of random swaps that only take a slot out of the way.
 _AWAY = 0.125
 
@@ -108,7 +108,7 @@ def repaired(
     # No swap has this number.
     draws = jax.random.fold_in(key, np.uint32(2**32 - 1)) if solver.stochastic else key
     dtype = trees.dtype_of(params)
-    tolerance = jnp.asarray(_TRIAL_RTOL, dtype)
+    tolerance = jnp.asarray(TRIAL_RTOL, dtype)
 
     def choose(search: _Search) -> tuple[Array, Array, Array]:
         """Which slot to split, which to take for it, and whether that may be worth it."""

@@ -23,6 +23,7 @@ from .record import Record
 from .repair import Repair, repaired
 from .schedules import AbstractSchedule, Stage
 from .solution import Trace
+from .swaps import swapped
 
 
 class AnnealingLoop(eqx.Module):
@@ -78,8 +79,10 @@ class AnnealingLoop(eqx.Module):
         params, steps = carry.params, jnp.zeros((), jnp.int32)
         # No stage has this number, nor does the sample.
         key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
-        if repair is not None and isinstance(sample, Growable):
+        if repair is not None and isinstance(sample, Growable) and sample.has_slot_spectrum:
             params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
+        elif repair is not None:
+            params, steps = swapped(sample, params, carry.beta, self.solver, repair, key)
         before = None
         if sample is not problem:
             before = problem.free_energy(params, carry.beta)

@@ -25,7 +25,7 @@ from .._core.types import Tracer
 from ..engine.anneal import anneal
 from ..engine.branching.growth import Growth, supports_growth
 from ..engine.monitor import Progress
-from ..engine.problem import Problem
+from ..engine.problem import Growable, Problem
 from ..engine.record import Record
 from ..engine.repair import Repair
 from ..engine.schedules import AbstractSchedule
@@ -47,6 +47,10 @@ GIVEN = "given start"
 # Random swaps leave local minima for less time than another start takes; plain clusters, which
 # have estimates of what a move gains that are near the truth, need none.
 _SWAPS_PER_SLOT = 2
+# Where nothing tells which slot to move; fewer where every step solves for prices, too.
+_BLIND_SWAPS_PER_SLOT = 20
+_PRICED_SWAPS_PER_SLOT = 5
+_BLIND_SWAPS = 100
 
 # Each is many small operations, which would be compiled one by one for every new shape.
 _evaluate = program(lambda problem, centres: problem.evaluate(centres))
@@ -279,7 +283,10 @@ class _Solver:
         if not isinstance(problem, Clustering) or is_aware(problem):
             shape = eqx.filter_eval_shape(problem.init, keys[0])
             slots = jax.tree.leaves(primal_of(shape))[0].shape
-            self.swaps = _SWAPS_PER_SLOT * slots[0] if slots else 0
+            grows = isinstance(problem, Growable) and problem.has_slot_spectrum
+            blind = _BLIND_SWAPS_PER_SLOT if dual_of(shape) is None else _PRICED_SWAPS_PER_SLOT
+            number = slots[0] if slots else 0
+            self.swaps = _SWAPS_PER_SLOT * number if grows else min(blind * number, _BLIND_SWAPS)
         self.runs: list[Run] = []
 
     def solve(self, init: tuple[Any, ...], ignoring: bool) -> Starts:
