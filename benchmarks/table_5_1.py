@@ -30,6 +30,7 @@ _OUTSIDE = 0.02
 _FOLDERS = ("fcps", "graves", "other", "sipu", "wut")
 # 100,000 points: `birch1` apart.
 _TOO_LARGE = ("sipu/birch1", "sipu/birch2")
+_MANY_SIZES = 30
 # A matrix over all pairs of points.
 _SHAPE_POINTS = 1_100
 # Classes, which nobody has seen to be convex, nor to be clusters.
@@ -117,7 +118,9 @@ def _planar(folder: Path) -> Iterator[tuple[str, np.ndarray, set[int], set[int]]
 
 def _judged(x: np.ndarray, known: set[int], seed: int = 0) -> dict[str, Any]:
     top = min(_largest(max(known)), len(x) - 1)
-    order = persistence(x, sizes=range(1, top + 1), key=jax.random.key(seed))
+    # Of many sizes references take most of the time.
+    references = 10 if top <= _MANY_SIZES else 3
+    order = persistence(x, sizes=range(1, top + 1), references=references, key=jax.random.key(seed))
     excess = np.min(np.asarray(order.excess, np.float64), axis=0)
     return {
         "known": sorted(known), "best": int(order.best), "clear": bool(order.clear),

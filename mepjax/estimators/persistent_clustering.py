@@ -28,7 +28,7 @@ class PersistentClustering(ClusterMixin, BaseEstimator):
     - `kind`: `"scatter"` or `"covariance"`.
     - `scale`: `"zscore"` (default), per feature as in the thesis, or `"none"`.
     - `references`: draws of each of two models without clusters; 0: none, and nothing is clear.
-    - `starts`: random starts of each size.
+    - `starts`: random starts of each size; default 16 for few points down to 4 for many.
     - `random_state`: an int, a NumPy `RandomState` or `None`.
 
     **Attributes:** `n_clusters_`; `is_clear_`, whether that stands out of data without clusters;
@@ -66,7 +66,7 @@ class PersistentClustering(ClusterMixin, BaseEstimator):
         kind: str = "scatter",
         scale: str = "zscore",
         references: int = 10,
-        starts: int = 4,
+        starts: int | None = None,
         random_state: Any = None,
     ) -> None:
         self.max_size = max_size
@@ -80,7 +80,8 @@ class PersistentClustering(ClusterMixin, BaseEstimator):
         """Find the number of clusters and the clusters."""
         del y
         check_integer("max_size", self.max_size)
-        check_integer("starts", self.starts)
+        if self.starts is not None:
+            check_integer("starts", self.starts)
         if self.references != 0:
             check_integer("references", self.references)
         check(

@@ -33,7 +33,7 @@ class _Set:
     largest: int = 12
     scale: str = "small"
     bandwidth: float | None = None
-    starts: int = 4
+    starts: int | None = None
     printed: str | None = None
 
 
