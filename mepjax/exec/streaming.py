@@ -7,8 +7,7 @@ class Streaming(AbstractBlocks):
     """Sums over the data block by block on one device, computed again for derivatives.
 
     Beside the data themselves, memory is that of one block, in value and in gradient: for
-    clustering with every autonomy and every cost that has derivatives, and for facilities on paths
-    whose legs are squared distances or free.
+    clustering with every autonomy and every cost that has derivatives, and for facilities on paths.
 
     **Arguments:** `block`: rows of a block; default as many as stay in a cache.
 

@@ -41,7 +41,7 @@ ENTITIES = [row for row in ROWS if in_sums(row)]
 def in_node_sums(row) -> bool:
     with jax.enable_x64(True):
         problem = row.build(np.float64)
-    return isinstance(problem, mj.FacilityPath) and problem.convex_at_zero
+    return isinstance(problem, mj.FacilityPath)
 
 
 PATHS = [row for row in ROWS if in_node_sums(row)]

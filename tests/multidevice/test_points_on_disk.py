@@ -23,7 +23,7 @@ from .test_executors import (
 
 # The row whose sums know nothing of the cost and the autonomy; soft means are in unit/exec.
 DISK_DEFAULT = {"softmax-frozen"}
-NODES = {"paths", "paths-bounds"}
+NODES = {"paths", "paths-bounds", "paths-function"}
 ON_DISK = (mj.costs.SquaredEuclidean, mj.costs.Mahalanobis, mj.costs.Euclidean)
 
 
@@ -121,7 +121,7 @@ def test_an_anneal_over_points_on_disk_is_that_in_memory(name, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), hard.assignments)
 
 
-# Masks and hop limits, which stay in memory; and all capacities with two destinations.
+# Masks and hop limits, which stay in memory; all capacities with two destinations; other legs.
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in PATHS if row.name in NODES], ids=lambda r: r.name)
 def test_every_sum_over_nodes_on_disk_is_that_in_memory(row):
@@ -146,7 +146,7 @@ def test_every_sum_over_nodes_on_disk_is_that_in_memory(row):
         assert eqx.filter(got[name].nodes, eqx.is_array).source is rows.source
         for found in (got, expected):
             parts = found[name]
-            found[name] = parts.destinations, parts.fixed, parts.capacities
+            found[name] = parts.destinations, parts.fixed, parts.capacities, parts.stage_costs
     assert_same(got, expected, rtol=1e-7, atol=1e-10)
     for ours, theirs in (
         (moved.size(), problem.size()),

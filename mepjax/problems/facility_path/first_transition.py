@@ -11,6 +11,7 @@ from ..._core import trees
 from ...exec.sources import Rows
 from .legs import FreeLegs, cost_of
 from .network import Network
+from .on_disk import few_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -41,6 +42,8 @@ def first_transition(network: Network) -> Float[Array, ""]:
 
 def _seen_from_nodes(network: Network) -> tuple[Float[Array, "d d"], Float[Array, "l d"]]:
     """Covariance of the nodes, and destinations from their mean, where costs are like squares."""
+    if isinstance(network.nodes, Rows) and not network.all_squared:
+        network = few_of(network)
     if isinstance(network.nodes, Rows):
         covariance = jnp.asarray(network.nodes.source.measures.covariance, network.nodes.dtype)
         return covariance, network.destinations - network.mean_node()

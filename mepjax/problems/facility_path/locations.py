@@ -17,7 +17,7 @@ from ..costs import weighted_sum
 from .dual import dual_at, price_residual
 from .legs import FreeLegs
 from .network import Network
-from .traffic import flow_and_entered
+from .traffic import flow_and_entered, own_hessians, sums_of, worth_of
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -75,10 +75,15 @@ def balance_of(
 
 
 def slope_of(
-    network: Network, params: Any, flow: StageCosts, entered: Float[Array, "m d"]
+    network: Network, params: Any, beta: Scalar, flow: StageCosts, entered: Float[Array, "m d"]
 ) -> Float[Array, "k d"]:
-    """Gradient of F in the locations, by the chain rule from traffic: no second recursion."""
+    """Gradient of F in the locations, by the chain rule from traffic: no second recursion.
+
+    Block by block other costs than squares, whose traffic is not kept, are gone through again.
+    """
     locations, prices = split_params(params)
+    if network.executor.in_blocks and not network.all_squared:
+        return sums_of(network).slope(params, beta)
     if network.executor.in_blocks:
         stiffness, pull = balance_of(network, flow, entered, params)
         y = locations - jax.lax.stop_gradient(network.origin)
@@ -94,13 +99,15 @@ def equation_at(
     locations, prices = split_params(params)
     _, _, live = stiffness_of(network, flow)
     stays = locations - jax.lax.stop_gradient(locations)
-    slope = jnp.where(live[:, None], slope_of(network, params, flow, entered), stays)
+    slope = jnp.where(live[:, None], slope_of(network, params, beta, flow, entered), stays)
     if prices is None:
         return slope
     return Params(slope, price_residual(network, prices, flow, beta))
 
 
-def metric_at(network: Network, params: Any, flow: StageCosts) -> lx.AbstractLinearOperator:
+def metric_at(
+    network: Network, params: Any, beta: Scalar, flow: StageCosts
+) -> lx.AbstractLinearOperator:
     """`Problem.metric`, given the traffic there."""
     if network.all_squared:
         stiffness, _, _ = stiffness_of(network, flow)
@@ -109,7 +116,7 @@ def metric_at(network: Network, params: Any, flow: StageCosts) -> lx.AbstractLin
             return 2 * jnp.matmul(stiffness, v, precision=_HIGHEST)
 
     else:
-        hessian = hessian_at(network, params, flow)
+        hessian = hessian_at(network, params, beta, flow)
 
         def apply(v: Float[Array, "k d"]) -> Float[Array, "k d"]:
             return jnp.matmul(hessian, v.ravel(), precision=_HIGHEST).reshape(v.shape)
@@ -119,33 +126,42 @@ def metric_at(network: Network, params: Any, flow: StageCosts) -> lx.AbstractLin
 
 
 def solve_metric(
-    network: Network, params: Any, flow: StageCosts, vector: Float[Array, "k d"]
+    network: Network, params: Any, beta: Scalar, flow: StageCosts, vector: Float[Array, "k d"]
 ) -> Float[Array, "k d"]:
     """Solve with the metric: one small factorisation."""
     if network.all_squared:
         stiffness, _, _ = stiffness_of(network, flow)
         return _solve(2 * stiffness, vector)
-    return _solve(hessian_at(network, params, flow), vector.reshape(-1, 1)).reshape(vector.shape)
+    hessian = hessian_at(network, params, beta, flow)
+    return _solve(hessian, vector.reshape(-1, 1)).reshape(vector.shape)
 
 
-def hessian_at(network: Network, params: Any, flow: StageCosts) -> Float[Array, "size size"]:
+def hessian_at(
+    network: Network, params: Any, beta: Scalar, flow: StageCosts
+) -> Float[Array, "size size"]:
     """Hessian of D in the flat locations at fixed traffic, made positive definite."""
     locations, prices = split_params(params)
     _, link, _ = network.legs
     _, _, live = stiffness_of(network, flow)
 
-    def cost(legs: Float[Array, "a b"], traffic: Float[Array, "a b"]) -> Float[Array, ""]:
-        return jnp.sum(traffic * jnp.where(jnp.isposinf(legs), 0.0, legs))
+    in_blocks = network.executor.in_blocks
 
     def ends(locations: Float[Array, "k d"]) -> Float[Array, ""]:
-        costs = network.leg_costs(join_params(locations, prices))
-        return cost(costs.first, flow.first) + cost(costs.last, flow.last)
+        at = join_params(locations, prices)
+        if in_blocks:
+            return worth_of(network.common_costs(at).last, flow.last)
+        costs = network.leg_costs(at)
+        return worth_of(costs.first, flow.first) + worth_of(costs.last, flow.last)
 
     def between(locations: Float[Array, "k d"]) -> Float[Array, ""]:
-        _, y, _, origin = network.relative_places(join_params(locations, prices))
-        return cost(link.pairwise(y, y, network.open_between(), origin), flow.links)
+        origin = jax.lax.stop_gradient(network.origin)
+        y = network.facilities(join_params(locations, prices)) - origin
+        return worth_of(link.pairwise(y, y, network.open_between(), origin), flow.links)
 
-    return location_hessian(ends, between, locations, live)
+    own = own_hessians(ends, locations)
+    if in_blocks:
+        own = own + sums_of(network).entry_hessians(params, beta)
+    return location_hessian(own, between, locations, live)
 
 
 def init_at(network: Network, key: Any) -> Any:
@@ -163,22 +179,18 @@ def init_at(network: Network, key: Any) -> Any:
 
 
 def location_hessian(
-    ends: Callable[[Float[Array, "k d"]], Array],
+    own: Float[Array, "k d d"],
     between: Callable[[Float[Array, "k d"]], Array],
     locations: Float[Array, "k d"],
     live: Bool[Array, " k"],
 ) -> Float[Array, "size size"]:
-    """Hessian of ends + between, made positive definite, in the flat locations.
+    """Hessian of all legs, made positive definite, in the flat locations.
 
-    **Arguments:** `ends`, a sum in which facilities do not interact (entries and exits), so that d
-    products give all its Hessian; `between`, the cost of links; `live`, False where a facility has
-    no traffic, which gets the identity.
+    **Arguments:** `own`, the Hessians of entries and exits, in which facilities do not interact;
+    `between`, the cost of links; `live`, False where a facility has no traffic, which gets the
+    identity.
     """
     k, d = locations.shape
-    _, linear = jax.linearize(jax.grad(ends), locations)
-    axes = jnp.eye(d, dtype=locations.dtype)
-    columns = jax.lax.map(lambda axis: linear(jnp.broadcast_to(axis, (k, d))), axes)
-    own = jnp.moveaxis(columns, 0, -1)
     same = jnp.eye(k, dtype=locations.dtype)
     hessian = jnp.einsum("kab,kj->kajb", own, same) + jax.hessian(between)(locations)
     coupled = (live[:, None] & live[None, :])[:, None, :, None]

@@ -127,12 +127,15 @@ class Network(Growable, Constrained):
         if isinstance(self.nodes, Rows):
             on_disk.check_supported(_OWNER, self)
         checks.enforce(self.checks())
-        if not isinstance(self.nodes, Rows):
-            self.stage_costs = jax.tree.map(
-                lambda legs: for_places(legs, self.nodes, self.weights),
-                self.stage_costs,
-                is_leaf=lambda legs: isinstance(legs, Legs),
-            )
+        self.stage_costs = jax.tree.map(
+            lambda legs: (
+                on_disk.legs_for(legs, self.nodes)
+                if isinstance(self.nodes, Rows)
+                else for_places(legs, self.nodes, self.weights)
+            ),
+            self.stage_costs,
+            is_leaf=lambda legs: isinstance(legs, Legs),
+        )
         self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
 
     def _places(self, name: str, places: Array) -> Array:
@@ -375,17 +378,12 @@ class Network(Growable, Constrained):
         What is told of every node (`policy`, `traffic`, `stage_policies`, `revisits`) has a row for
         each and stays in memory.
 
-        **Raises:** `TypeError` for `Streaming` and `Sharded` unless every leg is the squared
-        distance or free; `ValueError` if the number of nodes does not fit the executor.
+        **Raises:** `TypeError` for nodes on disk without `FromDisk`, and for others with it;
+        `ValueError` if the number of nodes does not fit the executor.
         """
         if executor == self.executor:
             return self
         check_suits(_OWNER, self.nodes, executor)
-        if executor.in_blocks and not self.all_squared:
-            raise TypeError(
-                f"{_OWNER}: with `executor` {type(executor).__name__}, `stage_costs` must be "
-                "squared distances or free; others are computed in memory only."
-            )
         executor.check(self.nodes.shape[0])
         moved = trees.replaced(self, executor=executor)
         divided = executor.in_blocks and not isinstance(executor, FromDisk)

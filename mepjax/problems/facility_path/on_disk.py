@@ -12,10 +12,15 @@ from ..._core import checks, paths, trees
 from ...exec.files import writing_rows
 from ...exec.in_memory import InMemory
 from ...exec.sources import Rows, few_rows
-from .legs import FreeLegs
+from ..costs.euclidean import Euclidean
+from ..costs.function import CostFunction
+from ..costs.quadratic import Mahalanobis, SquaredEuclidean
+from .legs import CostLegs, FreeLegs
 
 # Nodes that tell where facilities separate and where they may start.
 _FEW = 10_000
+# Costs of which one pass measures all that they take from the data.
+_COSTS = (SquaredEuclidean, Mahalanobis, Euclidean, CostFunction)
 
 
 def check_supported(owner: str, network: Any) -> None:
@@ -30,18 +35,37 @@ def check_supported(owner: str, network: Any) -> None:
                 f"{owner}: with nodes on disk, `{name}` must be left out, as it has a row for each "
                 "node; `n_stages` limits the paths of all."
             )
-    if not network.all_squared:
-        raise TypeError(
-            f"{owner}: with nodes on disk, `stage_costs` must be squared distances or free."
-        )
+    for legs in network.legs:
+        if isinstance(legs, CostLegs) and not isinstance(legs.cost, _COSTS):
+            names = ", ".join(kind.__name__ for kind in _COSTS)
+            raise TypeError(
+                f"{owner}: with nodes on disk, `stage_costs` must be free, a function, or one of "
+                f"{names}; got {type(legs.cost).__name__}."
+            )
+
+
+def legs_for(legs: Any, rows: Rows) -> Any:
+    """Legs with what their cost leaves to the data filled in, of what was measured."""
+    if not isinstance(legs, CostLegs) or not isinstance(legs.cost, Euclidean):
+        return legs
+    spread = np.float64(rows.source.measures.spread)
+    return CostLegs(legs.cost.for_spread(spread, rows.dtype))
 
 
 def checks_of(owner: str, network: Any) -> list[checks.Check]:
-    """Of squares of distances to destinations; nodes were checked when they were measured."""
+    """Of costs, and of squares to destinations; nodes were checked when they were measured."""
+    found = [
+        check
+        for legs in network.legs
+        if isinstance(legs, CostLegs)
+        for check in legs.cost.check(network.nodes.shape[1])
+    ]
+    if not network.all_squared:
+        return found
     mean = np.asarray(network.nodes.source.measures.mean, network.nodes.dtype)[None]
     ends = network.destinations
     xp: Any = np if checks.is_concrete(ends) else jnp
-    return [checks.check_squares(owner, "destinations", xp.concatenate([mean, ends]))]
+    return [*found, checks.check_squares(owner, "destinations", xp.concatenate([mean, ends]))]
 
 
 def in_memory(network: Any, nodes: Float[Array, "n d"], weights: Float[Array, " n"]) -> Any:

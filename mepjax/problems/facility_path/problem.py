@@ -43,9 +43,10 @@ class FacilityPath(Network):
     **Arguments:**
 
     - `nodes`: shape (N, d), in any units; those are the units of the locations. Where they do not
-        fit into memory `mepjax.exec.Rows`, with squared or free legs and without `max_hops` and
-        masks that have a row for each. Nodes known by a distribution are `mepjax.paths.Samples` or
-        `mepjax.paths.Covariance`; of uncertain weights and costs only the means matter.
+        fit into memory `mepjax.exec.Rows`, without `max_hops` and masks that have a row for each,
+        and with legs that are free, squared, Mahalanobis or Euclidean distances or a function.
+        Nodes known by a distribution are `mepjax.paths.Samples` or `mepjax.paths.Covariance`; of
+        uncertain weights and costs only the means matter.
     - `destinations`: shape (L, d), or (d,) for one; uncertain ones as nodes are.
     - `n_facilities`: number of facilities to place.
     - `weights`: relative importance of the nodes, shape (N,), >= 0; normalised to sum one.
@@ -148,7 +149,9 @@ class FacilityPath(Network):
         if self.all_squared:
             new = placed_for(self, flow, entered, params)
         else:
-            move = solve_metric(self, params, flow, slope_of(self, params, flow, entered))
+            move = solve_metric(
+                self, params, beta, flow, slope_of(self, params, beta, flow, entered)
+            )
             new = locations - move
         return self.eliminate(join_params(new, prices), beta)
 
@@ -164,20 +167,20 @@ class FacilityPath(Network):
 
         For squared distance it is 2 S in every coordinate, with S the Laplacian of the traffic.
         """
-        return metric_at(self, params, flow_and_entered(self, params, beta)[0])
+        return metric_at(self, params, beta, flow_and_entered(self, params, beta)[0])
 
     def residual_and_metric(
         self, params: Any, beta: Scalar
     ) -> tuple[Any, lx.AbstractLinearOperator]:
         """In one pass over the nodes."""
         flow, entered = flow_and_entered(self, params, beta)
-        return equation_at(self, params, beta, flow, entered), metric_at(self, params, flow)
+        return equation_at(self, params, beta, flow, entered), metric_at(self, params, beta, flow)
 
     def precondition(
         self, params: Any, beta: Scalar, vector: Float[Array, "k d"]
     ) -> Float[Array, "k d"]:
         """Solve with `metric`: one small factorisation."""
-        return solve_metric(self, params, flow_and_entered(self, params, beta)[0], vector)
+        return solve_metric(self, params, beta, flow_and_entered(self, params, beta)[0], vector)
 
     def policy(self, params: Any, beta: Scalar) -> Float[Array, "n choices"]:
         """Log probability of each node's first facility, then of each destination if `direct`."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._core import paths
-from ..._core.params import dual_of
+from ..._core.params import dual_of, join_params, split_params
 from ..._core.paths import Routes, StageCosts
 from ..._core.types import Scalar
 from ...exec.base import AbstractExecutor
@@ -110,16 +110,47 @@ class NodeSums(eqx.Module):
             straight = straight[None]
         return StageCosts(entries[None], links, last, straight, self.problem.n_stages), entered
 
+    def slope(self, params: Any, beta: Scalar) -> Float[Array, "k d"]:
+        """Gradient of F in the locations."""
+        locations, prices = split_params(params)
+        return jax.grad(lambda y: self.energy(join_params(y, prices), beta))(locations)
+
+    def entry_hessians(self, params: Any, beta: Scalar) -> Float[Array, "k d d"]:
+        """Hessians of what entries cost, at fixed traffic, in the place of each facility."""
+
+        def of_block(block: Any, shares: Array, params: Any, beta: Array, table: Array) -> Array:
+            first, direct = block.first_costs(params)
+            locations, prices = split_params(params)
+
+            def value(first: Array) -> Array:
+                return jnp.sum(
+                    shares * paths.values_before(first, direct, table, beta, block.max_hops)
+                )
+
+            entries = jax.grad(value)(first)
+
+            def paid(locations: Array) -> Array:
+                return worth_of(block.leg_costs(join_params(locations, prices)).first, entries)
+
+            return own_hessians(paid, locations)
+
+        beta = jnp.asarray(beta, self.problem.nodes.dtype)
+        table = self._to_go(self._beyond(params, False), beta)
+        return self._call(of_block, (params, beta, table), summed=True)
+
     def mean_entry_cost(self, params: Any) -> Float[Array, ""]:
         """Mean over nodes and facilities of the size of what is permitted."""
-        if isinstance(self.problem.nodes, Rows):
+        stays = isinstance(self.problem.nodes, Rows)
+        if stays and self.problem.all_squared:
             return mean_entry_cost(self.problem, params)
 
         def of_block(block: Any, shares: Array, params: Any) -> Array:
             first = block.leg_costs(params).first
-            sizes = jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first))
-            return jnp.mean(sizes, axis=1)
+            sizes = jnp.mean(jnp.where(jnp.isposinf(first), 0.0, jnp.abs(first)), axis=1)
+            return jnp.sum(shares * sizes) if stays else sizes
 
+        if stays:
+            return self._call(of_block, (params,), summed=True)
         return jnp.mean(self._call(of_block, (params,), summed=False))
 
     def hard_cost(self, params: Any) -> Float[Array, ""]:
@@ -138,6 +169,21 @@ class NodeSums(eqx.Module):
             return paths.shortest(block.leg_costs(params), block.max_hops)
 
         return self._call(of_block, (params,), summed=False)
+
+
+def worth_of(legs: Float[Array, "a b"], traffic: Float[Array, "a b"]) -> Float[Array, ""]:
+    """What traffic pays for legs, of which forbidden ones have none."""
+    return jnp.sum(traffic * jnp.where(jnp.isposinf(legs), 0.0, legs))
+
+
+def own_hessians(
+    function: Callable[[Float[Array, "k d"]], Array], locations: Float[Array, "k d"]
+) -> Float[Array, "k d d"]:
+    """Hessians of a sum in which places do not interact: d products give all of them."""
+    _, linear = jax.linearize(jax.grad(function), locations)
+    axes = jnp.eye(locations.shape[1], dtype=locations.dtype)
+    columns = jax.lax.map(lambda axis: linear(jnp.broadcast_to(axis, locations.shape)), axes)
+    return jnp.moveaxis(columns, 0, -1)
 
 
 def sums_of(network: Network) -> NodeSums:

@@ -61,13 +61,18 @@ def test_routes_are_those_in_memory(rows, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_anneal_is_that_in_memory(rows):
-    there, here = both(rows)
+def test_an_anneal_is_that_in_memory(rows, tmp_path):
+    there, here = both(rows, stage_costs="euclidean")
+    for ours, theirs in zip(*(jax.tree.leaves(p.stage_costs) for p in (there, here)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    np.testing.assert_allclose(there.beta_scale(), here.beta_scale(), rtol=1e-9)
     schedule = mj.Geometric(0.05, 5.0, 1.6)
     ours = mj.anneal(there, schedule, key=KEY)
     theirs = mj.anneal(here, schedule, key=KEY)
     assert int(ours.code) == int(theirs.code)
     np.testing.assert_allclose(ours.free_energy, theirs.free_energy, rtol=1e-9)
+    cost = there.harden_to(tmp_path / "routes.npy", ours.params)
+    np.testing.assert_allclose(cost, here.harden(ours.params).cost, rtol=1e-9)
 
 
 def test_what_has_a_row_for_each_node_is_refused(rows):
@@ -75,8 +80,8 @@ def test_what_has_a_row_for_each_node_is_refused(rows):
         mj.FacilityPath(rows, END, K, max_hops=1)
     with pytest.raises(TypeError, match="`links.entry` must be left out"):
         mj.FacilityPath(rows, END, K, links=mj.paths.Links(entry=np.ones((N, K), bool)))
-    with pytest.raises(TypeError, match="`stage_costs` must be squared distances or free"):
-        mj.FacilityPath(rows, END, K, stage_costs="euclidean")
+    with pytest.raises(TypeError, match="`stage_costs` must be free, a function, or one of Squar"):
+        mj.FacilityPath(rows, END, K, stage_costs="great_circle")
     with pytest.raises(ValueError, match="`weights` of points on disk are a column"):
         mj.FacilityPath(rows, END, K, weights=np.ones(N))
     with pytest.raises(ValueError, match=r"`destinations` must have shape \(number, 2\)"):
