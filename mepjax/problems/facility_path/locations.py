@@ -158,7 +158,8 @@ def hessian_at(
         y = network.facilities(join_params(locations, prices)) - origin
         return worth_of(link.pairwise(y, y, network.open_between(), origin), flow.links)
 
-    own = own_hessians(ends, locations)
+    axes = jnp.eye(locations.shape[1], dtype=locations.dtype)
+    own = own_hessians(ends, locations, axes)
     if in_blocks:
         own = own + sums_of(network).entry_hessians(params, beta)
     return location_hessian(own, between, locations, live)

@@ -118,7 +118,9 @@ class NodeSums(eqx.Module):
     def entry_hessians(self, params: Any, beta: Scalar) -> Float[Array, "k d d"]:
         """Hessians of what entries cost, at fixed traffic, in the place of each facility."""
 
-        def of_block(block: Any, shares: Array, params: Any, beta: Array, table: Array) -> Array:
+        def of_block(
+            block: Any, shares: Array, params: Any, axes: Array, beta: Array, table: Array
+        ) -> Array:
             first, direct = block.first_costs(params)
             locations, prices = split_params(params)
 
@@ -132,11 +134,13 @@ class NodeSums(eqx.Module):
             def paid(locations: Array) -> Array:
                 return worth_of(block.leg_costs(join_params(locations, prices)).first, entries)
 
-            return own_hessians(paid, locations)
+            return own_hessians(paid, locations, axes)
 
         beta = jnp.asarray(beta, self.problem.nodes.dtype)
         table = self._to_go(self._beyond(params, False), beta)
-        return self._call(of_block, (params, beta, table), summed=True)
+        # Of devices of a mesh directions are each one's own, as params are.
+        axes = jnp.eye(self.problem.nodes.shape[1], dtype=beta.dtype)
+        return self._call(of_block, (params, axes, beta, table), summed=True)
 
     def mean_entry_cost(self, params: Any) -> Float[Array, ""]:
         """Mean over nodes and facilities of the size of what is permitted."""
@@ -177,11 +181,12 @@ def worth_of(legs: Float[Array, "a b"], traffic: Float[Array, "a b"]) -> Float[A
 
 
 def own_hessians(
-    function: Callable[[Float[Array, "k d"]], Array], locations: Float[Array, "k d"]
+    function: Callable[[Float[Array, "k d"]], Array],
+    locations: Float[Array, "k d"],
+    axes: Float[Array, "d d"],
 ) -> Float[Array, "k d d"]:
-    """Hessians of a sum in which places do not interact: d products give all of them."""
+    """Hessians of a sum in which places do not interact: a product for each of the axes."""
     _, linear = jax.linearize(jax.grad(function), locations)
-    axes = jnp.eye(locations.shape[1], dtype=locations.dtype)
     columns = jax.lax.map(lambda axis: linear(jnp.broadcast_to(axis, locations.shape)), axes)
     return jnp.moveaxis(columns, 0, -1)
 
