@@ -12,13 +12,15 @@ from ..mdp.kernels import AbstractKernel, Deterministic, Sparse
 from ..problems.parametric_mdp import ParametricMDP
 
 TOWNS, SPREAD = 6, 0.06
+PATCHES, SIDE = 4, 0.2
 
 
 class SmallCells(NamedTuple):
     """A network to be planned. States are the users, the cells and the base, in this order.
 
     **Fields:** `users` (N, 2); `base` (2,); `kernel`, whose action j is to send to cell j, and M
-    to the base; `permitted`, users send to cells only; `start`, uniform over users.
+    to the base; `permitted`, users send to cells only; `start`, uniform over users; `patches`,
+    lower corners of the squares in which users are, (4, 2), for layout `"patches"`.
     """
 
     users: Float[Array, "n 2"]
@@ -26,6 +28,7 @@ class SmallCells(NamedTuple):
     kernel: AbstractKernel
     permitted: Bool[Array, "s a"]
     start: Float[Array, " s"]
+    patches: Float[Array, "p 2"] | None = None
 
     @property
     def n_cells(self) -> int:
@@ -58,8 +61,8 @@ def small_cells(
 
     - `n_users`, `n_cells`: users, and cells to place.
     - `seed`: of NumPy's `default_rng`.
-    - `layout`: `"towns"`, user i scatters around town i mod 6 with standard deviation .06; or
-        `"uniform"`.
+    - `layout`: `"towns"`, user i scatters around town i mod 6 with standard deviation .06;
+        `"patches"`, user i is anywhere in square i mod 4 of side .2; or `"uniform"`.
     - `slip`: probability that a packet goes to the first cell instead.
 
     **Returns:** `SmallCells`.
@@ -82,14 +85,17 @@ def small_cells(
     for name, count in (("n_users", n_users), ("n_cells", n_cells)):
         if count < 1:
             raise ValueError(f"small_cells: `{name}` must be at least 1; got {count}.")
-    if layout not in ("towns", "uniform"):
+    if layout not in ("towns", "patches", "uniform"):
         raise ValueError(
-            f"small_cells: `layout` must be 'towns' or 'uniform'; got {layout!r}."
-        )  # fmt: skip
+            f"small_cells: `layout` must be 'towns', 'patches' or 'uniform'; got {layout!r}."
+        )
     if not 0 <= slip < 1:
         raise ValueError(f"small_cells: `slip` must be in [0, 1); got {slip}.")
-    rng = np.random.default_rng(seed)
-    if layout == "towns":
+    rng, patches = np.random.default_rng(seed), None
+    if layout == "patches":
+        patches = (1 - SIDE) * rng.uniform(size=(PATCHES, 2))
+        users = patches[np.arange(n_users) % PATCHES] + SIDE * rng.uniform(size=(n_users, 2))
+    elif layout == "towns":
         towns = rng.uniform(size=(TOWNS, 2))
         users = towns[np.arange(n_users) % TOWNS] + SPREAD * rng.normal(size=(n_users, 2))
     else:
@@ -117,4 +123,6 @@ def small_cells(
                 state, action, ends, jnp.asarray(p, dtype), n_states=states, n_actions=m + 1
             )
         places = jnp.asarray(users, dtype), jnp.asarray(base, dtype)
-        return SmallCells(*places, kernel, jnp.asarray(permitted), jnp.asarray(start, dtype))
+        corners = None if patches is None else jnp.asarray(patches, dtype)
+        permitted = jnp.asarray(permitted)
+        return SmallCells(*places, kernel, permitted, jnp.asarray(start, dtype), corners)

@@ -31,10 +31,13 @@ from .streams import OnlineClustering
 from .structured import Structured
 from .tabular import Tabular
 from .test_of_fit import TestOfFit
+from .vectors import AbstractVectorProcess, Indicators
 
 if TYPE_CHECKING:
     from .networks.aden import ADEN, MLP
     from .networks.choice import Choice
+    from .networks.deep import LearnedDeep, deep_soft_q
+    from .networks.deep_values import DeepValues
     from .networks.offline import FittedCosts, fit_costs
     from .networks.training import Training
 
@@ -43,8 +46,11 @@ _NETWORKS = {
     "ADEN": "aden",
     "MLP": "aden",
     "Choice": "choice",
+    "DeepValues": "deep_values",
     "FittedCosts": "offline",
+    "LearnedDeep": "deep",
     "Training": "training",
+    "deep_soft_q": "deep",
     "fit_costs": "offline",
 }
 
@@ -70,18 +76,22 @@ __all__ = [
     "AbstractEnvironment",
     "AbstractLearner",
     "AbstractProcess",
+    "AbstractVectorProcess",
     "CentreErrors",
     "Choice",
     "Counts",
     "Coverage",
+    "DeepValues",
     "Evidence",
     "Explore",
     "Fitted",
     "FittedCosts",
     "FromCallback",
     "FromFunction",
+    "Indicators",
     "Interactions",
     "Learned",
+    "LearnedDeep",
     "LearnedParameters",
     "LearningProgress",
     "LearningState",
@@ -108,6 +118,7 @@ __all__ = [
     "begin",
     "centre_errors",
     "collect",
+    "deep_soft_q",
     "finish",
     "fit",
     "fit_costs",

@@ -143,13 +143,9 @@ class NetworkValues(AbstractValues):
         dtype = operator.model.dtype
         rngs = nnx.Rngs(params=jax.random.key(0) if key is None else key)
         widths = (sum(operator.model.sizes), *self.hidden, 1)
-        layers = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            layers += [
-                nnx.Linear(before, after, rngs=rngs, dtype=dtype, param_dtype=dtype),
-                jax.nn.silu,
-            ]
-        return nnx.Sequential(*layers[:-1])
+        from .networks.shapes import perceptron
+
+        return perceptron(widths, dtype, rngs)
 
     def _call(self, operator: ClusteredMDP) -> Callable[[Any, Array], Array]:
         """The network as a function of its layers and of indicators."""

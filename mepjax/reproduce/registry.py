@@ -22,6 +22,7 @@ REPRODUCTIONS = {
     "table_5_1": "table_5_1",
     "figure_3_3": "figure_3_3",
     "figure_3_4": "figure_3_4",
+    "figure_3_5": "figure_3_5",
     "figure_4_3": "figure_4_3",
     "table_6_1": "table_6_1",
     "figure_7": "figure_7",

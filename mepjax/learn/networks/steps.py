@@ -128,7 +128,6 @@ def descended(
     """
     n = problem.x.shape[0]
     shares = problem.weights / jnp.sum(problem.weights)
-    descent = optax.identity() if plain else optax.scale_by_adam()
     size = rate if plain else rate * costs.spacing
 
     def energy(y: Array, key: Any) -> Array:
@@ -138,18 +137,27 @@ def descended(
         alike = jnp.full((entities,), 1 / entities, y.dtype)
         return gibbs.free_energy(costs(problem.x[rows], y), alike, beta)
 
+    return lowered(energy, centres, size, jax.random.split(key, steps), plain, tolerance)
+
+
+def lowered(
+    energy: Any, start: Array, size: Any, keys: Any, plain: bool = False,
+    tolerance: float | None = None,
+) -> Array:  # fmt: skip
+    """Where steps of Adam of the given size, or `plain` ones, lead down `energy(y, key)`."""
+    descent = optax.identity() if plain else optax.scale_by_adam()
+
     def step(held: Any, key: Any) -> Any:
         y, moments = held
         value, slope = jax.value_and_grad(energy)(y, key)
         change, moments = descent.update(slope, moments)
         return (y - (size * change).astype(y.dtype), moments), value
 
-    keys = jax.random.split(key, steps)
-    start = centres, descent.init(centres)
+    held = start, descent.init(start)
     if tolerance is None:
-        return jax.lax.scan(step, start, keys)[0][0]
+        return jax.lax.scan(step, held, keys)[0][0]
     near = lambda new, old: jnp.abs(new - old) < tolerance * jnp.abs(new)  # noqa: E731
-    return until_settled(step, start, keys, near)[0][0]
+    return until_settled(step, held, keys, near)[0][0]
 
 
 def until_settled(
@@ -178,3 +186,21 @@ def until_settled(
 
     held, (values, was_taken) = jax.lax.scan(once, (start, none, jnp.asarray(False)), inputs)
     return held[0], values, was_taken
+
+
+def optimiser(clip: Any, weight_decay: Any) -> optax.GradientTransformation:
+    """AdamW with clipped gradients, of rate one: see `rate_of`."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay),
+    )
+
+
+def stepped(params: Any, change: Any, rate: Any, mean: Any, average: Any) -> tuple[Any, Any]:
+    """Parameters after a change of the optimiser at a rate, and their running average."""
+    params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), params, change)
+    mixed = jax.tree.map(
+        lambda a, p: (average * a + (1 - average) * p).astype(p.dtype), mean, params
+    )
+    return params, mixed

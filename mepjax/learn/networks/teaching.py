@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from .settings import TrainingState
-from .steps import Batch, rate_of, regressed, until_settled
+from .steps import Batch, rate_of, regressed, stepped, until_settled
 
 
 def taught(
@@ -43,11 +43,7 @@ def taught(
         )
         change, moments = optimiser.update(grad, state.optimiser, state.params)
         rate = rate_of(training, state.step)
-        params = jax.tree.map(lambda p, c: p - (rate * c).astype(p.dtype), state.params, change)
-        mixed = jax.tree.map(
-            lambda a, p: (training.average * a + (1 - training.average) * p).astype(p.dtype),
-            state.average, params,
-        )  # fmt: skip
+        params, mixed = stepped(state.params, change, rate, state.average, training.average)
         return TrainingState(params, mixed, moments, state.step + 1, table), loss
 
     tolerances = training.recipe.tolerances

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -35,7 +34,7 @@ from .settings import (
     network_named,
     parameters_of,
 )
-from .steps import Batch, batches_of_rows, batches_of_sets, descended, perturbed
+from .steps import Batch, batches_of_rows, batches_of_sets, descended, optimiser, perturbed
 from .teaching import taught
 
 _OWNER = "Training"
@@ -298,7 +297,8 @@ class Training(AbstractLearner):
         if self.smoothing:
             table = jnp.zeros((problem.x.shape[0], problem.k), problem.x.dtype)
         step = jnp.zeros((), jnp.int32)
-        return TrainingState(params, params, self._optimiser().init(params), step, table)
+        moments = optimiser(self.clip, self.weight_decay).init(params)
+        return TrainingState(params, params, moments, step, table)
 
     def resize(self, state: TrainingState, problem: Clustering) -> TrainingState:
         """A network holds for any entities."""
@@ -332,13 +332,6 @@ class Training(AbstractLearner):
         """Whether the network broke down, or its centres went where it has learnt nothing."""
         return {Code.NON_FINITE: breakdown(self, loss)}
 
-    def _optimiser(self) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.scale_by_adam(),
-            optax.add_decayed_weights(self.weight_decay),
-        )
-
     def batches(self, log: Interactions, paid: Float[Array, " m"], key: Any) -> Batch:
         """Of interactions that cost `paid`, one batch for each step."""
         if self.in_sets:
@@ -354,16 +347,16 @@ class Training(AbstractLearner):
         origin, spacing = units(problem)
         choose, drop = jax.random.split(key)
         batches = self.batches(interactions, interactions.costs(problem), choose)
-        network, optimiser = self._frozen(problem), self._optimiser()
+        network, descent = self._frozen(problem), optimiser(self.clip, self.weight_decay)
         if self.recipe.restarts:
             table = None if state.table is None else jnp.zeros_like(state.table)
-            fresh = optimiser.init(state.params), table
+            fresh = descent.init(state.params), table
             state = eqx.tree_at(
                 lambda s: (s.optimiser, s.table), state, fresh, is_leaf=lambda leaf: leaf is None
             )
 
         keys = jax.random.split(drop, batches.target.shape[0])
-        state, loss = taught(self, network, optimiser, state, batches, keys, problem.x, origin,
+        state, loss = taught(self, network, descent, state, batches, keys, problem.x, origin,
                              spacing)  # fmt: skip
         return state, {"loss": loss * spacing**4}
 

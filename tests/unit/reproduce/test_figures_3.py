@@ -7,7 +7,7 @@ import pytest
 
 from mepjax import mdp
 from mepjax.datasets import gridworld
-from mepjax.reproduce import Setting, figure_3_3, figure_3_4, load
+from mepjax.reproduce import Setting, figure_3_3, figure_3_4, figure_3_5, load
 
 
 def test_rows_are_named_once_and_claims_follow_from_them():
@@ -32,6 +32,12 @@ def test_rows_are_named_once_and_claims_follow_from_them():
         {figure_3_4._key(kind, "towns"): row for kind in figure_3_4._KINDS}
     )
     assert [claim.holds for claim in claims] == [True, True, True, False]
+    assert load("figure_3_5") is figure_3_5.REPRODUCTION
+    assert len(figure_3_5.REPRODUCTION.tasks(Setting())) == 2
+    for above, holds in ((1.0, True), (4.0, False)):
+        rows = {"layout 0": {"above": 0.5}, "layout 1": {"above": above}}
+        (claim,) = figure_3_5.REPRODUCTION.claims(rows)
+        assert claim.holds == holds
 
 
 def test_without_an_end_every_policy_earns_the_same():
