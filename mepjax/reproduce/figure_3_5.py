@@ -85,7 +85,7 @@ def _compute(setting: Setting, seed: int) -> dict[str, Any]:
     def run(key: Any) -> tuple[Any, Any]:
         found = learn.deep_soft_q(
             Patches(network), problem.init(key), key=key, beta=beta,
-            rounds=setting.pick(30, 60, 60), max_steps=_LONGEST,
+            rounds=setting.pick(60, 80, 80), max_steps=_LONGEST,
         )  # fmt: skip
         cost = found.action_values.sampled_cost(
             found.params, beta[-1], key=key, episodes=_EPISODES, max_steps=_LONGEST

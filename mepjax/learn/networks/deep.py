@@ -213,7 +213,8 @@ def deep_soft_q(
             *(checks.check_finite(_OWNER, "init", leaf) for leaf in leaves),
         ]
     )
-    settings = _Settings(**given, **counts, hidden=tuple(hidden), cycles=rounds * beta.shape[0])
+    all_: dict[str, Any] = given | counts
+    settings = _Settings(**all_, hidden=tuple(hidden), cycles=rounds * beta.shape[0])
     return _learn(env, init, key, beta, settings)
 
 
