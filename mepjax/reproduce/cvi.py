@@ -61,7 +61,7 @@ def _measure(model: mdp.FactoredMDP, labels: jax.Array, clusters: int) -> dict[s
     return jax.lax.map(one, labels)
 
 
-def _by_clusters(setting: Setting, separable: bool, local: bool) -> dict[str, Any]:
+def by_clusters(setting: Setting, separable: bool, local: bool) -> dict[str, Any]:
     """Section 6.1: means over clusterings for C = 1..7."""
     most = setting.pick(3, 12, 60)
     found: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def _growth(setting: Setting) -> dict[str, Any]:
     return {"agents": agents, **taken}
 
 
-_SECTION_1 = {
+SECTION_1 = {
     "6.1 coupled, not separable": (False, False),
     "6.1 coupled, separable": (True, False),
     "6.1 local, separable": (True, True),
@@ -209,10 +209,10 @@ def _tasks(setting: Setting) -> list[Task]:
     tasks = [
         Task(
             key,
-            lambda separable=separable, local=local: _by_clusters(setting, separable, local),
+            lambda separable=separable, local=local: by_clusters(setting, separable, local),
             {"successive": CVI_FIGURE_3} if key == "6.1 coupled, not separable" else {},
         )
-        for key, (separable, local) in _SECTION_1.items()
+        for key, (separable, local) in SECTION_1.items()
     ]
     tasks += [
         Task("6.1 times", lambda: _times(setting), {"times": CVI_TIMES}),
