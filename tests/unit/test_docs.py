@@ -127,3 +127,33 @@ def test_the_figures_of_tracking_are_those_of_the_benchmark():
         f"at random {batch['that ended early from any places']} stopped early",
     ):
         assert figures in text, figures
+
+
+def test_the_figures_of_steering_are_those_of_the_benchmark():
+    rows = kept_rows("steering")
+    of = {row["case"]: row for row in rows}
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+
+    def ratio(case):
+        return f"{of[case]['over CVI']:,.0f} times"
+
+    def apart(rows, name="apart"):
+        return f"{min(row[name] for row in rows):.3f}".lstrip("0")
+
+    one, two = (
+        [row for row in rows if row["case"].startswith(f"Figure 5, scenario {number}")]
+        for number in (1, 2)
+    )
+    large, local = of["CVI, N = C = 14, float64"], of["6.1 local, separable"]
+    assert local["largest share missed"] == 0
+    for figures in (
+        f"exact sweeps takes {ratio('VI, split sweeps, C = 7')} as long",
+        f"as published, {ratio('VI, joint kernel, C = 7')}.",
+        f"one exact sweep takes {ratio('one split sweep, N = C = 10')} as long",
+        f"{large['steps']} steps and {large['peak MB of the process'] / 1000:.1f} GB",
+        f"in none of {local['clusterings in all']} clusterings",
+        f"within {apart(one[:1], 'apart from C = 2 on')} from two clusters on at discount .9",
+        f"within {apart(one)} for all numbers with the best of {len(one)} choices",
+        f"the nearest of {len(two)} choices is {apart(two)} away",
+    ):
+        assert figures in text
