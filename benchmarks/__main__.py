@@ -27,6 +27,7 @@ NAMES = (
     "scale_routes",
     "steering",
     "learning",
+    "aden",
     "mdp",
     "markov",
     "sparse",

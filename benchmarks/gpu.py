@@ -11,7 +11,7 @@ import numpy as np
 
 import mepjax as mj
 
-from . import em_step, steering, sweep
+from . import aden, em_step, steering, sweep
 from .k_means import cost, grown
 from .learning.asked import asked_schedule
 from .learning.setting import square, uniform
@@ -62,11 +62,18 @@ def _learning() -> Iterator[dict[str, Any]]:
         }
 
 
+def _aden() -> Iterator[dict[str, Any]]:
+    """Steps of a network, and all of Table 1 at once."""
+    for row in aden.run():
+        yield {name: value for name, value in row.items() if name != "part"}
+
+
 PARTS: dict[str, Callable[[], Iterator[dict[str, Any]] | list[dict[str, Any]]]] = {
     "sweep": sweep.run,
     "em_step": _em_step,
     "growth": _growth,
     "learning": _learning,
+    "aden": _aden,
     "steering": lambda: steering.run(["sweeps", "ten"]),
 }
 

@@ -139,11 +139,14 @@ class Cell:
         found = learn.interact(self.base, self.environment, training, key=self.key, starts=starts)
         return found.raise_if_failed().params, int(found.n_interactions)
 
-    def row(self, training: Callable[[], Any], setting: Setting) -> dict[str, Any]:
+    def row(
+        self, training: Callable[[], Any], setting: Setting, *, always_choice: bool = False
+    ) -> dict[str, Any]:
         """Values of a row of the tables.
 
         `training()`: the learner of ADEN at this setting. It and `Choice` are left out without
-        flax.
+        flax. At the small scale `Choice`, whose anneal takes longest, is left out too, but for
+        `always_choice`.
         """
         trained = {}
         self.add("ignored", self.ignored)
@@ -153,7 +156,8 @@ class Cell:
         if networks_installed():
             self.add("aden", lambda: self.aden(training()))
             trained = {"aden_training": setting.pick("small", "medium", "medium")}
-            self.add("choice", lambda: self.choice(setting.pick(1, 8, 8)))
+            if always_choice or setting.scale != "small":
+                self.add("choice", lambda: self.choice(setting.pick(1, 8, 8)))
         return {"kappa": self.scenario.kappa, **trained, **self.values()}
 
     def _solved(self, problem: mj.Clustering, starts: int = 1) -> Any:

@@ -198,7 +198,7 @@ training = learn.Training(
 )
 begun = []
 
-def row(self, training_of_the_table, setting):
+def row(self, *training_and_setting, **options):
     begun.append(self)
     self.add("aden", lambda: self.aden(training, starts=2))
     if sys.argv[1] == "wait" and len(begun) == 2:
