@@ -15,7 +15,7 @@ import numpy as np
 
 import mepjax as mj
 from mepjax.learn.networks.settings import Recipe
-from mepjax.learn.networks.steps import Batch, descended
+from mepjax.learn.networks.steps import Batch, descended, optimiser
 from mepjax.learn.networks.teaching import taught
 from mepjax.reproduce.references import reference
 from mepjax.reproduce.scenarios import SQUARE, aware, square
@@ -46,13 +46,14 @@ def _ours(
     )  # fmt: skip
     state = training.init(jax.random.key(0), base)
     costs = training.learnt_costs(state, base)
-    optimiser, keys = training._optimiser(), jax.random.split(jax.random.key(1), 1)
+    descent = optimiser(training.clip, training.weight_decay)
+    keys = jax.random.split(jax.random.key(1), 1)
     one = jax.tree.map(lambda a: a[None], batch)
 
     @eqx.filter_jit
     def network_step(state: Any) -> Any:
         return taught(
-            training, costs.network, optimiser, state, one, keys, base.x, costs.origin,
+            training, costs.network, descent, state, one, keys, base.x, costs.origin,
             costs.spacing,
         )  # fmt: skip
 
