@@ -22,6 +22,7 @@ from ..engine.stages import with_derivative
 from ..engine.state import check_kind, check_problem
 from ..exec.base import AbstractExecutor
 from ..solvers.adjoints import AbstractAdjoint, Implicit
+from . import sized
 from .starts import Measured, Run, Watch, best_of_starts, beta_scale, cost_of, default_starts
 
 
@@ -118,7 +119,10 @@ def solve(
     still, fixed = trees.stop_gradient((problem, schedule))
     if fixed is None or (isinstance(fixed, CriticalJump) and fixed.beta_max is None):
         fixed = _scheduled(still, fixed)
-    number = default_starts(bool(still.other_ways())) if starts is None else starts
+    number = starts
+    if number is None:
+        limited = sized.suits(still, fixed)
+        number = sized.STARTS if limited else default_starts(bool(still.other_ways()))
     found = best_of_starts(
         still,
         fixed,

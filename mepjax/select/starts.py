@@ -5,26 +5,25 @@ done, by growth where slots can grow; where the problem has other ways (`Problem
 as frozen stationarity), each is solved and then polished on the problem itself; where starts can be
 scattered, those after the first are also random, solved at the last beta and repaired. With
 autonomy, centres found without it tell what ignoring it costs, and are polished if they are best.
+Clusters of limited size start at random places alone, see `select.sized`, unless sizes differ.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
 from .._core import checks
-from .._core.codes import Code
 from .._core.params import dual_of, primal_of
 from .._core.programs import own_arithmetic, program
 from .._core.types import Tracer
 from ..engine.anneal import anneal
 from ..engine.branching.growth import Growth, supports_growth
-from ..engine.monitor import Progress
 from ..engine.problem import Growable, Problem
 from ..engine.record import Record
 from ..engine.repair import Repair
@@ -32,8 +31,9 @@ from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution
 from ..problems.autonomy.base import NoAutonomy
 from ..problems.clustering.problem import Clustering
-from ..problems.hard_clustering import HardClustering
 from ..solvers.adjoints import NoGrad
+from . import sized
+from .runs import Measured, Run, Starts, Watch, lowest
 
 EXACT = "exact"
 RANDOM = "random start"
@@ -60,17 +60,6 @@ beta_scale = program(lambda problem: problem.beta_scale())
 _hard_cost = program(lambda problem, params: problem.harden(params).cost)
 
 
-class Measured(NamedTuple):
-    """What a run is compared by: its `cost`, and how many slots are used, 0 if not looked at.
-
-    Where entities are assigned whole to meet a capacity, which is dear, also who was told what.
-    """
-
-    cost: Any
-    n_used: int = 0
-    decisions: HardClustering | None = None
-
-
 def hard_cost(problem: Clustering, params: Any) -> Measured:
     """Cost of the best prescriptions and how many clusters they use.
 
@@ -92,81 +81,11 @@ def cost_of(problem: Problem, solution: Solution) -> Any:
     return solution.distortion if priced else _hard_cost(problem, solution.params)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One solve: its cost under the problem itself, and the run it started from, `source`.
-
-    `n_used` is how many slots are used, 0 where that is not looked at; `key` is that of the run;
-    `decisions` those of whole entities that meet a capacity, if there is one.
-    """
-
-    name: str
-    restart: int
-    solution: Solution
-    cost: float
-    n_used: int
-    seconds: float
-    source: "Run | None" = None
-    key: Any = None
-    decisions: HardClustering | None = None
-
-    @property
-    def code(self) -> Code:
-        """The `Code` with which its solution ended."""
-        return Code(int(self.solution.code))
-
-    @property
-    def path(self) -> "list[Run]":
-        """The runs that led here, this one last."""
-        return [*(self.source.path if self.source else []), self]
-
-
-@dataclass(frozen=True)
-class Starts:
-    """The outcome of `best_of_starts`.
-
-    **Fields:** all `runs`; those of them that may be chosen, `candidates`; if there is autonomy,
-    the best run `ignored` without it, `None` where none converged; `tie`, see `lowest`.
-    """
-
-    runs: tuple[Run, ...]
-    candidates: tuple[Run, ...]
-    ignored: Run | None
-    tie: float = 0.0
-
-    @property
-    def best(self) -> Run | None:
-        """The converged candidate of lowest hard cost; `None` if all failed."""
-        return lowest([run for run in self.candidates if not run.code.is_failing], self.tie)
-
-    @property
-    def least_bad(self) -> Run | None:
-        """`best`, else the candidate of lowest hard cost although it failed."""
-        return self.best or lowest(self.candidates, self.tie)
-
-
-def lowest(runs: Any, tie: float = 0.0) -> Run | None:
-    """The first run whose finite hard cost is within `tie` of the lowest; `None` if none is."""
-    finite = [run for run in runs if math.isfinite(run.cost)]
-    limit = min((run.cost for run in finite), default=math.inf) + tie
-    return next((run for run in finite if run.cost <= limit), None)
-
-
 def percent_more(ignored: float, aware: float) -> float | None:
     """How many per cent more the cost `ignored` is than `aware`; `None` if undefined."""
     if ignored == aware:
         return 0.0  # also where both are zero
     return 100 * (ignored / aware - 1) if aware > 0 else None
-
-
-class Watch(Protocol):
-    """Is told what is being solved."""
-
-    def run(self, name: str, restart: int) -> None:
-        """A solve of this name and restart starts."""
-
-    def stage(self, progress: Progress, /) -> None:
-        """A stage of it has ended."""
 
 
 def is_aware(problem: Problem) -> bool:
@@ -270,6 +189,7 @@ class _Solver:
     ) -> None:
         self.problem, self.schedule, self.keys, self.measure = problem, schedule, keys, measure
         self.tie, self.record, self.watch, self.rtol = tie, record, watch, rtol
+        self.most = sample
         # Entities without weight do not count: a sample might be larger than what it is drawn from.
         weights = getattr(problem, "weights", None)
         if sample is not None and weights is not None and checks.is_concrete(weights):
@@ -291,7 +211,12 @@ class _Solver:
 
     def solve(self, init: tuple[Any, ...], ignoring: bool) -> Starts:
         problem, candidates = self.problem, []
-        for restart in range(len(self.keys)):
+        whole = len(self.keys)
+        if sized.suits(problem, self.schedule):
+            candidates.extend(self._sized())
+            # Which cluster is to have which size is decided by an anneal too.
+            whole = 0 if sized.alike(problem) else 1
+        for restart in range(whole):
             candidates.append(self._start(EXACT, restart, problem))
             if restart > 0 and problem.scatters and not supports_growth(problem):
                 candidates.append(self._random(RANDOM, restart, problem))
@@ -306,6 +231,36 @@ class _Solver:
             if best is None or ignored.cost < best.cost - self.tie:
                 candidates.append(self._polish(REPAIRED, ignored))
         return Starts(tuple(self.runs), tuple(candidates), ignored, self.tie)
+
+    def _sized(self) -> list[Run]:
+        problem = self.problem
+        assert isinstance(problem, Clustering)  # `sized.suits` has looked
+        if self.watch is not None:
+            self.watch.run(RANDOM, 0)
+        began = time.perf_counter()
+        order, found = sized.solutions(
+            problem, self.schedule, self.keys, record=self.record, sample=self.most, rtol=self.rtol
+        )
+        seconds = math.nan
+        if not isinstance(found[0].code, Tracer):
+            seconds = (time.perf_counter() - began) / len(found)
+        for number, solution in zip(order, found, strict=True):
+            said, key = self.measure(problem, solution), self.keys[number]
+            place = len(self.runs)
+            self.runs.append(
+                Run(
+                    RANDOM,
+                    place,
+                    solution,
+                    said.cost,
+                    said.n_used,
+                    seconds,
+                    None,
+                    key,
+                    said.decisions,
+                )
+            )
+        return list(self.runs)
 
     def _ignore(self) -> Run | None:
         """What somebody unaware of autonomy would keep: the lowest cost without it."""

@@ -11,10 +11,12 @@ from jaxtyping import Array, Bool, Float, Int
 from .._core import trees
 from .._core.codes import Code, as_code
 from .backtracking import backtrack
-from .base import AbstractSolver, StepInfo
+from .base import AbstractSolver, Convergence, StepInfo
 from .equation import Equation
 from .loop import solve_stage
 
+# Sums of shares over the data are right to so many times the relative precision of their mean.
+_ROUNDING = 64.0
 # So many columns of the dual's Hessian are computed at a time.
 _COLUMNS = 32
 
@@ -182,6 +184,26 @@ class ProjectedNewton(AbstractSolver[Dual]):
         known = trees.where(trial.accepted, known, state.known)
         following = _State(within(trial.size * factor), known)
         return new, following, StepInfo(new - prices, ~trial.accepted)
+
+    def terminate(
+        self,
+        problem: Dual,
+        params: Float[Array, " q"],
+        beta: Float[Array, ""],
+        state: _State,
+        info: StepInfo,
+        convergence: Convergence,
+    ) -> Bool[Array, ""]:
+        """Also where use meets capacity to the rounding of its sums, if one pass tells both.
+
+        Single precision has prices wander there, in steps that are large beside their own rounding.
+        """
+        ended = super().terminate(problem, params, beta, state, info, convergence)
+        if state.known is None:
+            return ended
+        # Of shares, whose sum is one.
+        left = params.size * jnp.max(jnp.abs(problem.unmet(params, state.known[1])))
+        return ended | (left <= _ROUNDING * jnp.finfo(left.dtype).eps)
 
 
 def solve_dual(dual: Dual, prices: Float[Array, " q"]) -> Float[Array, " q"]:
