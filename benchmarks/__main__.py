@@ -14,6 +14,7 @@ NAMES = (
     "public_sets",
     "autonomy",
     "capacities",
+    "equal_sizes",
     "plateaus",
     "solve",
     "sweep",

@@ -28,6 +28,7 @@ from ..engine.schedules import Geometric
 from ..problems.autonomy import AbstractAutonomy
 from ..problems.clustering.problem import Clustering
 from ..problems.costs import Mahalanobis, SquaredEuclidean
+from ..select import sized
 from ..select.order import canonical_order
 from ..select.starts import (
     Run,
@@ -98,7 +99,7 @@ class AutonomyAwareClustering(
         array of upper bounds with a sum of at least 1, or `mepjax.Equal(array)` of sizes to be
         met exactly, with the sum 1. The centres are those of the soft policy that meets it.
     - `restarts`: number of starts, of which the best is kept; default 4 where the autonomy moves
-        with the centres, else 2.
+        with the centres, 10 random ones with a capacity but no autonomy, else 2.
     - `beta_min`, `beta_max`: first and last inverse temperature, in scaled units of one over the
         cost; default 0.5 and 10^4 times the first transition without autonomy. Without `beta_max`
         the anneal goes on past that until the data have separated and the policy is hard.
@@ -294,11 +295,14 @@ class AutonomyAwareClustering(
         open_ended = self.beta_max is None
         schedule = Geometric(beta_min, beta_max, float(self.factor), open_ended=open_ended)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        number = self.restarts or default_starts(problem.autonomy.depends_on_centres)
-        keys = jax.random.split(jax.random.key(seed), number)
+        number = default_starts(problem.autonomy.depends_on_centres)
+        if sized.suits(problem, schedule):
+            number = sized.STARTS
+        keys = jax.random.split(jax.random.key(seed), self.restarts or number)
         starts = best_of_starts(
-            problem, schedule, keys, tie=_TIE / first, sample=self.sample, rtol=float(self.tol)
-        )
+            problem, schedule, keys, tie=_TIE / first, sample=self.sample, rtol=float(self.tol),
+            course=False,
+        )  # fmt: skip
         run = starts.least_bad
         if run is None:
             code = starts.candidates[0].code

@@ -7,6 +7,7 @@ rough stages follow, and the last one is solved. Of many entities the starts see
 best of them are solved on all.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,8 +39,10 @@ _MAX_STAGES = 40
 _STEPS = 8
 # Of more than twice as many entities starts see so many, in all and for each cluster.
 _FEWEST, _PER_CLUSTER = 2000, 250
-# Starts that are solved on all entities.
-_KEPT = 3
+# Starts that are solved on all entities, from so many stages before the last.
+_KEPT, _STAGES_AGAIN = 2, 4
+# Numbers in one table of costs from which on well compiled code pays.
+_LONG = 16_000
 
 
 def suits(problem: Problem, schedule: AbstractSchedule) -> bool:
@@ -90,7 +93,11 @@ def solutions(
     return [order[i] for i in numbers], each
 
 
-@program
+def _is_long(problem: Clustering, *others: Any) -> bool:
+    return problem.x.shape[0] * problem.k >= _LONG
+
+
+@partial(program, is_long=_is_long)
 def _solved(
     problem: Clustering,
     end: Any,
@@ -130,7 +137,8 @@ def _solved(
 
     def polished(start: Any) -> Solution:
         key, params, beta = start
-        schedule = Geometric(beta, beta, _FACTOR, max_stages=_MAX_STAGES, open_ended=True)
+        again = beta / _FACTOR**_STAGES_AGAIN
+        schedule = Geometric(again, beta, _FACTOR, max_stages=_MAX_STAGES, open_ended=True)
         return solved(problem, schedule, key, params)
 
     return order, jax.lax.map(polished, (keys[order], params, beta))

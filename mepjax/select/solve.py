@@ -84,7 +84,9 @@ def solve(
     - `problem`: any `Problem`.
     - `schedule`: of whole anneals; default as in `anneal`.
     - `key`: a JAX random key.
-    - `starts`: number of starts; default 2, or 4 where the problem has other ways.
+    - `starts`: number of starts; default 2, or 4 where the problem has other ways. Clusters of
+        limited size without autonomy, and no `beta_max`, start at random places, 10 by default,
+        all in one program; of many entities on a sample, of which the best are solved on all.
     - `init`: params, a `Solution`, or a list of such, to start from besides: the result is never
         worse than they are, so the answer to a restricted problem is a start for a free one.
     - `record`, `adjoint`, `executor`: as in `anneal`.
@@ -132,6 +134,7 @@ def solve(
         init=_given(problem, init),
         measure=lambda problem, solution: Measured(cost_of(problem, solution)),
         ignoring=False,
+        course=False,
     )
     solution = _chosen(found.candidates)
     if not checks.is_concrete(problem, schedule):

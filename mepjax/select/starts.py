@@ -5,7 +5,7 @@ done, by growth where slots can grow; where the problem has other ways (`Problem
 as frozen stationarity), each is solved and then polished on the problem itself; where starts can be
 scattered, those after the first are also random, solved at the last beta and repaired. With
 autonomy, centres found without it tell what ignoring it costs, and are polished if they are best.
-Clusters of limited size start at random places alone, see `select.sized`, unless sizes differ.
+Clusters of limited size may start at random places alone, see `select.sized`.
 """
 
 import math
@@ -127,6 +127,7 @@ def best_of_starts(
     init: Any = (),
     measure: Callable[[Any, Solution], Measured] | None = None,
     ignoring: bool = True,
+    course: bool = True,
 ) -> Starts:
     """Solve from every key in every suitable way.
 
@@ -146,6 +147,9 @@ def best_of_starts(
         default the hard cost, of clusterings with a capacity that of whole entities that meet it,
         of other problems with prices the distortion.
     - `ignoring`: with autonomy, also solve without it.
+    - `course`: whether how clusters separate is wanted too. Otherwise clusters of limited size
+        start at random places alone, in a fraction of the time, where the schedule is open-ended
+        and there is no autonomy; with sizes that differ there is one anneal besides.
 
     **Returns:** the runs; look at `best`. Nothing raises for what happens during a solve.
 
@@ -165,7 +169,7 @@ def best_of_starts(
     """
     measure = measure or _measured
     solver = _Solver(problem, schedule, keys, tie, record, watch, sample, rtol, measure)
-    return solver.solve(tuple(init), ignoring)
+    return solver.solve(tuple(init), ignoring, course)
 
 
 def _measured(problem: Problem, solution: Solution) -> Measured:
@@ -209,10 +213,10 @@ class _Solver:
             self.swaps = _SWAPS_PER_SLOT * number if grows else min(blind * number, _BLIND_SWAPS)
         self.runs: list[Run] = []
 
-    def solve(self, init: tuple[Any, ...], ignoring: bool) -> Starts:
+    def solve(self, init: tuple[Any, ...], ignoring: bool, course: bool) -> Starts:
         problem, candidates = self.problem, []
         whole = len(self.keys)
-        if sized.suits(problem, self.schedule):
+        if not course and sized.suits(problem, self.schedule):
             candidates.extend(self._sized())
             # Which cluster is to have which size is decided by an anneal too.
             whole = 0 if sized.alike(problem) else 1

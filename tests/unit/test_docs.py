@@ -68,6 +68,24 @@ def test_the_figures_of_streams_are_those_of_the_benchmark():
     assert f"at most {largest[jumped]:.1f} % above" in text
 
 
+def test_the_figures_of_equal_sizes_are_those_of_the_benchmark():
+    *rows, worst = kept_rows("equal_sizes")
+    assert len(rows) == 10 and rows[-1]["n"] == 17_000 and rows[-1]["k"] == 8
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+
+    def short(value):
+        return f"{value:.2g}".replace("0.", ".")
+
+    best = min(row["cost over peer's, %"] for row in rows)
+    assert worst["cost over peer's, %"] < 0.005
+    assert f"at most what theirs does and up to {short(-best)} % less" in text
+    kinds = ("seconds / peer's", "seconds, full / peer's")
+    for kind, words in zip(kinds, ("in {} to {} times their CPU time", "{} to {} with"), strict=True):
+        ratios = [row[kind] for row in rows]
+        assert words.format(short(min(ratios)), short(max(ratios))) in text
+    assert f"that of 17,000 points in {short(rows[-1][kinds[0]])} times it" in text
+
+
 def test_the_figures_of_the_learners_are_those_of_the_benchmark():
     rows = kept_rows("learning")
     of = {row["case"]: row for row in rows}
