@@ -5,9 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import checks, trees
+from .._core.arrays import default_float
 from ..solvers.adjoints import AbstractAdjoint
 from ..solvers.base import AbstractSolver
 from .branching.base import AbstractBranching
@@ -121,11 +123,21 @@ class AnnealState(eqx.Module):
 
 
 def check_problem(problem: Any) -> None:
-    """Raise `TypeError` for what is no problem."""
+    """Raise `TypeError` for what is no problem, and for one of a precision that is off by now."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`problem` must be a mepjax.Problem; got {type(problem).__name__} {problem!r:.60}."
         )
+    if default_float() == np.float64:
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(problem):
+        if isinstance(leaf, jax.Array) and leaf.dtype == np.float64:
+            field = jax.tree_util.keystr(path).lstrip(".")
+            raise TypeError(
+                f"`problem` was built in float64 (its `{field}` is) while JAX's x64 mode is off "
+                'now: turn it on again, `jax.config.update("jax_enable_x64", True)`, or build the '
+                "problem again."
+            )
 
 
 def check_kind(name: str, value: Any, kinds: Any, expected: str | None = None) -> None:

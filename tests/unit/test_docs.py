@@ -80,7 +80,9 @@ def test_the_figures_of_equal_sizes_are_those_of_the_benchmark():
     assert worst["cost over peer's, %"] < 0.005
     assert f"at most what theirs does and up to {short(-best)} % less" in text
     kinds = ("seconds / peer's", "seconds, full / peer's")
-    for kind, words in zip(kinds, ("in {} to {} times their CPU time", "{} to {} with"), strict=True):
+    for kind, words in zip(
+        kinds, ("in {} to {} times their CPU time", "{} to {} with"), strict=True
+    ):
         ratios = [row[kind] for row in rows]
         assert words.format(short(min(ratios)), short(max(ratios))) in text
     assert f"that of 17,000 points in {short(rows[-1][kinds[0]])} times it" in text

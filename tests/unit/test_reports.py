@@ -540,6 +540,14 @@ def test_single_precision_stays_where_double_is_on(kind):
         np.testing.assert_allclose(np.sort(solution.params[:, 0]), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("solve", [mj.anneal, mj.solve, mj.begin])
+def test_a_problem_of_a_precision_that_is_off_by_now_is_refused(solve):
+    """jax-ml/jax 2004 too: types that meet in a loop were all that was said, if anything."""
+    problem = mj.Clustering(LINE, 2)
+    with jax.enable_x64(False), pytest.raises(TypeError, match=r"in float64 .its `x` is.* x64"):
+        solve(problem, key=jax.random.key(0))
+
+
 def city(seed=0):
     """Four quarters 40 apart, and one bad record."""
     rng = np.random.default_rng(seed)
