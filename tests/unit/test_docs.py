@@ -177,3 +177,25 @@ def test_the_figures_of_steering_are_those_of_the_benchmark():
         f"the nearest of {len(two)} choices is {apart(two)} away",
     ):
         assert figures in text
+
+
+def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
+    rows = kept_rows("mdp")
+    solved = [row for row in rows if row["part"] == "solve"]
+    learnt = [row for row in rows if row["part"] == "learn"]
+    text = " ".join((ROOT / "docs/choose.md").read_text().split()).replace(" 0.", " .")
+
+    def told(rows, name, digits):
+        all_ = [f"{row[name]:.{digits}f}".removeprefix("0") for row in rows]
+        return f"{min(all_, key=float)} to {max(all_, key=float)}"
+
+    large = [row for row in solved if row["states"] == 4_000]
+    assert f"it took {told(solved, 'in jit over QuantEcon', 2)} times the time of" in text
+    assert f"4,000 states {told(large, 'ours over QuantEcon', 2)} times" in text
+    assert max(row["apart"] for row in solved) < 1e-13
+    assert max(row["certified width"] for row in solved) < 1e-12
+    assert f"took {told(learnt, 'M steps/s', 1)} million steps a second" in text
+    beside = {name: [row for row in learnt if row["rule"] == name] for name in ("Q", "soft Q")}
+    peer = "over numba, one stream"
+    assert f"{told(beside['soft Q'], peer, 1)} times one stream of numba for soft" in text
+    assert f"{told(beside['Q'], peer, 1)} times for plain" in text

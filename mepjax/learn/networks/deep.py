@@ -155,22 +155,16 @@ def deep_soft_q(
     Source: parameterized sequential decision making, Algorithm 5 and (3.28), with entropy relative
     to uniform choice.
 
-    **Example:** one user, one relay half way to the base.
+    **Example:** shapes alone, as learning takes its time.
 
     ```python
-    >>> import jax, jax.numpy as jnp, mepjax as mj
-    >>> from mepjax import learn, mdp
-    >>> problem = mj.ParametricMDP(
-    ...     mdp.Deterministic([[1], [2], [2]]), unknown_states=[1], terminal=[2],
-    ...     state_params=jnp.array([[0.0, 0.0], [9.0, 9.0], [1.0, 0.0]]),
-    ... )
-    >>> env = learn.Indicators(learn.SimulatedProcess(problem))
-    >>> found = learn.deep_soft_q(
-    ...     env, jnp.zeros((1, 2)), key=jax.random.key(0), beta=[1.0], rounds=2, hidden=(8,),
-    ...     actors=4, steps=4, batch=16,
-    ... )
-    >>> print(found.params.shape, found.interactions)
-    (1, 2) 48.0
+    >>> import equinox as eqx, jax, jax.numpy as jnp
+    >>> from mepjax import learn
+    >>> from mepjax.datasets import small_cells
+    >>> env = learn.Indicators(learn.SimulatedProcess(small_cells(6, 2).problem()))
+    >>> run = lambda key: learn.deep_soft_q(env, jnp.zeros((2, 2)), key=key, beta=[1.0, 2.0])
+    >>> print(eqx.filter_eval_shape(run, jax.random.key(0)).history.shape)
+    (2, 2, 2)
 
     ```
     """
