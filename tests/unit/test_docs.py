@@ -199,3 +199,22 @@ def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
     peer = "over numba, one stream"
     assert f"{told(beside['soft Q'], peer, 1)} times one stream of numba for soft" in text
     assert f"{told(beside['Q'], peer, 1)} times for plain" in text
+
+
+def test_the_counts_of_clusters_are_those_of_the_benchmark():
+    rows = kept_rows("table_5_1")
+    of = {row["set"]: row for row in rows}
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    (convex,) = (row for row in rows if row["set"].endswith("sets of convex clusters"))
+    (shapes,) = (row for row in rows if row["set"].endswith(" shapes"))
+    n, m = (int(row["set"].split()[1]) for row in (convex, shapes))
+    right = round(convex["clear"] * convex["clear and right"])
+    assert f"Of {n} planar sets of convex clusters {convex['clear']} were clear and {right}" in text
+    assert abs(convex["right, clear or not"] - 0.5) < 0.05
+    assert f"counts {round(m * shapes['right'])} of {m} sets of rings" in text
+    for name, known in (("sipu/s3", 15), ("sipu/a1", 20)):
+        assert of[name]["best"] == 2 and of[name]["against references"] == known
+    assert "says 2 for the 15 of S3 and for the 20 of A1" in text
+    for name in ("yeast", "glass"):
+        assert not of[name]["is right"] and of[name]["against references"] not in of[name]["known"]
+    assert all(row["right"] == 1 for row in rows if row["part"] == "seeds")
