@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..._core import checks
-from .aden import ADEN, MLP
+from .aden import ADEN, MLP, check_options
 
 _OWNER = "Training"
 # Sides of the data's box that centres may be away from it.
@@ -104,7 +104,9 @@ def network_named(network: Any) -> Any:
 
 
 def check_numbers(training: Any) -> None:
-    """Raise `ValueError` for numbers that cannot be."""
+    """Raise `ValueError` for numbers that cannot be, of the network's too."""
+    if training.network in _NETWORKS.values():
+        check_options(_OWNER, **dict(training.options))
     low, high = training.perturbation
     found = []
     for name, value, least, most, is_open in (

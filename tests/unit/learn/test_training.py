@@ -355,11 +355,29 @@ def test_a_log_of_costs_alone_becomes_a_problem():
         ({"perturbation": (0.1,)}, "`perturbation` must be"),
         ({"learning_rate": -1.0}, "`learning_rate`"),
         ({"smoothing": 1.5}, "`smoothing`"),
+        ({"options": {"width": 8, "heads": 3}}, "`heads` must divide `width`; got 3 and 8"),
+        ({"network": "mlp", "options": {"head": ()}}, "`head` must be a sequence of sizes"),
     ],
 )
 def test_bad_settings_are_named(options, match):
     with pytest.raises(ValueError, match=f"Training: {match}"):
         learn.Training(**options)
+
+
+@pytest.mark.slow
+def test_costs_that_are_no_numbers_end_learning_with_a_code_and_what_was_good():
+    def asked(entity, told, centres):
+        del told, centres
+        return np.full(entity.shape, np.nan)
+
+    few = training(prefit=0, cycles=2, network_steps=2)
+    learned = learn.interact(
+        cases.problem(), learn.FromCallback(asked, "cost"), few, key=KEY, starts=STARTS, fresh=50
+    )
+    assert int(learned.code) == int(Code.INVALID_INPUT)
+    assert np.all(np.isfinite(learned.params))
+    with pytest.raises(mj.SolveError, match="`cost` must be finite numbers"):
+        learned.raise_if_failed()
 
 
 def test_costs_without_a_formula_need_a_network_without_a_base():
