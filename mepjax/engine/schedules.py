@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import checks
-from .._core.arrays import as_float_array
+from .._core.arrays import as_float_array, refuse_masked
 from .._core.types import Tracer
 
 DEFAULT_MAX_STAGES = 512
@@ -312,6 +312,7 @@ class Explicit(AbstractSchedule):
 
     def __init__(self, betas: Any) -> None:
         if not isinstance(betas, Tracer):
+            refuse_masked("betas", betas)
             try:
                 betas = np.asarray(betas, np.float64)
             except (TypeError, ValueError) as error:

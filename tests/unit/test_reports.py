@@ -45,6 +45,7 @@ def masked(values):
         ("weights", lambda: mj.Clustering(LINE, 2, weights=masked(np.ones(4)))),
         ("kappa", lambda: mj.autonomy.Uniform(masked(np.full(4, 0.1)))),
         ("p", lambda: mj.autonomy.Matrix(masked(np.eye(2)))),
+        ("betas", lambda: mj.Explicit(masked(np.array([1.0, 2.0])))),
         ("nodes", lambda: mj.FacilityPath(masked(LINE), [[3.0]], 1)),
         ("destinations", lambda: mj.FacilityPath(LINE, masked([[3.0], [4.0]]), 1)),
         ("X", lambda: AutonomyAwareClustering(2).fit(masked(LINE))),
@@ -97,6 +98,17 @@ def test_single_precision_tables_of_probabilities_are_taken(x64):
         np.testing.assert_allclose(problem.autonomy.p, 0.2, rtol=1e-7)
         with pytest.raises(ValueError, match="sum to"):
             mj.autonomy.Matrix(np.full((5, 5), 0.21, np.float32))
+
+
+@pytest.mark.filterwarnings("ignore::mepjax._core.arrays.PrecisionWarning")
+@pytest.mark.parametrize("module", [np, jnp])
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_tables_of_probabilities_are_taken(kind, module):
+    """Sevenths in half precision sum to .9998, or 1.002."""
+    table = module.asarray(np.full((7, 7), 1 / 7).astype(kind))
+    np.testing.assert_allclose(mj.autonomy.Matrix(table).p, 1 / 7, rtol=1e-12)
+    with pytest.raises(ValueError, match="sum to"):
+        mj.autonomy.Matrix(table * kind(0.9))
 
 
 @pytest.mark.parametrize("weight", [1e-320, 1e308])
@@ -376,6 +388,7 @@ def workbook(**members):
             "got GeoJSON; give the table",
         ),
         ('[{"x": 1}]', "got JSON; convert it to CSV"),
+        ('{"x": 1, "y": 2}\n{"x": 3, "y": 4}\n', "got JSON lines; convert them to CSV"),
         ('<?xml version="1.0"?><kml></kml>', "got KML; export the table as CSV"),
         (workbook(xl__workbook_xml=""), "got an Excel workbook .xlsx.; save the sheet as CSV"),
         (workbook(content_xml=""), "got an OpenDocument file"),

@@ -61,10 +61,18 @@ def _of_json(raw: bytes) -> str | None:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
-        return None
+        return _of_json_lines(raw)
     if isinstance(found, dict) and found.get("type") in _GEOJSON:
         return (
             "got GeoJSON; give the table it was made from (such as the CSV that was written beside "
             "it), or convert it to CSV with columns lon and lat"
         )
     return "got JSON; convert it to CSV"
+
+
+def _of_json_lines(raw: bytes) -> str | None:
+    try:
+        found = json.loads(raw.lstrip().split(b"\n", 1)[0])
+    except (ValueError, RecursionError):
+        return None
+    return "got JSON lines; convert them to CSV" if isinstance(found, dict) else None

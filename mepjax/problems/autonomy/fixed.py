@@ -87,10 +87,14 @@ def check_stochastic(owner: str, p: Array) -> tuple[checks.Check, ...]:
 def as_stochastic(owner: str, p: Any, shape: str) -> Any:
     """A table of probabilities of a shape such as "(N, K, K)", its rows checked as they came.
 
-    Rows of a NumPy table in single precision sum to one in that precision only; divided by their
-    sums they do in any to which the data may cast them.
+    Rows of a NumPy table in single precision, and of any in half precision, sum to one in that
+    precision only; divided by their sums they do in any to which the data may cast them.
     """
     table = as_parameter("p", p)
+    if jnp.issubdtype(getattr(p, "dtype", int), jnp.floating) and p.dtype.itemsize == 2:
+        sums = table.sum(axis=-1, keepdims=True) if table.ndim else table
+        if checks.is_concrete(table) and np.all(np.abs(sums - 1) <= jnp.finfo(p.dtype).eps):
+            table = table / sums
     if table.ndim != shape.count(",") + 1 or table.shape[-2] != table.shape[-1] or table.size == 0:
         raise ValueError(f"{owner}: `p` must have shape {shape}; got {table.shape}.")
     single = getattr(p, "dtype", None) == np.float32 and not isinstance(table, jax.Array)
