@@ -55,10 +55,12 @@ def measure(
     extent, start = 0.0, None
     for first, x, weights in slabs:
         _check(first, x, weights)
-        start = x[:1].astype(np.float64) if start is None else start
-        extent = max(extent, float(np.max(np.abs(x - start))))
         digest.update(x.tobytes())
         digest.update(weights.tobytes())
+        # What else was read of a row is no part of the point.
+        x = x[:, :d]
+        start = x[:1].astype(np.float64) if start is None else start
+        extent = max(extent, float(np.max(np.abs(x - start))))
         # Deviations from the slab's own mean, then those of its mean: no digits are lost.
         wide, shares = x.astype(np.float64), weights.astype(np.float64)
         here = float(shares.sum())

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from .._core.checks import is_concrete
 from .base import AbstractBlocks
-from .sources import Rows, Source
+from .sources import Rows, Source, check_no_others
 
 
 class Sharded(AbstractBlocks):
@@ -100,6 +100,7 @@ class Sharded(AbstractBlocks):
             raise TypeError(
                 f"Sharded: `rows` must be a mepjax.exec.Rows; got {type(rows).__name__}."
             )
+        check_no_others("Sharded", rows)
         source, devices = rows.source, self.mesh.size
         n = -(-source.n // devices) * devices
         source.table.check_unchanged()

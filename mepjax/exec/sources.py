@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -30,10 +30,14 @@ class Source:
         columns: Sequence[int],
         weights: int | None,
         dtype: Any,
+        also: Mapping[str, Sequence[int]],
     ) -> None:
-        self.table, self.columns, self.weights = table, tuple(columns), weights
+        """`also`: columns that are read with those of points, by name; see `parts`."""
+        self.table, self.weights = table, weights
+        self.columns = (*columns, *(column for more in also.values() for column in more))
+        self.also = tuple((name, len(more)) for name, more in also.items())
         self.dtype = np.dtype(dtype)
-        self.n, self.d = table.n, len(self.columns)
+        self.n, self.d = table.n, len(columns)
         self.measures = self._measured()
 
     def __eq__(self, other: object) -> bool:
@@ -45,15 +49,26 @@ class Source:
     @property
     def _identity(self) -> tuple[Any, ...]:
         # A function is known by itself: it may read from anywhere.
-        return self.table.identity, self.columns, self.weights, str(self.dtype), self.fingerprint
+        read = self.columns, self.weights, str(self.dtype), self.also
+        return self.table.identity, *read, self.fingerprint
 
     @property
     def fingerprint(self) -> str:
         """A hash of points and weights, made in the one pass at construction."""
         return self.measures.digest
 
+    def parts(self, x: Any) -> tuple[Any, dict[str, Any]]:
+        """Points out of what was read, and the other columns by name."""
+        ends = np.cumsum([self.d, *(count for _, count in self.also)]).tolist()
+        names = [name for name, _ in self.also]
+        others = {
+            name: x[:, first:last]
+            for name, first, last in zip(names, ends[:-1], ends[1:], strict=True)
+        }
+        return x[:, : self.d], others
+
     def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points and weights of rows [first, last), in the dtype of the problem."""
+        """Points, with other columns, and weights of rows [first, last), in the problem's dtype."""
         raw = self.table.read(first, last)
         with np.errstate(over="ignore"):
             # All columns in their order need no gathering, which takes longer than a sum.
@@ -82,6 +97,7 @@ class Source:
         asked = {
             "stamps": self.table.stamps(), "columns": list(self.columns),
             "weights": self.weights, "dtype": str(self.dtype),
+            **({"also": self.also} if self.also else {}),
         }  # fmt: skip
         # As the file will have it, in which tuples are lists.
         asked = json.loads(json.dumps(asked))
@@ -149,8 +165,10 @@ class Rows(eqx.Module):
     - `where`: an NPY file, which is memory-mapped; a folder of NPY or of Parquet files, whose rows
         follow each other in the order of their names; or a function of (first, last) that returns
         the rows [first, last) as an array (rows, columns), with `shape`.
-    - `columns`: features, as numbers or, in Parquet, names; default all but the weights.
+    - `columns`: features, as numbers or, in Parquet, names; default all but those named below.
     - `weights`: the column that holds weights; default equal ones.
+    - `also`: columns of what else a problem has for each row, by its name there, such as
+        `{"max_hops": 3, "links.entry": [4, 5]}` of a `FacilityPath`; masks are 0 and 1.
     - `shape`, `dtype`: of the array of a function.
 
     **Raises:** `TypeError`, `ValueError`, `OSError` naming the file and what is wrong: an empty
@@ -179,6 +197,7 @@ class Rows(eqx.Module):
         *,
         columns: Sequence[int | str] | None = None,
         weights: int | str | None = None,
+        also: Mapping[str, int | str | Sequence[int | str]] | None = None,
         shape: tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
@@ -186,8 +205,16 @@ class Rows(eqx.Module):
         if table.n > _LARGEST:
             raise ValueError(f"Rows: at most {_LARGEST} rows are numbered; got {table.n}.")
         of_weights = None if weights is None else table.index("weights", weights)
+        more = {
+            name: [
+                table.index(f"also[{name!r}]", column)
+                for column in ([given] if isinstance(given, int | str) else given)
+            ]
+            for name, given in (also or {}).items()
+        }
+        taken = {of_weights, *(column for others in more.values() for column in others)}
         if columns is None:
-            chosen = [i for i in range(table.columns) if i != of_weights]
+            chosen = [i for i in range(table.columns) if i not in taken]
         else:
             chosen = [table.index("columns", column) for column in columns]
         if not chosen:
@@ -196,7 +223,7 @@ class Rows(eqx.Module):
             raise ValueError(
                 f"Rows: `columns` and `weights` must differ; got {columns}, {weights}."
             )
-        self.source = Source(table, chosen, of_weights, _computed_in(table.dtype))
+        self.source = Source(table, chosen, of_weights, _computed_in(table.dtype), more)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -214,9 +241,14 @@ class Rows(eqx.Module):
         return 2
 
     @property
+    def width(self) -> int:
+        """Numbers read of a row, `also` included."""
+        return len(self.source.columns)
+
+    @property
     def numbers_read(self) -> int:
         """Numbers that a pass reads."""
-        return self.source.n * self.source.d
+        return self.source.n * self.width
 
     @property
     def weights(self) -> "RowWeights":
@@ -237,7 +269,7 @@ class Rows(eqx.Module):
             return source.read(start, start + rows)
 
         first = jax.lax.stop_gradient(jnp.asarray(first, jnp.int32))
-        x, weights = _of_host(read, ((rows, source.d), (rows,)), source.dtype, first)
+        x, weights = _of_host(read, ((rows, self.width), (rows,)), source.dtype, first)
         return x, weights
 
     def sample(self, key: Any, n: int) -> Float[Array, "n d"]:
@@ -251,7 +283,7 @@ class Rows(eqx.Module):
 
         uniform = jax.random.uniform(key, (n,), source.dtype)
         words = bits.words_of(uniform)
-        return _of_host(read, ((n, source.d),), source.dtype, words)[0]
+        return _of_host(read, ((n, self.width),), source.dtype, words)[0]
 
 
 class RowWeights(eqx.Module):
@@ -305,6 +337,14 @@ def own_weights(owner: str, rows: Rows, weights: Any) -> RowWeights:
             f"Rows(..., weights=column). Got {type(weights).__name__}."
         )
     return rows.weights
+
+
+def check_no_others(owner: str, rows: Rows, known: Sequence[str] = ()) -> None:
+    """Raise `TypeError` for columns `also` read that a problem does not know."""
+    for name, _ in rows.source.also:
+        if name not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise TypeError(f"{owner}: `also` of points on disk must be {expected}; got {name!r}.")
 
 
 def few_rows(rows: Rows, key: Any, n: int) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ..._core import checks
 from ..._core.params import primal_of
 from ...exec.files import writing_rows
-from ...exec.sources import Rows, few_rows
+from ...exec.sources import Rows, check_no_others, few_rows
 from ..costs.base import AbstractCost
 from ..costs.euclidean import Euclidean
 from ..costs.function import CostFunction
@@ -30,6 +30,7 @@ _COSTS = (SquaredEuclidean, Mahalanobis, Euclidean, CostFunction)
 def check_supported(problem: Any) -> None:
     """Raise `TypeError` for what needs a row for each entity."""
     owner, cost, autonomy = "Clustering: with points on disk,", problem.cost, problem.autonomy
+    check_no_others(owner, problem.x)
     if not isinstance(cost, _COSTS):
         names = ", ".join(kind.__name__ for kind in _COSTS)
         raise TypeError(f"{owner} `cost` must be one of {names}; got {type(cost).__name__}.")

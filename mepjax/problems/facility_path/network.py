@@ -127,16 +127,15 @@ class Network(Growable, Constrained):
         if isinstance(self.nodes, Rows):
             on_disk.check_supported(_OWNER, self)
         checks.enforce(self.checks())
+        filled = on_disk.legs_for if isinstance(self.nodes, Rows) else for_places
         self.stage_costs = jax.tree.map(
-            lambda legs: (
-                on_disk.legs_for(legs, self.nodes)
-                if isinstance(self.nodes, Rows)
-                else for_places(legs, self.nodes, self.weights)
-            ),
+            lambda legs: filled(legs, self.nodes, self.weights),
             self.stage_costs,
             is_leaf=lambda legs: isinstance(legs, Legs),
         )
         self.origin = self._origin(nodes if checks.is_concrete(nodes) else self.nodes)
+        if isinstance(self.nodes, Rows):
+            on_disk.check_rows(_OWNER, self)
 
     def _places(self, name: str, places: Array) -> Array:
         d = self.nodes.shape[1]
@@ -205,7 +204,9 @@ class Network(Growable, Constrained):
     def exchangeable(self) -> bool:
         """Unless masks tell facilities apart."""
         masks = self.links.entry, self.links.between, self.links.exit
-        return all(mask is None for mask in masks) and not self.capacities.given
+        if on_disk.has_masks(self.nodes) or self.capacities.given:
+            return False
+        return all(mask is None for mask in masks)
 
     @property
     def legs(self) -> tuple[Legs, Legs, Legs]:

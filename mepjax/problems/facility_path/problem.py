@@ -43,8 +43,9 @@ class FacilityPath(Network):
     **Arguments:**
 
     - `nodes`: shape (N, d), in any units; those are the units of the locations. Where they do not
-        fit into memory `mepjax.exec.Rows`, without `max_hops` and masks that have a row for each,
-        and with legs that are free, squared, Mahalanobis or Euclidean distances or a function.
+        fit into memory `mepjax.exec.Rows`, with legs that are free, squared, Mahalanobis or
+        Euclidean distances or a function; `max_hops` and masks that have a row for each are then
+        columns of theirs, `Rows(..., also={"max_hops": column, "links.entry": columns})`.
         Nodes known by a distribution are `mepjax.paths.Samples` or `mepjax.paths.Covariance`; of
         uncertain weights and costs only the means matter.
     - `destinations`: shape (L, d), or (d,) for one; uncertain ones as nodes are.

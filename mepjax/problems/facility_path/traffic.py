@@ -21,7 +21,7 @@ from ...exec.in_memory import InMemory
 from ...exec.sources import Rows, total_weight
 from ..per_entity import split_rows, split_table
 from .network import Network
-from .on_disk import in_memory, mean_entry_cost
+from .on_disk import has_masks, in_memory, mean_entry_cost
 from .prices import worth
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -145,7 +145,7 @@ class NodeSums(eqx.Module):
     def mean_entry_cost(self, params: Any) -> Float[Array, ""]:
         """Mean over nodes and facilities of the size of what is permitted."""
         stays = isinstance(self.problem.nodes, Rows)
-        if stays and self.problem.all_squared:
+        if stays and self.problem.all_squared and not has_masks(self.problem.nodes):
             return mean_entry_cost(self.problem, params)
 
         def of_block(block: Any, shares: Array, params: Any) -> Array:

@@ -47,6 +47,67 @@ def test_sums_are_those_in_memory(rows):
     np.testing.assert_allclose(*(p.beta_scale() for p in problems), rtol=1e-10)
 
 
+def limited(tmp_path, **changes) -> Rows:
+    """Nodes with hop limits and masks of entries, of which some columns are changed."""
+    rng = np.random.default_rng(2)
+    columns = {
+        "hops": rng.integers(1, K + 1, N),
+        "first": np.ones(N),
+        "second": rng.integers(2, size=N),
+    }
+    columns |= changes
+    np.save(tmp_path / "limited.npy", np.column_stack([nodes(), *columns.values()]))
+    also = {"max_hops": 2, "links.entry": [3, 4]}
+    return Rows(tmp_path / "limited.npy", also=also)
+
+
+@pytest.mark.slow
+def test_hop_limits_and_masks_are_columns(tmp_path):
+    rows = limited(tmp_path)
+    table = np.load(tmp_path / "limited.npy")
+    links = mj.paths.Links(entry=table[:, 3:] > 0)
+    here = mj.FacilityPath(nodes(), END, K, max_hops=table[:, 2].astype(int), links=links)
+    there = mj.FacilityPath(rows, END, K).on(FromDisk(rows=32, block=8))
+    assert rows.shape == (N, 2) and not there.exchangeable
+    locations = jnp.array([[2.0, 2.0], [6.0, 1.0]])
+
+    @jax.jit
+    def all_of(problem):
+        value, slope = jax.value_and_grad(problem.free_energy)(locations, 0.7)
+        return value, slope, problem.update(locations, 0.7), problem.harden(locations).cost
+
+    for ours, theirs in zip(all_of(there), all_of(here), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    there.harden_to(tmp_path / "routes.npy", locations)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "routes.npy")[:, :-1], here.harden(locations).routes
+    )
+
+
+def test_limits_that_are_none_are_named_by_row(tmp_path):
+    one = np.arange(N) == 7
+    for changes, says in (
+        (
+            {"hops": np.where(one, 3, 1)},
+            r"`also\['max_hops'\]` must be whole .* 1 to 2; got 3 in row 7",
+        ),
+        ({"second": np.where(one, 0.5, 1)}, r"'links.entry'.* from 0 to 1; got 0.5 in row 7"),
+        ({"first": ~one, "second": ~one}, "node 7 cannot reach a destination"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            mj.FacilityPath(limited(tmp_path, **changes), END, K)
+    rows = limited(tmp_path)
+    with pytest.raises(ValueError, match=r"`also\['links.entry'\]` must name 3 columns; got 2"):
+        mj.FacilityPath(rows, END, 3)
+    with pytest.raises(TypeError, match="`also` of points on disk must be none; got 'max_hops'"):
+        mj.Clustering(rows, K)
+    with pytest.raises(TypeError, match="Sharded: `also` of points on disk must be none"):
+        mj.Sharded().load(rows)
+    other = Rows(tmp_path / "limited.npy", columns=[0, 1], also={"hops": 2})
+    with pytest.raises(TypeError, match="must be one of max_hops, links.entry, links.direct; got"):
+        mj.FacilityPath(other, END, K)
+
+
 def test_routes_are_those_in_memory(rows, tmp_path):
     there, here = both(rows)
     locations = jnp.array([[2.0, 2.0], [6.0, 1.0]])
