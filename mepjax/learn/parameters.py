@@ -102,6 +102,26 @@ class SimulatedProcess(AbstractProcess):
         return after, cost, problem.terminal[after]
 
 
+def check_answers(owner: str, env: Any, params: Any) -> None:
+    """Raise `ValueError` unless an environment answers in the shapes of its interface."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = eqx.filter_eval_shape(env.reset, key)
+    action = jax.ShapeDtypeStruct((), jnp.int32)
+    got = eqx.filter_eval_shape(env.step, key, state, action, params)
+    if not isinstance(got, tuple) or len(got) != 3:
+        raise ValueError(
+            f"{owner}: `env.step` must answer (next state, cost, whether that was the end); got "
+            f"{got!r:.60}."
+        )
+    expected = state.shape, (), ()
+    for name, answer, shape in zip(("next state", "cost", "end"), got, expected, strict=True):
+        if jnp.shape(answer) != shape:
+            raise ValueError(
+                f"{owner}: `env.step` must answer a {name} of shape {shape}; got "
+                f"{jnp.shape(answer)}."
+            )
+
+
 class LearnedParameters(eqx.Module):
     """What was learned.
 
@@ -228,6 +248,7 @@ def learn_parameters(
             *(checks.check_finite(_OWNER, "init", leaf) for leaf in jax.tree.leaves(init)),
         ]
     )
+    check_answers(_OWNER, env, init)
     return _learn(env, init, key, beta, given, int(rounds), int(actors), int(max_steps))
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.codes import Code, as_code
 from ..._core.params import primal_of
+from ..parameters import check_answers
 from ..vectors import AbstractVectorProcess
 from .deep_values import DeepValues, pass_through, uniform_prior
 from .settings import Recipe
@@ -207,6 +208,7 @@ def deep_soft_q(
             *(checks.check_finite(_OWNER, "init", leaf) for leaf in leaves),
         ]
     )
+    check_answers(_OWNER, env, init)
     all_: dict[str, Any] = given | counts
     settings = _Settings(**all_, hidden=tuple(hidden), cycles=rounds * beta.shape[0])
     return _learn(env, init, key, beta, settings)

@@ -75,6 +75,9 @@ def test_bad_input_is_told():
         options: dict[str, Any] = TINY | {name: value}
         with pytest.raises(ValueError, match=told):
             learn.deep_soft_q(env, start, key=KEY, **options)
+    twice = Row(3, jnp.zeros((5, 3), jnp.int32), jnp.ones((5, 3, 2)))
+    with pytest.raises(ValueError, match=r"answer a cost of shape \(\); got \(2,\)"):
+        learn.deep_soft_q(twice, key=KEY, **TINY)
     with pytest.raises(ValueError, match="`init` must be finite"):
         learn.deep_soft_q(env, start + jnp.nan, key=KEY, **TINY)
 

@@ -22,15 +22,16 @@ OPTIONS = {"beta": [1.0, 2.0], "actors": 4, "max_steps": 3, "rounds": 30}
 
 
 class Broken(learn.AbstractProcess):
-    """A process whose answers are of no use once params are away from zero."""
+    """A process whose answers are of no use once params are away from zero, or at once."""
 
     inner: learn.SimulatedProcess
+    how: str = eqx.field(static=True)
     n_states: int = eqx.field(static=True)
     n_actions: int = eqx.field(static=True)
     permitted: Any
 
-    def __init__(self, inner):
-        self.inner, self.permitted = inner, None
+    def __init__(self, inner, how="cost"):
+        self.inner, self.permitted, self.how = inner, None, how
         self.n_states, self.n_actions = inner.n_states, inner.n_actions
 
     def reset(self, key):
@@ -38,7 +39,12 @@ class Broken(learn.AbstractProcess):
 
     def step(self, key, state, action, params):
         after, cost, ended = self.inner.step(key, state, action, params)
-        return after, jnp.where(jnp.abs(params[0, 0]) > 1, jnp.nan, cost), ended
+        away = jnp.abs(params[0, 0]) > 1
+        if self.how == "state":
+            return jnp.where(away, 7, after), cost, ended
+        if self.how == "shapes":
+            return after, jnp.ones(2) * cost, ended
+        return after, jnp.where(away, jnp.nan, cost), ended
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.5])
@@ -57,8 +63,9 @@ def test_one_way_has_its_relay_where_the_model_has_it(discount):
     assert int(found.code) == 0 and int(found.failed) == 0
 
 
-def test_seeds_vmap_and_answers_of_no_use_leave_the_last_good_parameters():
-    env = Broken(learn.SimulatedProcess(mj.ParametricMDP(**CHAIN)))
+@pytest.mark.parametrize("how", ["cost", pytest.param("state", marks=pytest.mark.slow)])
+def test_seeds_vmap_and_answers_of_no_use_leave_the_last_good_parameters(how):
+    env = Broken(learn.SimulatedProcess(mj.ParametricMDP(**CHAIN)), how)
     run = lambda key: learn.learn_parameters(env, jnp.zeros((1, 2)), key=key, **OPTIONS)  # noqa: E731
     found = jax.vmap(run)(jax.random.split(KEY, 2))
     assert np.all(np.asarray(found.code) == int(mj.Code.NON_FINITE))
@@ -79,6 +86,8 @@ def test_bad_input_is_told():
         learn.learn_parameters(env, start + jnp.nan, key=KEY, **OPTIONS)
     with pytest.raises(ValueError, match="`rounds` must be at least 1"):
         learn.learn_parameters(env, start, key=KEY, beta=[1.0], rounds=0)
+    with pytest.raises(ValueError, match=r"answer a cost of shape \(\); got \(2,\)"):
+        learn.learn_parameters(Broken(env, "shapes"), start, key=KEY, **OPTIONS)
     with pytest.raises(TypeError, match="`problem` must be a ParametricMDP; got int"):
         learn.SimulatedProcess(WRONG)
     with pytest.raises(ValueError, match="no horizon and no capacities"):
