@@ -88,6 +88,15 @@ def test_the_figures_of_equal_sizes_are_those_of_the_benchmark():
     assert f"that of 17,000 points in {short(rows[-1][kinds[0]])} times it" in text
 
 
+def test_the_figures_of_processes_are_those_of_the_benchmark():
+    (row,) = (row for row in kept_rows("processes") if row["part"] == "times")
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    ratio = f"{row['pass ratio']:.2f}".removeprefix("0")
+    assert f"took two processes {ratio} of the time of two host devices" in text
+    for name in ("F", "centres", "hard cost"):
+        assert row[f"{name} relative"] < 1e-6
+
+
 def test_the_figures_of_the_learners_are_those_of_the_benchmark():
     rows = kept_rows("learning")
     of = {row["case"]: row for row in rows}
