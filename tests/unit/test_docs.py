@@ -221,6 +221,8 @@ def test_the_counts_of_clusters_are_those_of_the_benchmark():
     right = round(convex["clear"] * convex["clear and right"])
     assert f"Of {n} planar sets of convex clusters {convex['clear']} were clear and {right}" in text
     assert abs(convex["right, clear or not"] - 0.5) < 0.05
+    none = of["all without groups"]
+    assert f"Of {none['draws']} draws without groups {none['clear']} was clear" in text
     assert f"counts {round(m * shapes['right'])} of {m} sets of rings" in text
     for name, known in (("sipu/s3", 15), ("sipu/a1", 20)):
         assert of[name]["best"] == 2 and of[name]["against references"] == known
