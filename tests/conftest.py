@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,9 +32,24 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 
+class ClosedFigures:
+    """Closes what a test has drawn: which tests share a process is left to chance.
+
+    matplotlib warns at the 21st figure that is open, and a warning is an error here.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self):
+        """Close them all."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None:
+            pyplot.close("all")
+
+
 def pytest_configure(config):
     """For doctests of the package too, to which the hooks of this file do not apply."""
     config.pluginmanager.register(CpuSeconds(), "cpu-seconds")
+    config.pluginmanager.register(ClosedFigures(), "closed-figures")
 
 
 @pytest.fixture(autouse=True)
