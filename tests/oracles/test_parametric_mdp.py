@@ -142,6 +142,7 @@ def test_noisy_steps_to_unknown_states_are_clustering_with_autonomy():
             )
 
 
+@pytest.mark.slow
 def test_sensitivities_are_derivatives_of_solutions():
     """By the envelope theorem: those of F after solving again, by finite differences."""
     with jax.enable_x64(True):

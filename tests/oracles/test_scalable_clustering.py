@@ -258,6 +258,7 @@ def test_a_solution_is_differentiable_in_everything_it_was_given():
         np.testing.assert_allclose(slopes[index], numeric, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_float64():
     x, weights = data()
     shifted = x + 1000.0

@@ -272,7 +272,12 @@ def test_plain_clustering_writes_what_it_found(points, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("capacity", "sizes"), [("=.7,.3", [28, 12]), ("equal", [20, 20]), (".6,.6", [20, 20])]
+    ("capacity", "sizes"),
+    [
+        pytest.param("=.7,.3", [28, 12], marks=pytest.mark.slow),
+        ("equal", [20, 20]),
+        pytest.param(".6,.6", [20, 20], marks=pytest.mark.slow),
+    ],
 )
 def test_sizes_are_those_asked_for(points, tmp_path, monkeypatch, capacity, sizes):
     transports = []

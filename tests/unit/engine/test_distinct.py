@@ -24,7 +24,9 @@ def test_slots_within_reach_are_one():
         mj.n_distinct(problem, places, rtol=-1)
 
 
-@pytest.mark.parametrize("capacity", [None, mj.Equal(np.array([0.5, 0.5]))])
+@pytest.mark.parametrize(
+    "capacity", [None, pytest.param(mj.Equal(np.array([0.5, 0.5])), marks=pytest.mark.slow)]
+)
 def test_facilities_part_as_beta_rises(capacity):
     problem = mj.FacilityPath(X, np.array([0.0, 3.0]), 2, entry_capacity=capacity)
     b = problem.beta_scale()

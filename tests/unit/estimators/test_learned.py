@@ -21,6 +21,7 @@ def _log():
         return mj.learn.collect(problem, asked, key=jax.random.key(0), rounds=4, each=200)
 
 
+@pytest.mark.slow
 def test_it_clusters_under_what_the_log_tells():
     log = _log()
     learned = LearnedAutonomyClustering(4, **QUICK).fit(X, interactions=log)

@@ -154,6 +154,7 @@ def town_problem(x, **options):
     return mj.FacilityPath(x, np.array([5.0, 5.0]), 5, n_stages=2, **options)
 
 
+@pytest.mark.slow
 def test_facilities_grow_from_one_and_the_last_stage_is_plain():
     problem = town_problem(towns())
     count = lambda problem, params, beta: mj.n_distinct(problem, params)  # noqa: E731
@@ -213,6 +214,7 @@ def test_the_gradient_is_that_of_the_solution():
     np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_repair_moves_a_facility_to_where_it_is_worth_more():
     x = towns()
     problem = mj.FacilityPath(x, np.array([5.0, 5.0]), 4, n_stages=1)

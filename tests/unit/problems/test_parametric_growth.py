@@ -76,6 +76,7 @@ def test_spectrum_is_that_of_dense_matrices_and_of_processes_written_out():
         np.testing.assert_allclose(spectrum.removal[2], without, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_at_one_place_all_split_at_the_first_transition():
     with jax.enable_x64(True):
         problem = small_cells(7, 3, seed=2).problem()
