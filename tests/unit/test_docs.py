@@ -230,3 +230,11 @@ def test_the_counts_of_clusters_are_those_of_the_benchmark():
     for name in ("yeast", "glass"):
         assert not of[name]["is right"] and of[name]["against references"] not in of[name]["known"]
     assert all(row["right"] == 1 for row in rows if row["part"] == "seeds")
+
+
+def test_the_figures_of_points_on_disk_are_those_of_the_benchmark():
+    rows = kept_rows("from_disk")
+    (large,) = (row for row in rows if row["part"] == "large")
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    assert large["points"] == 1e8 and large["own MiB"] < 1024
+    assert f"of 1e8 points {large['pass s']:.1f} s, and {large['own MiB']:.0f} MiB for" in text
