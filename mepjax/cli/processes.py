@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mepjax as mj
 
-from ..exec.launch import WorkerLost, launch
+from ..exec.launch import NUMBER, WorkerLost, launch
 from .errors import SOLVE, CommandError
 from .on_disk import Checkpoints, Found, Job
 
@@ -58,7 +58,7 @@ def _told(lost: WorkerLost, folder: Path, checkpoints: Path) -> CommandError:
 
 def main(folder: Path) -> None:
     """Join the others, solve, and have process 0 write the outcome."""
-    number = int(os.environ.get("MEPJAX_PROCESS", 0))
+    number = int(os.environ.get(NUMBER, 0))
     warnings.simplefilter("ignore")
     # What JAX says of a lost process is no line for the user.
     with (folder / _OUTPUT.format(number)).open("wb") as log:

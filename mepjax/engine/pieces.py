@@ -18,7 +18,7 @@ from ..solvers.base import AbstractSolver
 from .branching.base import AbstractBranching
 from .branching.growth import Growth
 from .monitor import Monitor
-from .problem import Growable, Problem
+from .problem import Problem, has_spectrum
 from .record import Record
 from .repair import Repair
 from .schedules import AbstractSchedule
@@ -87,8 +87,8 @@ def begin(
     check_kind("adjoint", adjoint, AbstractAdjoint)
     check_kind("record", record, Record)
     branching = (detector or Growth()).suited(problem)
-    grows = isinstance(problem, Growable) and problem.has_slot_spectrum
-    if repair is not None and not grows and not (repair.swaps and can_swap(problem)):
+    can_repair = has_spectrum(problem) or (repair is not None and can_swap(problem, repair))
+    if not can_repair:
         repair = None
     if schedule is not None and schedule.horizon is not None and not branching.foretells:
         name = type(schedule).__name__

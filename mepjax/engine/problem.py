@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeGuard
 
 import equinox as eqx
 import jax
@@ -260,3 +260,8 @@ class Constrained(Problem):
         """A code for what only the solution shows, such as INFEASIBLE; default: OK."""
         del params, beta
         return as_code(Code.OK)
+
+
+def has_spectrum(problem: Problem) -> TypeGuard[Growable]:
+    """Whether it tells where slots separate, which growth and greedy repair ask for."""
+    return isinstance(problem, Growable) and problem.has_slot_spectrum

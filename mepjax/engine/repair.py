@@ -1,6 +1,6 @@
 """Repair: move slots from where they save little to where they would save more."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from .._core.params import primal_of
 from ..solvers.base import AbstractSolver
 from ..solvers.loop import solve_stage
 from .branching.growth import moved
-from .problem import Growable
+from .problem import Growable, Problem
 from .slot_spectrum import SlotSpectrum, unseen_spectrum
 from .slots import n_slots_of
 
@@ -73,9 +73,45 @@ class Repair(eqx.Module):
 # A slot is worth moving only if what it gains is not far below what is lost.
 _LEAST_RATIO = 0.5
 # A trial this well solved needs no more of its steps.
-TRIAL_RTOL = 1e-4
+_TRIAL_RTOL = 1e-4
 # Share of random swaps that only take a slot out of the way.
 _AWAY = 0.125
+
+
+class Trial(NamedTuple):
+    """Params after the steps of a move, F there, whether they are kept, and how many steps."""
+
+    params: Any
+    energy: Float[Array, ""]
+    better: Bool[Array, ""]
+    steps: Int[Array, ""]
+
+
+def tried(
+    problem: Problem,
+    start: Any,
+    before: Float[Array, ""],
+    beta: Float[Array, ""],
+    solver: AbstractSolver,
+    repair: Repair,
+    moves: Bool[Array, ""],
+    key: Any,
+) -> Trial:
+    """A few steps from where a move led; where nothing `moves` none, to look at what there is."""
+    result = solve_stage(
+        problem,
+        start,
+        beta,
+        solver,
+        rtol=jnp.asarray(_TRIAL_RTOL, trees.dtype_of(start)),
+        max_steps=jnp.where(moves, repair.steps, 0),
+        key=key,
+    )
+    energy = problem.free_energy(result.params, beta)
+    better = energy < before - repair.rtol * jnp.abs(before)
+    return Trial(
+        result.params, energy, jnp.where(moves, better, jnp.isfinite(energy)), result.steps
+    )
 
 
 class _Search(eqx.Module):
@@ -108,7 +144,6 @@ def repaired(
     # No swap has this number.
     draws = jax.random.fold_in(key, np.uint32(2**32 - 1)) if solver.stochastic else key
     dtype = trees.dtype_of(params)
-    tolerance = jnp.asarray(TRIAL_RTOL, dtype)
 
     def choose(search: _Search) -> tuple[Array, Array, Array]:
         """Which slot to split, which to take for it, and whether that may be worth it."""
@@ -153,32 +188,26 @@ def repaired(
         if repair.swaps:
             slots = trees.where(greedy, slots, swapped(search))
         slots = trees.where(search.seen, slots, primal_of(search.params))
-        result = solve_stage(
-            problem,
-            moved(problem, search.params, slots),
-            beta,
-            solver,
-            rtol=tolerance,
-            max_steps=jnp.where(search.seen, repair.steps, 0),
-            key=solver.draw(draws, search.moves + search.swaps),
-        )
-        energy = problem.free_energy(result.params, beta)
-        better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
-        better = jnp.where(search.seen, better, jnp.isfinite(energy))
+        start = moved(problem, search.params, slots)
+        trial = tried(
+            problem, start, search.energy, beta, solver, repair, search.seen,
+            solver.draw(draws, search.moves + search.swaps),
+        )  # fmt: skip
+        better = trial.better
         refused = search.refused.at[split].set(search.refused[split] | greedy)
         return _Search(
-            params=trees.where(better, result.params, search.params),
-            energy=jnp.where(better, energy, search.energy),
+            params=trees.where(better, trial.params, search.params),
+            energy=jnp.where(better, trial.energy, search.energy),
             spectrum=jax.lax.cond(
                 better,
-                lambda: problem.slot_spectrum(result.params, beta),
+                lambda: problem.slot_spectrum(trial.params, beta),
                 lambda: search.spectrum,
             ),
             refused=jnp.where(better, False, refused),
             refusals=jnp.where(better, 0, search.refusals + greedy).astype(jnp.int32),
             moves=search.moves + greedy,
             swaps=search.swaps + (search.seen & ~greedy),
-            steps=search.steps + result.steps,
+            steps=search.steps + trial.steps,
             seen=jnp.asarray(True),
         )
 

@@ -18,7 +18,7 @@ from .carry import Carry, Transitions
 from .distinct import n_distinct
 from .ending import at_one_place, is_undecided, pending_beta
 from .monitor import Monitor, report_progress
-from .problem import Growable, Problem
+from .problem import Growable, Problem, has_spectrum
 from .record import Record
 from .repair import Repair, repaired
 from .schedules import AbstractSchedule, Stage
@@ -79,7 +79,7 @@ class AnnealingLoop(eqx.Module):
         params, steps = carry.params, jnp.zeros((), jnp.int32)
         # No stage has this number, nor does the sample.
         key = jax.random.fold_in(self.key, np.uint32(2**32 - 2))
-        if repair is not None and isinstance(sample, Growable) and sample.has_slot_spectrum:
+        if repair is not None and has_spectrum(sample):
             params, steps = repaired(sample, params, carry.beta, self.solver, repair, key)
         elif repair is not None:
             params, steps = swapped(sample, params, carry.beta, self.solver, repair, key)

@@ -11,9 +11,8 @@ from jaxtyping import Array, Float, Int
 from .._core import loops, trees
 from .._core.params import join_params, primal_of, split_params
 from ..solvers.base import AbstractSolver
-from ..solvers.loop import solve_stage
-from .problem import Problem
-from .repair import TRIAL_RTOL, Repair
+from .problem import Growable, Problem
+from .repair import Repair, tried
 from .slots import n_slots_of, take
 
 # Share of swaps in which two slots change places; where labels do not count there are none.
@@ -27,9 +26,9 @@ class _Search(eqx.Module):
     steps: Int[Array, ""]
 
 
-def can_swap(problem: Problem) -> bool:
-    """Whether a slot can be put where a random start has one."""
-    return problem.scatters and problem.n_slots is not None
+def can_swap(problem: Problem, repair: Repair) -> bool:
+    """Whether swaps are asked for, and a slot can be put where a random start has one."""
+    return repair.swaps > 0 and problem.scatters and problem.n_slots is not None
 
 
 def swapped(
@@ -43,12 +42,11 @@ def swapped(
     """Params after the random swaps of `repair` at `beta`, and the solver's steps they took."""
     count = n_slots_of(params)
     none = jnp.zeros((), jnp.int32)
-    if count < 2 or not repair.swaps:
+    if count < 2:
         return params, none
     # No swap has this number.
     draws = jax.random.fold_in(key, np.uint32(2**32 - 1)) if solver.stochastic else key
-    tolerance = jnp.asarray(TRIAL_RTOL, trees.dtype_of(params))
-    exchanges = not getattr(problem, "exchangeable", True)
+    labels_count = isinstance(problem, Growable) and not problem.exchangeable
     numbers = jnp.arange(count)
 
     def moved(search: _Search) -> Any:
@@ -57,7 +55,7 @@ def swapped(
         primal, dual = split_params(search.params)
         there = primal_of(problem.scatter(where))
         elsewhere = jax.tree.map(lambda own, new: own.at[taken].set(new[taken]), primal, there)
-        if not exchanges:
+        if not labels_count:
             return join_params(elsewhere, dual)
         second = (taken + jax.random.randint(other, (), 1, count)) % count
         places = jnp.where(numbers == taken, second, jnp.where(numbers == second, taken, numbers))
@@ -67,25 +65,16 @@ def swapped(
 
     def body(search: _Search) -> _Search:
         # The first round moves nothing: it is what the others are compared with.
-        first = search.swaps == 0
-        start = trees.where(first, search.params, moved(search))
-        result = solve_stage(
-            problem,
-            start,
-            beta,
-            solver,
-            rtol=tolerance,
-            max_steps=jnp.where(first, 0, repair.steps),
-            key=solver.draw(draws, search.swaps),
-        )
-        energy = problem.free_energy(result.params, beta)
-        better = energy < search.energy - repair.rtol * jnp.abs(search.energy)
-        better = jnp.where(first, jnp.isfinite(energy), better)
+        moves = search.swaps > 0
+        start = trees.where(moves, moved(search), search.params)
+        key = solver.draw(draws, search.swaps)
+        trial = tried(problem, start, search.energy, beta, solver, repair, moves, key)
+        better = trial.better
         return _Search(
-            params=trees.where(better, result.params, search.params),
-            energy=jnp.where(better, energy, search.energy),
+            params=trees.where(better, trial.params, search.params),
+            energy=jnp.where(better, trial.energy, search.energy),
             swaps=search.swaps + 1,
-            steps=search.steps + result.steps,
+            steps=search.steps + trial.steps,
         )
 
     start = _Search(params, jnp.full((), jnp.inf, trees.dtype_of(params)), none, none)

@@ -15,7 +15,7 @@ import jax
 
 from .._core.checks import check_count
 
-_ADDRESS, _COUNT, _NUMBER, _PARENT = (
+_ADDRESS, _COUNT, NUMBER, _PARENT = (
     f"MEPJAX_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS", "PARENT")
 )
 _LOOK = 0.05  # seconds
@@ -83,7 +83,7 @@ def launch(
             # Closed when this process ends, however that may be: then the worker ends itself.
             mine, _ = stack.enter_context(_pipe())
             environment = os.environ | {
-                _ADDRESS: f"localhost:{meeting}", _COUNT: str(processes), _NUMBER: str(number),
+                _ADDRESS: f"localhost:{meeting}", _COUNT: str(processes), NUMBER: str(number),
                 _PARENT: str(mine),
             }  # fmt: skip
             command = [sys.executable, *what, *arguments]
@@ -117,7 +117,7 @@ def join(*, heartbeat: int = 10, wait: int = 60) -> int:
     check_count("join", "wait", wait)
     if _ADDRESS not in os.environ:
         return 0
-    count, number = int(os.environ[_COUNT]), int(os.environ[_NUMBER])
+    count, number = int(os.environ[_COUNT]), int(os.environ[NUMBER])
     if _PARENT in os.environ:
         _end_with_parent(int(os.environ[_PARENT]))
     if count > 1:

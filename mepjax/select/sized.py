@@ -19,6 +19,7 @@ from .._core import checks
 from .._core.programs import program
 from ..engine.anneal import anneal
 from ..engine.branching.noise import NoDetector
+from ..engine.critical_jump import CriticalJump
 from ..engine.problem import Problem
 from ..engine.record import Record
 from ..engine.schedules import AbstractSchedule, Geometric
@@ -52,9 +53,9 @@ def suits(problem: Problem, schedule: AbstractSchedule) -> bool:
     """
     if not isinstance(problem, Clustering) or problem.capacity is None:
         return False
-    given = not (schedule.open_ended and hasattr(schedule, "beta_max"))
+    ours = isinstance(schedule, Geometric | CriticalJump) and schedule.open_ended
     on_disk = isinstance(problem.x, Rows)
-    return isinstance(problem.autonomy, NoAutonomy) and not (given or on_disk)
+    return isinstance(problem.autonomy, NoAutonomy) and ours and not on_disk
 
 
 def alike(problem: Problem) -> bool:

@@ -24,7 +24,7 @@ from .._core.programs import own_arithmetic, program
 from .._core.types import Tracer
 from ..engine.anneal import anneal
 from ..engine.branching.growth import Growth, supports_growth
-from ..engine.problem import Growable, Problem
+from ..engine.problem import Problem, has_spectrum
 from ..engine.record import Record
 from ..engine.repair import Repair
 from ..engine.schedules import AbstractSchedule
@@ -207,7 +207,7 @@ class _Solver:
         if not isinstance(problem, Clustering) or is_aware(problem):
             shape = eqx.filter_eval_shape(problem.init, keys[0])
             slots = jax.tree.leaves(primal_of(shape))[0].shape
-            grows = isinstance(problem, Growable) and problem.has_slot_spectrum
+            grows = has_spectrum(problem)
             blind = _BLIND_SWAPS_PER_SLOT if dual_of(shape) is None else _PRICED_SWAPS_PER_SLOT
             number = slots[0] if slots else 0
             self.swaps = _SWAPS_PER_SLOT * number if grows else min(blind * number, _BLIND_SWAPS)
@@ -249,21 +249,7 @@ class _Solver:
         if not isinstance(found[0].code, Tracer):
             seconds = (time.perf_counter() - began) / len(found)
         for number, solution in zip(order, found, strict=True):
-            said, key = self.measure(problem, solution), self.keys[number]
-            place = len(self.runs)
-            self.runs.append(
-                Run(
-                    RANDOM,
-                    place,
-                    solution,
-                    said.cost,
-                    said.n_used,
-                    seconds,
-                    None,
-                    key,
-                    said.decisions,
-                )
-            )
+            self._keep(RANDOM, len(self.runs), solution, seconds, self.keys[number], None)
         return list(self.runs)
 
     def _ignore(self) -> Run | None:
@@ -344,6 +330,18 @@ class _Solver:
             ends = [solution.beta] if self.end is None else [self.end, solution.beta]
             xp = np if checks.is_concrete(ends) else jax.numpy  # nothing is compiled for it
             self.end = xp.asarray(xp.max(xp.stack(ends)))
+        return self._keep(name, restart, solution, seconds, key, source)
+
+    def _keep(
+        self,
+        name: str,
+        restart: int,
+        solution: Solution,
+        seconds: float,
+        key: Any,
+        source: Run | None,
+    ) -> Run:
+        """Among the runs, with what it is compared by."""
         said = self.measure(self.problem, solution)
         run = Run(
             name, restart, solution, said.cost, said.n_used, seconds, source, key, said.decisions

@@ -18,7 +18,7 @@ from ..._core.params import dual_of, join_params, primal_of
 from ...solvers.loop import solve_stage
 from ..carry import Carry
 from ..critical_jump import CriticalJump
-from ..problem import Growable, Problem
+from ..problem import Growable, Problem, has_spectrum
 from ..schedules import AbstractSchedule, Stage
 from ..slot_spectrum import SlotSpectrum, unseen_spectrum
 from ..slots import n_slots_of, take
@@ -73,9 +73,7 @@ class Groups(eqx.Module):
 
 def supports_growth(problem: Problem) -> bool:
     """Whether slots can start as one group and be moved between groups."""
-    if not isinstance(problem, Growable):
-        return False
-    return problem.has_slot_spectrum and problem.exchangeable and problem.tied_at_zero
+    return has_spectrum(problem) and problem.exchangeable and problem.tied_at_zero
 
 
 def moved(problem: Problem, params: Any, slots: Any) -> Any:

@@ -38,7 +38,10 @@ class DeepValues(eqx.Module):
         self, params: Any, beta: Any, *, key: Any, episodes: int = 1_000, max_steps: int = 30,
         discount: Any = 1.0,
     ) -> Float[Array, ""]:  # fmt: skip
-        """Mean discounted cost of episodes under the policy, as the environment says."""
+        """Mean discounted cost of episodes under the policy, as the environment says.
+
+        What an episode that is not over after `max_steps` would cost from there on is left out.
+        """
         begin, key = jax.random.split(key)
         states = jax.vmap(self.env.reset)(jax.random.split(begin, episodes))
         ask = jax.vmap(lambda k, x, u: self.env.step(k, x, u, params))

@@ -75,15 +75,6 @@ class Uniform(AbstractAutonomy):
         return (1 - kappa) * distances + kappa * other
 
 
-def check_stochastic(owner: str, p: Array) -> tuple[checks.Check, ...]:
-    """Probabilities, rows of which sum to one."""
-    return (
-        checks.check_finite(owner, "p", p),
-        checks.check_range(owner, "p", p, low=0.0),
-        checks.check_rows_sum_to_one(owner, "p", p),
-    )
-
-
 def as_stochastic(owner: str, p: Any, shape: str) -> Any:
     """A table of probabilities of a shape such as "(N, K, K)", its rows checked as they came.
 
@@ -98,7 +89,9 @@ def as_stochastic(owner: str, p: Any, shape: str) -> Any:
     if table.ndim != shape.count(",") + 1 or table.shape[-2] != table.shape[-1] or table.size == 0:
         raise ValueError(f"{owner}: `p` must have shape {shape}; got {table.shape}.")
     single = getattr(p, "dtype", None) == np.float32 and not isinstance(table, jax.Array)
-    checks.enforce(check_stochastic(owner, table.astype(np.float32) if single else table))
+    checks.enforce(
+        checks.check_stochastic(owner, "p", table.astype(np.float32) if single else table)
+    )
     return table / np.sum(table, axis=-1, keepdims=True) if single else table
 
 
@@ -134,7 +127,7 @@ class Matrix(AbstractAutonomy):
             raise ValueError(
                 f"Matrix: `p` must have shape ({k}, {k}) for k={k}; got {self.p.shape}."
             )
-        return check_stochastic("Matrix", self.p)
+        return checks.check_stochastic("Matrix", "p", self.p)
 
     def kernel(self, x: Any, y: Any, origin: Any, distances: Any, cost: AbstractCost) -> Array:
         """The probabilities themselves."""
@@ -176,7 +169,7 @@ class Dense(AbstractAutonomy):
                 f"Dense: `p` must have shape ({n}, {k}, {k}) for {n} entities and k={k}; "
                 f"got {self.p.shape}."
             )
-        return check_stochastic("Dense", self.p)
+        return checks.check_stochastic("Dense", "p", self.p)
 
     def of_entities(self, places: Int[Array, " m"]) -> "Dense":
         """The model with the matrices of these entities."""

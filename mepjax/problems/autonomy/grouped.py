@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import checks
 from ..costs import AbstractCost
 from .base import AbstractAutonomy
-from .fixed import as_stochastic, check_stochastic
+from .fixed import as_stochastic
 
 
 class Grouped(AbstractAutonomy):
@@ -68,7 +68,7 @@ class Grouped(AbstractAutonomy):
             raise ValueError(
                 f"Grouped: `group` must have shape ({n},) for {n} entities; got {self.group.shape}."
             )
-        return (*check_stochastic("Grouped", self.p), *self._group_checks())
+        return (*checks.check_stochastic("Grouped", "p", self.p), *self._group_checks())
 
     def of_entities(self, places: Int[Array, " m"]) -> "Grouped":
         """The model with the groups of these entities."""
