@@ -29,6 +29,7 @@ from ..engine.record import Record
 from ..engine.repair import Repair
 from ..engine.schedules import AbstractSchedule
 from ..engine.solution import Solution
+from ..exec.sources import RowWeights
 from ..problems.autonomy.base import NoAutonomy
 from ..problems.clustering.problem import Clustering
 from ..solvers.adjoints import NoGrad
@@ -196,7 +197,8 @@ class _Solver:
         self.most = sample
         # Entities without weight do not count: a sample might be larger than what it is drawn from.
         weights = getattr(problem, "weights", None)
-        if sample is not None and weights is not None and checks.is_concrete(weights):
+        counted = weights is not None and not isinstance(weights, RowWeights)
+        if sample is not None and counted and checks.is_concrete(weights):
             sample = None if int(np.count_nonzero(np.asarray(weights))) <= sample else sample
         self.growth = Growth(sample=sample)
         # One stage at the last beta. Its schedule has the kind and length of a whole one, and all

@@ -180,3 +180,21 @@ def test_a_few_nodes_tell_where_facilities_separate_and_start(rows):
         rtol=1e-9,
     )
     assert "nodes" not in sensitivities.free_energy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"links": np.array([[False, True], [False, False]])}])
+def test_the_recipe_ends_where_it_does_in_memory(rows, options):
+    # With a mask there is no spectrum: slots are swapped, and scattered from the disk.
+    there, here = (mj.solve(problem, key=KEY) for problem in both(rows, **options))
+    assert there.solution.code == here.solution.code == mj.Code.OK
+    costs = [float(jnp.min(solved.runs.cost)) for solved in (there, here)]
+    np.testing.assert_allclose(*costs, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_recipe_takes_points_on_disk(rows):
+    x, weights = rows.source.read(0, N)
+    there = mj.solve(mj.Clustering(rows, 3), key=KEY)
+    here = mj.solve(mj.Clustering(x, 3, weights=weights), key=KEY)
+    np.testing.assert_allclose(jnp.min(there.runs.cost), jnp.min(here.runs.cost), rtol=1e-6)
