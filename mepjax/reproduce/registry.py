@@ -4,11 +4,12 @@ import importlib
 
 from .reproduction import Reproduction
 
-# Name: module of this package, whose `REPRODUCTION` it is.
+# Name: module of this package, whose `REPRODUCTION` it is, or what stands behind the colon.
 REPRODUCTIONS = {
     "table1": "table1",
     "table2": "table2",
     "table3": "table3",
+    "table3_k50": "table3:FIFTY",
     "table4": "table4",
     "figure1": "figure1",
     "figure2": "figure2",
@@ -27,10 +28,18 @@ REPRODUCTIONS = {
     "table_6_1": "table_6_1",
     "figure_7": "figure_7",
 }
+# Other names of what one of those computes.
+ALIASES = {
+    "table5": "table4",
+    "appendix-k": "appendix_k",
+    "figure7": "appendix_k",
+    "figure8": "appendix_k",
+    "figure9": "appendix_k",
+}
 
 
 def load(name: str) -> Reproduction:
-    """The reproduction of a name.
+    """The reproduction of a name, or of one of `ALIASES`.
 
     **Raises:** `KeyError` for another name.
 
@@ -43,4 +52,6 @@ def load(name: str) -> Reproduction:
 
     ```
     """
-    return importlib.import_module(f".{REPRODUCTIONS[name]}", __package__).REPRODUCTION
+    module, _, which = REPRODUCTIONS[ALIASES.get(name, name)].partition(":")
+    found = importlib.import_module(f".{module}", __package__)
+    return getattr(found, which or "REPRODUCTION")

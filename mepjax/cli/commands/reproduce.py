@@ -47,7 +47,8 @@ def reproduce(
         return
     require(scale in SCALES, "--scale", repr(scale), "one of " + ", ".join(SCALES))
     require(0 <= seed < 2**32, "--seed", seed, "an integer from 0 to 2^32 - 1")
-    chosen = [_load(name) for name in names]
+    # Two names may be of one computation.
+    chosen = list({each.name: each for each in map(_load, names)}.values())
     if data is None and "MEPJAX_DATA_DIR" in os.environ:
         data = Path(os.environ["MEPJAX_DATA_DIR"])
     if data is not None and not data.is_dir():
@@ -68,8 +69,9 @@ def reproduce(
 
 
 def _load(name: str) -> room.Reproduction:
-    if name not in room.REPRODUCTIONS:
-        near = difflib.get_close_matches(name, room.REPRODUCTIONS, 1)
+    known = [*room.REPRODUCTIONS, *room.ALIASES]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
         hint = f"perhaps {near[0]}; " if near else ""
         raise CommandError(
             f"NAMES: got {name!r}; expected {hint}one of {', '.join(room.REPRODUCTIONS)}, or list."
@@ -85,7 +87,9 @@ def _listed() -> list[str]:
             f"{scale} {'needs a GPU' if minutes is None else f'{minutes:g} min'}"
             for scale, minutes in each.minutes.items()
         )
-        rows.append(f"{name}: {each.title} ({each.source}); {times}")
+        others = [other for other, meant in room.ALIASES.items() if meant == name]
+        also = f"; also called {', '.join(others)}" if others else ""
+        rows.append(f"{name}: {each.title} ({each.source}); {times}{also}")
     return rows
 
 

@@ -12,6 +12,15 @@ def test_the_list_has_every_name(capsys):
     assert run(["reproduce", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == list(REPRODUCTIONS)
+    assert sum("; also called table5" in line for line in lines) == 1
+
+
+def test_two_names_of_one_table_compute_it_once(tmp_path, capsys, monkeypatch):
+    """Without data no row of Tables 4 and 5 is measured, which takes no time."""
+    monkeypatch.delenv("MEPJAX_DATA_DIR", raising=False)
+    assert run(["reproduce", "table4", "table5", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["table4"]
+    assert capsys.readouterr().out.count("0 of 40 rows") == 1
 
 
 @pytest.mark.parametrize(

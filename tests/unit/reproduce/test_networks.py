@@ -56,6 +56,10 @@ def test_claims_of_table_3():
     below, *_ = table3.REPRODUCTION.claims(rows)
     assert below.holds is False and below.found == "3 of 4"
     assert table3.REPRODUCTION.claims({"any": {"ignored": 1.0}}) == []
+    # For 50 clusters, of which nothing is printed, other rows are kept.
+    many, few = (each.tasks(Setting()) for each in (table3.FIFTY, table3.REPRODUCTION))
+    assert [task.key for task in many] == [task.key for task in few]
+    assert table3.FIFTY.name == "table3_k50" and not any(task.printed for task in many)
 
 
 def test_claims_of_tables_4_and_5_are_means_of_rows_and_of_groups():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mepjax.reproduce import (
+    ALIASES,
     REPRODUCTIONS,
     Claim,
     NotMeasured,
@@ -171,6 +172,9 @@ def test_every_name_is_a_reproduction():
         assert each.name == name and each.title and each.source and each.columns
         assert len({task.key for task in tasks}) == len(tasks) > 0
         assert set(each.minutes) == {"small", "medium", "paper"}
+    assert not set(ALIASES) & set(REPRODUCTIONS)
+    for name, meant in ALIASES.items():
+        assert load(name) is load(meant)
 
 
 def test_a_file_of_the_data_folder(tmp_path):
