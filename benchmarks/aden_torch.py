@@ -16,7 +16,7 @@ def network(torch: Any, width: int, blocks: int, heads: int, feedforward: int, h
             self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
             self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
             self.feed = nn.Sequential(
-                nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width)
+                nn.Linear(width, feedforward), nn.GELU(approximate="tanh"), nn.Linear(feedforward, width)
             )
 
         def forward(self, entities: Any, centres: Any) -> Any:
@@ -29,7 +29,7 @@ def network(torch: Any, width: int, blocks: int, heads: int, feedforward: int, h
             super().__init__()
             self.entities, self.centres = nn.Linear(2, width), nn.Linear(2, width)
             self.blocks = nn.ModuleList([Block() for _ in range(blocks)])
-            self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+            self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, 1))
             self.scale = nn.Parameter(torch.ones(()))
 
         def forward(self, x: Any, y: Any) -> Any:
@@ -55,7 +55,7 @@ def steps(
     torch.manual_seed(0)
     model = network(torch, **sizes)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-5)
-    x, y, target, data = (torch.from_numpy(a) for a in (x, y, target, data))
+    x, y, target, data = (torch.from_numpy(np.array(a)) for a in (x, y, target, data))
     told = torch.from_numpy(told.astype(np.int64))[..., None]
     place = torch.from_numpy(centres.copy()).requires_grad_(True)
     mover = torch.optim.Adam([place], lr=1e-3)
