@@ -16,7 +16,9 @@ def network(torch: Any, width: int, blocks: int, heads: int, feedforward: int, h
             self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
             self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
             self.feed = nn.Sequential(
-                nn.Linear(width, feedforward), nn.GELU(approximate="tanh"), nn.Linear(feedforward, width)
+                nn.Linear(width, feedforward),
+                nn.GELU(approximate="tanh"),
+                nn.Linear(feedforward, width),
             )
 
         def forward(self, entities: Any, centres: Any) -> Any:
@@ -29,7 +31,9 @@ def network(torch: Any, width: int, blocks: int, heads: int, feedforward: int, h
             super().__init__()
             self.entities, self.centres = nn.Linear(2, width), nn.Linear(2, width)
             self.blocks = nn.ModuleList([Block() for _ in range(blocks)])
-            self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, 1))
+            self.head = nn.Sequential(
+                nn.Linear(2 * width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, 1)
+            )
             self.scale = nn.Parameter(torch.ones(()))
 
         def forward(self, x: Any, y: Any) -> Any:
