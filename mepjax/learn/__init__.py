@@ -21,8 +21,9 @@ from .learner import AbstractLearner, Needs
 from .loop import advance, begin, finish, interact
 from .network_values import NetworkValues
 from .online import update, with_points
-from .parameters import AbstractProcess, LearnedParameters, SimulatedProcess, learn_parameters
+from .parameters import LearnedParameters, learn_parameters
 from .policy_value import PolicyValue
+from .processes import AbstractProcess, SimulatedProcess
 from .rounds import Explore
 from .scattered import collect
 from .state import LearningProgress, LearningState

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .parameters import AbstractProcess
+from .processes import AbstractProcess
 
 
 class AbstractVectorProcess(eqx.Module):

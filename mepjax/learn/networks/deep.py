@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.codes import Code, as_code
 from ..._core.params import primal_of
-from ..parameters import check_answers
+from ..processes import check_answers
 from ..vectors import AbstractVectorProcess
 from .deep_values import DeepValues, pass_through, uniform_prior
 from .settings import Recipe
