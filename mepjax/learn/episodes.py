@@ -117,7 +117,7 @@ class Episodes(eqx.Module):
             tally.failed + jnp.sum(live & ~good).astype(jnp.int32),
             tally.cut,
         )
-        step = _Step(states, actions, *error, taught, ends)
+        step = _Step(states, actions, error[0], error[1], taught, ends)
         return (inside, taught & ~ends, factor * self.discount, tally), step
 
     def _asked(self, key: Any, state: Any, action: Any, flat: Array, beside: bool) -> Any:
