@@ -86,14 +86,16 @@ def levels_of(
 ) -> dict[str, Any]:
     """Loss, excess loss and free energy at the end of each of `betas`.
 
-    Each beta is held for as many cycles as fit, the first also for those before centres move.
+    The first beta, at which all is learnt anew, is held for half of the cycles and for those before
+    centres move; the others share the rest.
     `unlearnt` is the excess of the network as it was at the start, at the same places; `level` is
     F + log K / beta, which unlike F falls as beta rises, and is 0 for a network that is flat;
     `wobble` its standard deviation over the second half of a level.
     """
-    each = training.cycles // len(betas)
+    first = training.cycles // 2
+    each = (training.cycles - first) // (len(betas) - 1)
     before = -(-training.prefit // training.network_steps)
-    counts = [each + before, *(each for _ in betas[1:])]
+    counts = [first + before, *(each for _ in betas[1:])]
     held = [b * (1 + _HELD * np.arange(n)) for b, n in zip(betas, counts, strict=True)]
     state = begun(base, truth, training, np.concatenate(held), start, key)
     asked = learn.Simulated(truth.autonomy)

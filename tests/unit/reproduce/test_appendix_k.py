@@ -91,8 +91,8 @@ def test_runs_have_the_sizes_that_are_printed():
         assert [sizes[n] for n in ("width", "blocks", "heads", "feedforward")] == [
             width, blocks, heads, feedforward,
         ]  # fmt: skip
-        assert sizes["centre_blocks"] == 0 and learner.learning_rate == rate
-        assert learner.cycles % len(APPENDIX_K_BETAS) == 0
+        assert sizes["centre_blocks"] == 1 and learner.learning_rate == rate
+        assert learner.cycles // 2 % (len(APPENDIX_K_BETAS) - 1) == 0
 
 
 @pytest.mark.slow
