@@ -61,9 +61,15 @@ class Block(nnx.Module):
         if not self.first:
             found = self.norm_attention(found)
         seen = self.norm_feedforward(found) if self.first else found
-        more = self.contract(jax.nn.gelu(self.expand(seen)))
+        more = in_rows(lambda a: self.contract(jax.nn.gelu(self.expand(a))), seen)
         found = found + _dropped(self.dropout, more, key, 1)
         return found if self.first else self.norm_feedforward(found)
+
+
+def in_rows(layer: Callable[[Array], Array], value: Array) -> Array:
+    """A layer on the last axis, of one matrix: gradients that sum over several axes are slow."""
+    found = layer(value.reshape(-1, value.shape[-1]))
+    return found.reshape(*value.shape[:-1], found.shape[-1])
 
 
 def _attention(query: Array, key: Array, value: Array, *, precision: Any, **_: Any) -> Array:
@@ -115,14 +121,14 @@ class PairHead(nnx.Module):
     def __call__(self, *parts: Array, key: Any = None) -> Array:
         """Of parts that broadcast against each other but for their last axis."""
         products = [
-            jnp.matmul(part, weight[...], precision=self.precision)
+            in_rows(lambda a, w=weight: jnp.matmul(a, w[...], precision=self.precision), part)
             for part, weight in zip(parts, self.first, strict=True)
         ]
         value = jax.nn.gelu(sum(products[1:], products[0]) + self.bias[...])
         value = _dropped(self.dropout, value, key, 0)
         for number, layer in enumerate(self.inner, 1):
-            value = _dropped(self.dropout, jax.nn.gelu(layer(value)), key, number)
-        return self.last(value)[..., 0]
+            value = _dropped(self.dropout, jax.nn.gelu(in_rows(layer, value)), key, number)
+        return in_rows(self.last, value)[..., 0]
 
 
 class CostNetwork(nnx.Module):
@@ -298,7 +304,7 @@ class ADEN(CostNetwork):
         keys = [None] * (len(self.centre_blocks) + len(self.blocks) + 1)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
-        entities, clusters = self.entities(x), self.centres(centres)
+        entities, clusters = in_rows(self.entities, x), in_rows(self.centres, centres)
         for layer in self.centre_blocks:
             clusters = layer(clusters, None, keys.pop())
         for layer in self.blocks:
@@ -374,8 +380,10 @@ class MLP(CostNetwork):
     ) -> Float[Array, "... s k"]:
         """Average costs, one row for each entity."""
         check_inputs("MLP", self.features, x, centres)
-        entities, clusters = self.entities(x), jax.nn.gelu(self.centres(centres))
-        pooled = jnp.mean(jax.nn.gelu(self.pooled(clusters)), axis=-2, keepdims=True)
+        entities = in_rows(self.entities, x)
+        clusters = jax.nn.gelu(in_rows(self.centres, centres))
+        pooled = jax.nn.gelu(in_rows(self.pooled, clusters))
+        pooled = jnp.mean(pooled, axis=-2, keepdims=True)
         deviation = self.head(
             entities[..., :, None, :], clusters[..., None, :, :], pooled[..., None, :, :], key=key
         )
