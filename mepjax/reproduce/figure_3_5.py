@@ -72,6 +72,22 @@ class Patches(learn.AbstractVectorProcess):
         return jnp.concatenate([state[2:], state[:2], ways.ravel(), squared, params.ravel()])
 
 
+@eqx.filter_jit
+def _learnt(env: Patches, init: Any, beta: Any, keys: Any, rounds: int) -> tuple[Any, Any]:
+    """What each key learns, and its sampled cost; one program for all layouts."""
+
+    def run(key: Any) -> tuple[Any, Any]:
+        found = learn.deep_soft_q(
+            env, init, key=key, beta=beta, rounds=rounds, max_steps=_LONGEST
+        )  # fmt: skip
+        cost = found.action_values.sampled_cost(
+            found.params, beta[-1], key=key, episodes=_EPISODES, max_steps=_LONGEST
+        )
+        return found, cost
+
+    return jax.lax.map(run, keys)
+
+
 def _compute(setting: Setting, seed: int) -> dict[str, Any]:
     users, cells = setting.pick((120, 3), (600, 5), (600, 5))
     network = small_cells(users, cells, seed=seed, layout="patches")
@@ -81,18 +97,9 @@ def _compute(setting: Setting, seed: int) -> dict[str, Any]:
     scale = float(problem.beta_scale())
     beta = jnp.geomspace(_FROM * scale, _TO * scale, setting.pick(24, 40, 40))
 
-    @jax.jit
-    def run(key: Any) -> tuple[Any, Any]:
-        found = learn.deep_soft_q(
-            Patches(network), problem.init(key), key=key, beta=beta,
-            rounds=setting.pick(60, 80, 80), max_steps=_LONGEST,
-        )  # fmt: skip
-        cost = found.action_values.sampled_cost(
-            found.params, beta[-1], key=key, episodes=_EPISODES, max_steps=_LONGEST
-        )
-        return found, cost
-
-    found, sampled = jax.lax.map(run, jax.random.split(key, setting.pick(4, 4, 8)))
+    keys = jax.random.split(key, setting.pick(8, 4, 8))
+    rounds = setting.pick(60, 80, 80)
+    found, sampled = _learnt(Patches(network), problem.init(key), beta, keys, rounds)
     usable = np.asarray(found.code) == 0
     chosen = int(np.argmin(np.where(usable, np.asarray(sampled), np.inf)))
     asked = np.asarray(found.interactions) + _EPISODES * _LONGEST
