@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,8 +40,28 @@ def _mean(values: list[float]) -> dict[str, Any]:
     return {"ratio": float(np.mean(values)), "least": min(values), "most": max(values)}
 
 
+# Problems are arguments of programs: layouts differ in numbers alone, and share them.
+_cost = eqx.filter_jit(lambda problem, params: problem.harden(params).cost)
+_scale = eqx.filter_jit(lambda problem: problem.beta_scale())
+_init = eqx.filter_jit(lambda problem, key: problem.init(key))
+
+
 def _hard(problem: Any, params: Any) -> float:
-    return float(problem.harden(params).cost)
+    return float(_cost(problem, params))
+
+
+@eqx.filter_jit
+def _from_starts(problem: Any, last: Any, starts: Any, key: Any) -> Any:
+    """Hard costs of descents at the last beta."""
+
+    def cost(start: Any) -> Any:
+        found = mj.anneal(
+            problem, last, key=key, init=start, detector=mj.NoDetector(noise=0.0),
+            adjoint=mj.NoGrad(),
+        )  # fmt: skip
+        return problem.harden(found.params).cost
+
+    return jax.lax.map(cost, starts)
 
 
 def _annealed(problem: Any, key: Any, **options: Any) -> Any:
@@ -69,16 +90,7 @@ def _not_annealed(setting: Setting, name: str) -> dict[str, Any]:
         low, high = jnp.min(users, axis=0), jnp.max(users, axis=0)
         shape = (tries, *known.params.shape)
         starts = low + (high - low) * jax.random.uniform(key, shape, users.dtype)
-
-        @jax.jit
-        def cost(start: Any, problem: Any = problem, key: Any = key, last: Any = last) -> Any:
-            found = mj.anneal(
-                problem, last, key=key, init=start, detector=mj.NoDetector(noise=0.0),
-                adjoint=mj.NoGrad(),
-            )  # fmt: skip
-            return problem.harden(found.params).cost
-
-        costs = np.asarray(jax.lax.map(cost, starts))
+        costs = np.asarray(_from_starts(problem, last, starts, key))
         whole = _hard(problem, known.params)
         ratios.append(float(np.mean(costs)) / whole)
         best.append(whole / float(np.min(costs)))
@@ -117,8 +129,8 @@ def _without_model(setting: Setting, name: str, *, given: bool = False) -> dict[
         known = _annealed(problem, key, repair=mj.Repair())
         first = _NEAR if given else 0.5
         stages = 8 if given else setting.pick(20, 40, 40)
-        beta = jnp.geomspace(first, _LAST, stages) * problem.beta_scale()
-        start = known.params if given else problem.init(key)
+        beta = jnp.geomspace(first, _LAST, stages) * _scale(problem)
+        start = known.params if given else _init(problem, key)
         keys = jax.random.split(key, setting.pick(4, 8, 8))
         found = _learn(setting, problem, start, beta, keys, kick=1e-3 if given else 1e-2)
         usable = np.asarray(found.code) == 0
