@@ -23,7 +23,7 @@ NETWORKS = {
 KAPPAS, STARTS, SEEDS = (0.2, 0.5), ("mean_noise", "sample"), (0, 1)
 # Steps of the network in a cycle, and sets of centres in each, at the small scale: large networks
 # learn more in each step, and take more time for it.
-_STEPS = {"M1": (1000, 1), "M2": (800, 1), "M3": (500, 1), "M4": (120, 2)}
+_STEPS = {"M1": (1000, 1), "M2": (800, 1), "M3": (500, 1), "M4": (60, 2)}
 # Ways in which the published head begins and is trained, each from 20 seeds.
 FLAT_SEEDS = 20
 _ZERO = "M4 at 5e-4, zero-initialised head"

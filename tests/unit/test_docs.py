@@ -151,6 +151,23 @@ def test_the_figures_of_networks_are_those_of_the_table_that_was_reproduced():
         assert figures in text, figures
 
 
+def test_what_transfer_and_appendix_k_came_to_is_told():
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    rows = kept_rows("reproduce_transfer")
+    shares = [row["transferred gap %"] / row["scratch gap %"] for row in rows]
+    a, b, c, six = (f"{shares[place]:.2f}".lstrip("0") for place in (0, 1, 4, 5))
+    assert f"it left {a}, {b} and {c} of the gap of a start from scratch" in text
+    assert f"and {six} with six clusters" in text
+    assert f"{shares[2]:.1f} and {shares[3]:.1f} times as large, and {shares[6]:.1f} times" in text
+    rows = kept_rows("reproduce_appendix_k")
+    runs, again = rows[:16], rows[16:]
+    learnt = sum(row["learnt"] for row in runs)
+    assert all((max(row["left"]) < 0.1) == row["learnt"] and row["falls"] for row in rows)
+    assert f"of {len({row['case'] for row in rows})} runs of four networks" in text
+    assert f"{learnt} had learnt more" in text and len(again) == len(runs) - learnt == 3
+    assert sum(row["learnt"] for row in again) == 2
+
+
 def test_the_blocks_of_chains_are_found_as_the_benchmark_found_them():
     rows = [row for row in kept_rows("markov") if "GPCCA right" in row]
     text = " ".join((ROOT / "docs/choose.md").read_text().split())
