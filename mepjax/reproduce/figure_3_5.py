@@ -170,5 +170,5 @@ REPRODUCTION = Reproduction(
     },
     _claims,
     _draw,
-    minutes={"small": 2, "medium": 20, "paper": 20},
+    minutes={"small": 3, "medium": 10, "paper": 20},
 )

@@ -253,6 +253,21 @@ def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
     assert f"{told(beside['Q'], peer, 1)} times for plain" in text
 
 
+def test_the_figures_of_learned_parameters_are_those_of_the_reproductions():
+    rows = kept_rows("figures_3")
+    of = {row["key"]: row["values"] for row in rows if row["name"] == "figure_3_4"}
+    above = sorted(row["values"]["above"] for row in rows if row["name"] == "figure_3_5")
+    text = " ".join((ROOT / "docs/choose.md").read_text().split())
+    slip, towns = of["Algorithm 4, slip"]["ratio"], of["Algorithm 4, towns"]["ratio"]
+    near = [values["ratio"] for key, values in of.items() if "the model's places" in key]
+    assert f"`learn.learn_parameters` cost {slip:.3f} times".replace("0.", ".") in text
+    assert f"slips, {towns:.3f} times without" in text
+    assert f"within {100 * (max(near) - 1):.2f} % of it".replace("0.", ".") in text
+    assert f"ended {above[0]:.1f} to {above[2]:.1f} % above the model in three of five" in text
+    assert f"layouts and {above[3]:.1f} to {above[4]:.1f} % above, in a local" in text
+    assert f"others: {sum(above) / 5:.1f} % in the mean" in text
+
+
 def test_the_counts_of_clusters_are_those_of_the_benchmark():
     rows = kept_rows("table_5_1")
     of = {row["set"]: row for row in rows}
