@@ -11,7 +11,7 @@ import numpy as np
 
 import mepjax as mj
 
-from . import aden, em_step, steering, sweep
+from . import aden, em_step, mdp, steering, sweep
 from .k_means import cost, grown
 from .learning.asked import asked_schedule
 from .learning.setting import square, uniform
@@ -68,12 +68,19 @@ def _aden() -> Iterator[dict[str, Any]]:
         yield {name: value for name, value in row.items() if name != "part"}
 
 
+def _mdp() -> Iterator[dict[str, Any]]:
+    """Steps a second of `mdp.learn` over many seeds."""
+    for row in mdp.run(["learn"]):
+        yield {name: value for name, value in row.items() if name != "part"}
+
+
 PARTS: dict[str, Callable[[], Iterator[dict[str, Any]] | list[dict[str, Any]]]] = {
     "sweep": sweep.run,
     "em_step": _em_step,
     "growth": _growth,
     "learning": _learning,
     "aden": _aden,
+    "mdp": _mdp,
     "steering": lambda: steering.run(["sweeps", "ten"]),
 }
 

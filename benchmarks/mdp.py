@@ -1,6 +1,6 @@
-"""Dense discounted processes beside QuantEcon and NumPy, and tabular learning beside numba.
+"""Dense discounted processes beside QuantEcon, pymdptoolbox and NumPy; learning beside numba.
 
-`python -m benchmarks mdp`; parts `solve` and `learn`. QuantEcon and numba are installed apart.
+`python -m benchmarks mdp`; parts `solve`, `policies` and `learn`. Peers are installed apart.
 Kernels are dense and random, discount .95, float64; learning is on the grid of 65 cells.
 """
 
@@ -108,6 +108,34 @@ def solved(n: int, a: int) -> dict[str, Any]:
     }
 
 
+def policies(n: int, a: int) -> dict[str, Any]:
+    """Policies and values of pymdptoolbox, by its own stopping, beside those of `mdp.solve`."""
+    row: dict[str, Any] = {"part": "policies", "states": n, "actions": a}
+    try:
+        from mdptoolbox import mdp as theirs  # type: ignore
+    except ImportError:
+        return row | {"pymdptoolbox": "not measured: pymdptoolbox is not installed"}
+    p, costs = kernel(n, a)
+    with jax.enable_x64(True):
+        found = mdp.solve(mdp.MDP(mdp.Dense(p), costs, discount=_DISCOUNT))
+        found.raise_if_failed()
+        values, chosen = np.asarray(found.values), np.asarray(found.actions)
+    turned = np.ascontiguousarray(np.swapaxes(p, 0, 1))
+    for name, method in (
+        ("PI", theirs.PolicyIteration),
+        ("MPI", theirs.PolicyIterationModified),
+        ("VI", theirs.ValueIteration),
+    ):
+        solver = method(turned, -costs, _DISCOUNT)
+        _, seconds = clocked(solver.run)
+        row |= {
+            f"{name} s": seconds,
+            f"{name} policies differ": int(np.sum(chosen != np.asarray(solver.policy))),
+            f"{name} apart": float(np.max(np.abs(values + np.asarray(solver.V)))),
+        }
+    return row
+
+
 def _ours(answers: dict[str, Any]) -> list[np.ndarray]:
     return [np.asarray(answers[name]) for name in ("ours", "MPI", "in jit")]
 
@@ -208,9 +236,11 @@ def learned(name: str, lanes: int) -> dict[str, Any]:
 
 def run(parts: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """A row a kernel, then a row a rule and number of seeds."""
-    parts = parts or ["solve", "learn"]
+    parts = parts or ["solve", "policies", "learn"]
     if "solve" in parts:
         with mj.compile_options("full"):
             yield from (solved(n, a) for n, a in SIZES)
+    if "policies" in parts:
+        yield from (policies(n, a) for n, a in SIZES if n <= 1_000)
     if "learn" in parts:
         yield from (learned(name, lanes) for name in ("Q", "soft Q") for lanes in (64, 1_024))

@@ -92,8 +92,9 @@ _MESSAGES = {
         "are badly scaled for this precision: centre and scale them, or use float64."
     ),
     Code.UNBOUNDED: (
-        "The free energy is not finite at this beta: entropy outweighs cost along paths that never "
-        "end. Raise beta above the problem's `beta_floor()`, discount, or make moves cost more."
+        "The free energy is not finite at this beta: along paths that never end entropy outweighs "
+        "cost, or costs are negative. Discount, make moves cost more, or raise beta above the "
+        "critical one (`beta_floor()` of a problem, `mdp.critical_beta`)."
     ),
     Code.NON_FINITE_INPUT: "The input has NaN or Inf entries.",
     Code.INVALID_INPUT: "The input is invalid.",

@@ -162,6 +162,10 @@ def as_gymnasium(model: MDP, *, noise: float = 0.0, max_steps: int = 200) -> Any
 
         def step(self, action: Any) -> Any:
             """Take an action."""
+            if not self.action_space.contains(action):
+                raise ValueError(
+                    f"`action` must be an integer below {model.n_actions}, from 0 on; got {action}."
+                )
             if allowed is not None and not (allowed[self.state, action] or terminal[self.state]):
                 raise ValueError(
                     f"action {int(action)} is not permitted in state {self.state}; see "

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks
+from .._core.codes import Code
 from .model import MDP
 from .rules import AbstractRule
 from .transitions import solve_chain
@@ -101,7 +102,8 @@ class Learned(eqx.Module):
 
     **Fields:** `action_values` (states, actions), of several tables the mean; `log_policy`; `beta`,
     `steps` and `cost` of every episode, the cost discounted; `history`, action values after every
-    episode, shape (episodes, states, actions), `None` unless recorded.
+    episode, shape (episodes, states, actions), `None` unless recorded; `code` and `input`, of bad
+    input that was traced.
     """
 
     action_values: Float[Array, "states actions"]
@@ -110,6 +112,17 @@ class Learned(eqx.Module):
     steps: Int[Array, " episodes"]
     cost: Float[Array, " episodes"]
     history: Float[Array, "episodes states actions"] | None
+    input: checks.InputReport
+
+    @property
+    def code(self) -> Int[Array, "..."]:
+        """`OK`, or that of bad input that was traced."""
+        return self.input.code
+
+    def raise_if_failed(self) -> None:
+        """Raise `ValueError` for bad input that was traced; on the host."""
+        if int(self.code) != Code.OK:
+            raise ValueError(self.input.message(int(self.input.index), float(self.input.got)))
 
 
 class _State(eqx.Module):
@@ -186,19 +199,23 @@ def learn(
     omega = arrays.as_data_like("omega", omega, dtype)
     if not callable(beta):
         beta = arrays.as_data_like("beta", beta, dtype)
-        checks.enforce([checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True)])
     found = [
         checks.check_range(_OWNER, "omega", omega, low=0.0, high=1.0),
         checks.check_range(_OWNER, "discount", discount, low=0.0, high=1.0, open_low=True),
     ]
+    if not callable(beta):
+        found += [checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True)]
     checks.enforce(found)
-    return _learn(env, rule, key, beta, omega, discount, int(episodes), int(max_steps), record)
+    given = checks.report(found)
+    return _learn(
+        env, rule, key, beta, omega, discount, int(episodes), int(max_steps), record, given
+    )
 
 
 @eqx.filter_jit
 def _learn(
     env: Environment, rule: AbstractRule, key: Any, beta: Any, omega: Any, discount: Any,
-    episodes: int, max_steps: int, record: bool,
+    episodes: int, max_steps: int, record: bool, given: checks.InputReport,
 ) -> Learned:  # fmt: skip
     n, a, _ = env.next.shape
     dtype = env.costs.dtype
@@ -272,7 +289,7 @@ def _learn(
     _, end = jax.lax.while_loop(lambda c: c[1].episode < episodes, steps, (count, state))
     values = jnp.mean(end.tables, axis=0)
     policy = jax.vmap(lambda row: rule.answer(row, betas[-1], discount))(values)
-    return Learned(values, policy, betas, end.steps, end.costs, end.history)
+    return Learned(values, policy, betas, end.steps, end.costs, end.history, given)
 
 
 def _cumulated(row: Float[Array, " many"]) -> Float[Array, " many"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._core import arrays, checks
-from .kernels.base import AbstractKernel
+from .kernels.base import AbstractKernel, check_indices
 from .kernels.deterministic import Deterministic
 from .reach import earning_state, proper_policy
 from .soft import SoftBellman
@@ -59,6 +59,8 @@ class MDP(eqx.Module):
     costs: Float[Array, "..."]
     discount: Float[Array, ""]
     terminal: Bool[Array, " states"]
+    # Indices of terminal states that were traced, and so could not be checked at once.
+    terminal_index: Int[Array, "..."] | None
     permitted: Bool[Array, "states actions"] | None
     start: Float[Array, " states"]
     # A policy that ends from everywhere, where there is need of one and it could be looked for.
@@ -79,6 +81,7 @@ class MDP(eqx.Module):
         check_costs(_OWNER, kernel, self.costs)
         self.discount = as_discount(_OWNER, discount, dtype)
         self.terminal = as_terminal(_OWNER, terminal, kernel.n_states)
+        self.terminal_index = traced_indices(terminal)
         self.permitted = as_permitted(_OWNER, permitted, kernel)
         if start is None:
             xp, ends = checks.on_host(self.terminal)
@@ -104,7 +107,8 @@ class MDP(eqx.Module):
             checks.check_range(_OWNER, "start", self.start, low=0.0),
             checks.check_rows_sum_to_one(_OWNER, "start", self.start),
         ]
-        return (*found, *check_permitted(_OWNER, self.permitted, self.terminal))
+        found += check_terminal(_OWNER, self.terminal_index, self.n_states)
+        return (*found, *check_actions(_OWNER, self.kernel, self.permitted, self.terminal))
 
     @property
     def n_states(self) -> int:
@@ -188,6 +192,18 @@ def _as_terminal(owner: str, terminal: Any, n: int) -> Bool[Array, " states"]:
     return jnp.zeros((n,), bool).at[jnp.atleast_1d(jnp.asarray(given, jnp.int32))].set(True)
 
 
+def traced_indices(terminal: Any) -> Int[Array, "..."] | None:
+    """Indices of terminal states that only the compiled program knows; `None` for others."""
+    if checks.is_concrete(terminal) or not jnp.issubdtype(terminal.dtype, jnp.integer):
+        return None
+    return jnp.asarray(terminal, jnp.int32)
+
+
+def check_terminal(owner: str, index: Any, n: int) -> list[checks.Check]:
+    """Traced indices of terminal states are those of states."""
+    return [] if index is None else [check_indices(owner, "terminal", index, n)]
+
+
 def as_permitted(
     owner: str, permitted: Any, kernel: AbstractKernel
 ) -> Bool[Array, "states actions"] | None:
@@ -207,8 +223,38 @@ def as_permitted(
         return jnp.asarray(given)
 
 
-def check_permitted(owner: str, permitted: Any, terminal: Any) -> list[checks.Check]:
-    """Every state that is not terminal has an action."""
+def check_actions(
+    owner: str, kernel: AbstractKernel, permitted: Any, terminal: Any
+) -> list[checks.Check]:
+    """Every state that is not terminal has an action, and every action leads somewhere."""
+    return _check_some(owner, permitted, terminal) + _check_leads(
+        owner, kernel, permitted, terminal
+    )
+
+
+def _check_leads(
+    owner: str, kernel: AbstractKernel, permitted: Any, terminal: Any
+) -> list[checks.Check]:
+    leads = kernel.leads()
+    if leads is None:
+        return []
+    concrete = checks.is_concrete(leads, permitted, terminal)
+    xp: Any = np if concrete else jnp
+    nowhere = ~xp.asarray(leads) & ~xp.asarray(terminal)[:, None]
+    if permitted is not None:
+        nowhere &= xp.asarray(permitted)
+    states = xp.any(nowhere, axis=1)
+    return [
+        checks.Check(
+            ~xp.any(states),
+            xp.argmax(states),
+            f"{owner}: every permitted action must lead somewhere; one of state {{got}} has no "
+            "edges. Leave it out of `permitted`.",
+        )
+    ]
+
+
+def _check_some(owner: str, permitted: Any, terminal: Any) -> list[checks.Check]:
     if permitted is None:
         return []
     xp: Any = np if checks.is_concrete(permitted, terminal) else jnp

@@ -21,7 +21,8 @@ def evaluate(model: MDP, policy: Any) -> Float[Array, " states"]:
     **Arguments:** `model`; `policy`, actions (states,), probabilities of actions (states, actions),
     or what `mdp.solve` returned.
 
-    **Returns:** the costs; inf without discount where the policy does not end with probability one.
+    **Returns:** the costs; inf without discount where the policy does not end with probability one,
+    and no finite number where a traced policy names an action that is not there.
     Differentiable in everything.
 
     **Raises:** `TypeError` or `ValueError` for a policy of another shape, or one that is no
@@ -187,6 +188,7 @@ def _sample_paths(
         action = jnp.sum(rows <= uniform[0] * rows[-1])
         after, cost = env.step(uniform[1], state, action)
         after = jnp.where(ends, state, after).astype(jnp.int32)
+        cost = jnp.where(jnp.isnan(rows[-1]), jnp.nan, cost)
         seen = jnp.where(ends, 0.0, cost + env.noise_of(state, action) * normal)
         return after, (after, jnp.where(ends, -1, action).astype(jnp.int32), seen)
 
@@ -215,7 +217,10 @@ def _check_policy(
         checks.enforce(
             [checks.check_range(owner, "policy", given, low=0.0, high=float(shape[1] - 1))]
         )
-        return (jnp.asarray(given)[:, None] == jnp.arange(shape[1])).astype(dtype)
+        given = jnp.asarray(given)[:, None]
+        chances = (given == jnp.arange(shape[1])).astype(dtype)
+        # Traced ones cannot be refused: no cost that looks like one comes of them.
+        return jnp.where((given >= 0) & (given < shape[1]), chances, jnp.nan)
     if given.shape != shape:
         raise ValueError(
             f"{owner}: `policy` must be {shape[0]} actions, probabilities of shape {shape}, or an "

@@ -248,6 +248,13 @@ def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
     assert max(row["certified width"] for row in solved) < 1e-12
     assert f"took {told(learnt, 'M steps/s', 1)} million steps a second" in text
     beside = {name: [row for row in learnt if row["rule"] == name] for name in ("Q", "soft Q")}
+    toolbox = [row for row in rows if row["part"] == "policies"]
+    assert {row["states"] for row in toolbox} == {100, 1_000}
+    methods = ("PI", "MPI", "VI")
+    assert not any(row[f"{name} policies differ"] for row in toolbox for name in methods)
+    assert max(row["PI apart"] for row in toolbox) < 1e-14
+    off = [row[f"{name} apart"] for row in toolbox for name in ("MPI", "VI")]
+    assert f"to 1e-14 by policy iteration, and {min(off):.1f} to {max(off):.1f} away" in text
     peer = "over numba, one stream"
     assert f"{told(beside['soft Q'], peer, 1)} times one stream of numba for soft" in text
     assert f"{told(beside['Q'], peer, 1)} times for plain" in text

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import checks
 
@@ -99,6 +99,10 @@ class AbstractKernel(eqx.Module):
         )
         possible = p > 0
         return state[possible], action[possible], after[possible]
+
+    def leads(self) -> Bool[Array | np.ndarray, "states actions"] | None:
+        """Which actions lead somewhere; `None` where all do."""
+        return None
 
     def checks(self, owner: str) -> list[checks.Check]:
         """Conditions on the probabilities."""

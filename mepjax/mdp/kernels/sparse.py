@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import arrays, checks, trees
 from ..transitions import Edges
@@ -74,7 +74,9 @@ class Sparse(AbstractKernel):
                 pair, after, p = pair[order], after[order], p[order]
             self.pair = jnp.asarray(pair, jnp.int32)
         else:
-            self.pair = state * n_actions + action
+            known = (state >= 0) & (state < n_states) & (action >= 0) & (action < n_actions)
+            # For `checks`: the number of a pair does not tell that its action was out of range.
+            self.pair = jnp.where(known, state * n_actions + action, -1)
         self.p, self.next = p, after
         self.n_states, self.n_actions, self.n_columns = int(n_states), int(n_actions), int(n_states)
 
@@ -140,18 +142,39 @@ class Sparse(AbstractKernel):
             n_columns=part.n_columns,
         )  # fmt: skip
 
+    def leads(self) -> Bool[Array | np.ndarray, "states actions"]:
+        """Where there is an edge."""
+        return self._sums() > 0
+
+    def _sums(self) -> Any:
+        shape = (self.n_states, self.n_actions)
+        if checks.is_concrete(self.p, self.pair):
+            pair, p = np.asarray(self.pair), np.asarray(self.p)
+            return np.bincount(pair, p, self.n_states * self.n_actions).reshape(shape)
+        return self.mean(jnp.ones_like(self.p))
+
     def checks(self, owner: str) -> list[checks.Check]:
-        """Finite, nonnegative; sums over the edges of a pair are one, or no edge is there."""
-        xp, p = checks.on_host(self.p)
-        if xp is np:
-            sums = np.bincount(np.asarray(self.pair), p, self.n_states * self.n_actions)
-        else:
-            sums = self.mean(jnp.ones_like(p)).ravel()
+        """Indices in range and sorted; `p` nonnegative, of sum one over edges of a pair if any."""
+        sums = self._sums().ravel()
+        xp: Any = np if isinstance(sums, np.ndarray) else jnp
         off = xp.where(sums == 0, 0.0, xp.abs(sums - 1))
         tolerance = 1e-5 if self.p.dtype == jnp.float32 else 1e-8
         worst = xp.where(xp.max(off) <= tolerance, 1.0, sums[xp.argmax(off)])
         sentence = f"{owner}: edges of a state and action must have `p` of sum one; got {{got}}."
+        at, pair = checks.on_host(self.pair)
+        astray, back = at.sum(pair < 0), at.sum(pair[1:] < pair[:-1])
+        of_edges = f"Sparse: edges must have `state` below {self.n_states} and `action` below "
         return [
+            checks.Check(
+                astray == 0, astray, f"{of_edges}{self.n_actions}, from 0 on; got {{got}} others."
+            ),
+            checks.Check(
+                back == 0,
+                back,
+                "Sparse: traced edges must come sorted by state, then action; got {got} that "
+                "come too late.",
+            ),
+            check_indices("Sparse", "next", self.next, self.n_columns),
             checks.check_finite(owner, "p", self.p),
             checks.check_range(owner, "p", self.p, low=0.0),
             checks.Check(xp.max(off) <= tolerance, worst, sentence),

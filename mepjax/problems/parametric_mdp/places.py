@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import arrays, checks
+from ...mdp.kernels.base import check_indices
 from ..uncertain import Spread, split_spread
 
 _OWNER = "ParametricMDP"
@@ -39,6 +40,27 @@ class Unknowns(eqx.Module):
         """How many parameters are unknown."""
         given = (self.state_index, self.action_index)
         return sum(0 if index is None else index.shape[0] for index in given)
+
+    def checks(self) -> list[checks.Check]:
+        """Traced numbers of unknown parameters are in range, and none is there twice."""
+        found = []
+        for name, index, all_ in (
+            ("unknown_states", self.state_index, self.states),
+            ("unknown_actions", self.action_index, self.actions),
+        ):
+            if index is None or all_ is None or checks.is_concrete(index):
+                continue
+            found.append(check_indices(_OWNER, name, index, all_.shape[0]))
+            ordered = jnp.sort(index)
+            twice = jnp.append(ordered[1:] == ordered[:-1], False)
+            found.append(
+                checks.Check(
+                    ~jnp.any(twice), ordered[jnp.argmax(twice)],
+                    f"{_OWNER}: `{name}` must not name a parameter twice; got {{got}} more than "
+                    "once.",
+                )
+            )  # fmt: skip
+        return found
 
     def split(self, values: Any) -> tuple[Array | None, Array | None]:
         """Unknown parameters of states and of actions."""

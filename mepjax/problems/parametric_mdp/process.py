@@ -6,13 +6,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._core import arrays, checks
 from ..._core.params import Params, join_params, primal_of, split_params
 from ...engine.problem import Constrained, Growable
 from ...mdp.kernels.base import AbstractKernel
-from ...mdp.model import as_discount, as_permitted, as_terminal, check_permitted, uniform_prior
+from ...mdp.model import (
+    as_discount,
+    as_permitted,
+    as_terminal,
+    check_actions,
+    check_terminal,
+    traced_indices,
+    uniform_prior,
+)
 from ...mdp.soft import ENTROPIES
 from ...solvers.armijo import Armijo
 from ...solvers.base import AbstractSolver
@@ -39,6 +47,8 @@ class Process(Growable, Constrained):
     prior: Float[Array, "s a"] | None
     permitted: Bool[Array, "s a"] | None
     terminal: Bool[Array, " s"]
+    # Indices of terminal states that were traced, and so could not be checked at once.
+    terminal_index: Int[Array, "..."] | None
     start: Float[Array, " s"]
     end_costs: Float[Array, " s"] | None
     structure: Structure
@@ -75,6 +85,7 @@ class Process(Growable, Constrained):
             )
         self.discount = as_discount(_OWNER, discount, dtype)
         self.terminal = as_terminal(_OWNER, terminal, n)
+        self.terminal_index = traced_indices(terminal)
         self.permitted = as_permitted(_OWNER, permitted, kernel)
         self.prior = self._table("prior", prior)
         self.extra_costs = self._table("extra_costs", extra_costs)
@@ -133,6 +144,7 @@ class Process(Growable, Constrained):
         """Finite data, rows that sum to one, a discount in (0, 1], an action in every state."""
         found = [checks.check_finite(_OWNER, "state_params", self.unknowns.states)]
         found += checks_of(_OWNER, "state_params", self.unknowns.spread)
+        found += self.unknowns.checks()
         if self.unknowns.actions is not None:
             found += [checks.check_finite(_OWNER, "action_params", self.unknowns.actions)]
         found += self.kernel.checks(_OWNER)
@@ -158,7 +170,8 @@ class Process(Growable, Constrained):
             checks.check_range(_OWNER, "start", self.start, low=0.0),
             checks.check_rows_sum_to_one(_OWNER, "start", self.start),
         ]
-        return (*found, *check_permitted(_OWNER, self.permitted, self.terminal))
+        found += check_terminal(_OWNER, self.terminal_index, self.kernel.n_states)
+        return (*found, *check_actions(_OWNER, self.kernel, self.permitted, self.terminal))
 
     @property
     def convex_at_zero(self) -> bool:

@@ -74,6 +74,18 @@ def test_without_a_file_the_bundled_network_is_planned(tmp_path, capsys):
     assert facts["place_then_decide"]["percent"] > 40
 
 
+def test_earning_without_end_is_a_failed_solve(tmp_path, capsys):
+    file, out = tmp_path / "t.csv", tmp_path / "out"
+    file.write_text(
+        "state,action,next,probability,cost\na,wait,b,0.5,-1\na,wait,a,0.5,-1\nb,back,a,1,-1\n"
+        "a,go,goal,1,1\nb,go,goal,1,1\n"
+    )
+    assert run(["plan", str(file), "--discount", "1", "--out", str(out)]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith("mepjax: error: the solve failed: ") and "costs are negative" in err
+    assert err.count("\n") == 1 and not out.exists()
+
+
 @pytest.mark.parametrize(
     ("edges", "states", "arguments", "says"),
     [
