@@ -1,6 +1,6 @@
 """Dense discounted processes beside QuantEcon, pymdptoolbox and NumPy; learning beside numba.
 
-`python -m benchmarks mdp`; parts `solve`, `policies` and `learn`. Peers are installed apart.
+`python -m benchmarks mdp`; parts `grid`, `solve`, `policies`, `learn`. Peers are installed apart.
 Kernels are dense and random, discount .95, float64; learning is on the grid of 65 cells.
 """
 
@@ -17,7 +17,7 @@ import mepjax as mj
 from mepjax import mdp
 from mepjax.datasets import gridworld
 
-from .measure import clocked, first_call
+from .measure import clocked, first_call, peak_megabytes
 
 SIZES = ((100, 4), (100, 16), (1_000, 4), (1_000, 16), (4_000, 4), (4_000, 16))
 _DISCOUNT = 0.95
@@ -136,6 +136,27 @@ def policies(n: int, a: int) -> dict[str, Any]:
     return row
 
 
+def grid(side: int = 1_000) -> dict[str, Any]:
+    """A grid of so many cells squared, by its edges alone: memory of the process, and error."""
+    rows = ["." * side] * (side - 1) + ["." * (side - 1) + "T"]
+    before = peak_megabytes()
+    model, building = clocked(lambda: gridworld(rows, slip=(0.0, 0.0), discount=_DISCOUNT))
+    found, seconds = clocked(mdp.solve, model)
+    found.raise_if_failed()
+    # Nothing slips and a step costs one: so many steps of the king away.
+    place = np.arange(side)
+    away = np.maximum(*np.meshgrid(side - 1 - place, side - 1 - place, indexing="ij")).ravel()
+    exact = (1 - _DISCOUNT**away) / (1 - _DISCOUNT)
+    edges = jax.tree.leaves((model.kernel.p, model.kernel.pair, model.kernel.next))
+    return {
+        "part": "grid", "states": side**2, "edges": edges[0].size,
+        "MB of edges": sum(each.nbytes for each in edges) / 1e6,
+        "MB in all": peak_megabytes() - before, "building s": building, "with compiling s": seconds,
+        "steps": int(found.steps), "code": int(found.code),
+        "apart, relative": float(np.max(np.abs(np.asarray(found.values) - exact)) / exact.max()),
+    }  # fmt: skip
+
+
 def _ours(answers: dict[str, Any]) -> list[np.ndarray]:
     return [np.asarray(answers[name]) for name in ("ours", "MPI", "in jit")]
 
@@ -236,7 +257,9 @@ def learned(name: str, lanes: int) -> dict[str, Any]:
 
 def run(parts: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """A row a kernel, then a row a rule and number of seeds."""
-    parts = parts or ["solve", "policies", "learn"]
+    parts = parts or ["grid", "solve", "policies", "learn"]
+    if "grid" in parts:  # first, as memory that a process has had stays counted
+        yield grid()
     if "solve" in parts:
         with mj.compile_options("full"):
             yield from (solved(n, a) for n, a in SIZES)

@@ -79,14 +79,15 @@ def gridworld(
 
     n, a = len(cells), len(_MOVES)
     reached = np.stack([ends(move) for move in _MOVES])
-    p = np.zeros((n, a, n))
-    every = np.arange(n)
+    parts = []
     for action in range(a):
-        p[every, action, reached[action]] += 1 - total
+        parts.append((action, reached[action], 1 - total))
         for other in range(8):
             chance = straight if other < 4 else diagonal
-            p[every, action, reached[other]] += chance
-    return _model(p, terminal, np.full((n, a), step_cost), discount)
+            if chance > 0:
+                parts.append((action, reached[other], chance))
+    edges = _merged(parts, n, a)
+    return _model(edges, (n, a), terminal, np.full((n, a), step_cost), discount)
 
 
 def frozen_lake(
@@ -125,27 +126,51 @@ def frozen_lake(
         [np.clip(r + dr, 0, height - 1) * width + np.clip(c + dc, 0, width - 1) for dr, dc in moves]
     )
     flat, n = grid.ravel(), height * width
-    p = np.zeros((n, 4, n))
+    parts = []
     for action in range(4):
         taken = [(action + turn) % 4 for turn in (-1, 0, 1)] if slippery else [action]
-        for move in taken:
-            p[np.arange(n), action, reached[move]] += 1 / len(taken)
+        parts += [(action, reached[move], 1 / len(taken)) for move in taken]
+    state, action, after, p = _merged(parts, n, 4)
     terminal = (flat == "H") | (flat == "G")
-    costs = step_cost + hole_cost * p @ (flat == "H")
+    drowned = np.bincount(state * 4 + action, p * (flat[after] == "H"), 4 * n).reshape(n, 4)
     start = (flat == "S") / max((flat == "S").sum(), 1)
-    return _model(p, terminal, costs, discount, start if (flat == "S").any() else None)
+    return _model(
+        (state, action, after, p), (n, 4), terminal, step_cost + hole_cost * drowned, discount,
+        start if (flat == "S").any() else None,
+    )  # fmt: skip
+
+
+_Edges = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _merged(parts: Sequence[tuple[int, np.ndarray, float]], n: int, a: int) -> _Edges:
+    """State, action, next state and probability of edges, from next states by action and chance.
+
+    By one action at a time: nothing is as large as the states squared.
+    """
+    found = []
+    for action in range(a):
+        mine = [(after, chance) for which, after, chance in parts if which == action]
+        ways = np.stack([after for after, _ in mine], axis=1)
+        place = np.arange(n)[:, None] * n + ways
+        unique, inverse = np.unique(place.ravel(), return_inverse=True)
+        chances = np.broadcast_to(np.array([chance for _, chance in mine]), ways.shape)
+        found.append((unique // n, unique % n, np.bincount(inverse, chances.ravel())))
+    state, after, p = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    action = np.repeat(np.arange(a), [len(each[0]) for each in found])
+    order = np.argsort(state * a + action, kind="stable")
+    return state[order], action[order], after[order], p[order]
 
 
 def _model(
-    p: np.ndarray, terminal: np.ndarray, costs: np.ndarray, discount: float,
-    start: np.ndarray | None = None,
+    edges: _Edges, sizes: tuple[int, int], terminal: np.ndarray, costs: np.ndarray,
+    discount: float, start: np.ndarray | None = None,
 ) -> MDP:  # fmt: skip
-    state, action, after = np.nonzero(p)
+    state, action, after, p = edges
     with jax.ensure_compile_time_eval():
         dtype = default_float()
         kernel = Sparse(
-            state, action, after, jnp.asarray(p[state, action, after], dtype),
-            n_states=p.shape[0], n_actions=p.shape[1],
+            state, action, after, jnp.asarray(p, dtype), n_states=sizes[0], n_actions=sizes[1],
         )  # fmt: skip
         given = None if start is None else jnp.asarray(start, dtype)
         return MDP(

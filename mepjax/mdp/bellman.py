@@ -10,7 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._core.types import Scalar
 from ..solvers.equation import Equation
@@ -74,6 +74,11 @@ class AbstractBellman(Equation):
     ) -> Float[Array, " states"]:
         """Values moved by a constant where they are not known, as at a terminal state."""
         return values + by
+
+    @property
+    def passes_constants(self) -> Bool[Array, ""]:
+        """Whether T (V + c) = T V + discount c, as is so where nothing ends."""
+        return jnp.asarray(True)
 
     def residual(self, params: Float[Array, " states"], beta: Scalar) -> Float[Array, " states"]:
         """V - T V, zero at the values sought."""

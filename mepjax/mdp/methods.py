@@ -3,6 +3,7 @@
 `params` of the loop are the values, shape (states,), and its problem is an `AbstractBellman`. What
 a step of value or modified policy iteration returns is a backup moved to the middle of MacQueen's
 bounds, so that its error is known: discount / (1 - discount) times half the span of the change.
+Where something ends it is the backup itself, whose error is that times the largest change.
 """
 
 from typing import Any
@@ -20,9 +21,16 @@ from .bellman import AbstractBellman, certify, rounding
 def _middle(
     model: AbstractBellman, values: Float[Array, " states"], updated: Float[Array, " states"]
 ) -> tuple[Array, StepInfo]:
-    """A backup in the middle of its bounds, and its error."""
+    """A backup in the middle of its bounds, and its error.
+
+    Where something ends it stays where it is: the next backup would take from states that lead
+    there all that a shift has added, and never come to rest.
+    """
     low, high, error = certify(model, values, updated)
-    new = model.shifted(updated, 0.5 * (low + high))
+    passes = model.passes_constants
+    new = model.shifted(updated, jnp.where(passes, 0.5 * (low + high), 0.0))
+    farthest = jnp.maximum(jnp.abs(low), jnp.abs(high))
+    error = jnp.where(passes, error, jnp.maximum(error, farthest))
     return new, StepInfo(error, jnp.asarray(False))
 
 
@@ -45,8 +53,9 @@ class ValueIteration(_Certified):
     """Repeat V <- T V, stopped by the span of the change.
 
     The span shrinks as the chain mixes, often long before values settle; the shift to the middle
-    of the bounds then gives values too, and not only the policy. Without discount it stops by the
-    largest change.
+    of the bounds then gives values too, and not only the policy. Where there are terminal states it
+    stops by the largest change times discount / (1 - discount), and without discount by the largest
+    change.
 
     Source: MacQueen (1966); Puterman, Markov Decision Processes, section 6.6.
 

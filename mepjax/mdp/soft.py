@@ -160,6 +160,11 @@ class SoftBellman(AbstractBellman):
         """Values moved by a constant; what ends stays at zero."""
         return values + (by if self.ends is None else jnp.where(self.ends, 0.0, by))
 
+    @property
+    def passes_constants(self) -> Bool[Array, ""]:
+        """Not where something ends."""
+        return jnp.asarray(True) if self.ends is None else ~jnp.any(self.ends)
+
     # What the derivative rule asks.
 
     def jacobian(self, params: Float[Array, " states"], beta: Scalar) -> lx.AbstractLinearOperator:

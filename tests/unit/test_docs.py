@@ -255,6 +255,9 @@ def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
     assert max(row["PI apart"] for row in toolbox) < 1e-14
     off = [row[f"{name} apart"] for row in toolbox for name in ("MPI", "VI")]
     assert f"to 1e-14 by policy iteration, and {min(off):.1f} to {max(off):.1f} away" in text
+    (grid,) = (row for row in rows if row["part"] == "grid")
+    assert grid["states"] == 10**6 and grid["code"] == 0 and grid["apart, relative"] < 2e-6
+    assert f"{grid['MB of edges']:.0f} MB for its edges and {grid['MB in all']:,.0f} MB" in text
     peer = "over numba, one stream"
     assert f"{told(beside['soft Q'], peer, 1)} times one stream of numba for soft" in text
     assert f"{told(beside['Q'], peer, 1)} times for plain" in text

@@ -126,3 +126,21 @@ def test_bounds_hold_in_float32_near_discount_one(method):
         actions = (costs + float(discount) * p.astype(float) @ exact).argmin(axis=1)
     assert np.all(found.lower <= exact) and np.all(exact <= found.upper)
     assert np.max(found.upper - found.lower) < 2e-3 * exact.max()
+
+
+@pytest.mark.parametrize("method", [ValueIteration(), ModifiedPolicyIteration()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sweeps_come_to_rest_where_something_ends(method, dtype):
+    # Towards an end no constant passes through a backup: moving values to the middle of their
+    # bounds would never come to rest.
+    n, discount = 60, 0.95
+    after = np.stack([np.minimum(np.arange(n) + 1, n - 1), np.maximum(np.arange(n) - 1, 0)], axis=1)
+    model = mdp.MDP(
+        mdp.Deterministic(after), np.ones((n, 2), dtype), discount=discount, terminal=[n - 1]
+    )
+    found = mdp.solve(model, method=method)
+    found.raise_if_failed()
+    exact = (1 - discount ** np.arange(n - 1, -1, -1.0)) / (1 - discount)
+    np.testing.assert_allclose(found.values, exact, rtol=1e-6 if dtype == np.float32 else 1e-12)
+    assert (found.lower <= exact).all() and (exact <= found.upper).all()
+    assert int(found.steps) <= 70
