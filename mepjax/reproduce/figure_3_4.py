@@ -206,6 +206,31 @@ def _claims(rows: dict[str, dict[str, Any]]) -> list[Claim]:
     return claims
 
 
+def _draw(rows: dict[str, Any], setting: Setting) -> dict[str, Any]:
+    del setting
+    printed = {
+        _key(kind, n): value for kind, (_, all_) in _KINDS.items() for n, value in all_.items()
+    }
+    names = list(reversed(rows))
+
+    def ratios(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for place, name in enumerate(names):
+            row = rows[name]
+            axes.plot([row["least"], row["most"]], [place, place], color="0.7", linewidth=3)
+            axes.plot(row["ratio"], place, "o", color="C0", label="mean over layouts")
+            if name in printed:
+                axes.plot(printed[name], place, "x", color="C1", label="thesis, one layout")
+        axes.axvline(1.0, color="0.5", linewidth=0.8)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_xlabel("ratio of costs (grey: range over layouts)")
+        handles, labels = axes.get_legend_handles_labels()
+        known = dict(zip(labels, handles, strict=True))
+        axes.legend(known.values(), known, fontsize=7, frameon=False)
+
+    return {"ratios": ratios} if rows else {}
+
+
 REPRODUCTION = Reproduction(
     "figure_3_4",
     "small cells placed and packets routed at once",
@@ -220,5 +245,6 @@ REPRODUCTION = Reproduction(
         "interactions": "interactions",
     },
     _claims,
+    _draw,
     minutes={"small": 6, "medium": 40, "paper": 80},
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from mepjax import mdp
 from mepjax.datasets import gridworld
@@ -32,6 +33,13 @@ def test_rows_are_named_once_and_claims_follow_from_them():
         {figure_3_4._key(kind, "towns"): row for kind in figure_3_4._KINDS}
     )
     assert [claim.holds for claim in claims] == [True, True, True, True, False]
+    drawn = figure_3_4.REPRODUCTION.draw(
+        {figure_3_4._key(kind, "towns"): row for kind in figure_3_4._KINDS}, Setting()
+    )
+    figure = Figure()
+    drawn["ratios"](figure)
+    # A range and a mean for each, what was printed for four, and the line at one.
+    assert len(figure.axes[0].lines) == 2 * 5 + 4 + 1
     assert load("figure_3_5") is figure_3_5.REPRODUCTION
     assert len(figure_3_5.REPRODUCTION.tasks(Setting())) == 2
     for above, holds in ((1.0, True), (4.0, False)):
