@@ -58,6 +58,11 @@ def build(folder: Path) -> None:
     import pdoc
     import pdoc.render
 
+    # pdoc looks into modules as they stand: what they import when asked would have no page.
+    for module in MODULES:
+        loaded = importlib.import_module(_PAGES.get(module, module))
+        for path, thing in public_names(module):
+            setattr(loaded, path.rpartition(".")[2], thing)
     pdoc.render.configure(docformat="markdown", math=True, footer_text="mepjax")
     pdoc.pdoc("mepjax", output_directory=folder)
 
