@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-import jaxlib
+import jax
 import pytest
 
 # Calls, the programs they may compile in a fresh process, in this order, and the kernels in these.
@@ -76,7 +76,7 @@ count("command with softmax", lambda: command("--kappa", "0.3", "--temperature",
 
 
 # XLA cuts the same programs into other numbers of kernels from one version to the next.
-@pytest.mark.skipif(not jaxlib.__version__.startswith("0.10."), reason="bounds are of jaxlib 0.10")
+@pytest.mark.skipif(not jax.__version__.startswith("0.10."), reason="bounds are of jax 0.10")
 @pytest.mark.slow
 def test_no_more_programs_and_kernels_than_before(tmp_path):
     own = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_FLAGS"))}
