@@ -5,8 +5,6 @@ optional peer: without it its columns say so. Ratios above 1 say that mepjax is 
 """
 
 import importlib
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +20,7 @@ from mepjax.learn.networks.teaching import taught
 from mepjax.reproduce.references import reference
 from mepjax.reproduce.scenarios import SQUARE, aware, square
 
-from .measure import clocked
+from .measure import clocked, in_turns
 
 _SIZES = {"width": 64, "blocks": 4, "heads": 8, "feedforward": 128}
 _HIDDEN = 128
@@ -67,26 +65,6 @@ def _ours(
     return lambda: network_step(state), lambda: centre_step(state, jnp.asarray(centres))
 
 
-def _in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Of each call the best and median seconds, and the median CPU seconds of all threads."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for call in calls.values():
-        clocked(call)
-    for _ in range(repeats):
-        for name, call in calls.items():
-            before = time.process_time()
-            _, seconds = clocked(call)
-            taken[name].append((seconds, time.process_time() - before))
-    found = {}
-    for name, pairs in taken.items():
-        seconds, busy = zip(*pairs, strict=True)
-        found |= {
-            f"{name}best_s": min(seconds), f"{name}median_s": statistics.median(seconds),
-            f"{name}cpu_s": statistics.median(busy),
-        }  # fmt: skip
-    return found
-
-
 def steps(repeats: int = 20) -> Iterator[dict[str, Any]]:
     """A network step of 32 sets of 128 entities, and a centre step on all 1,800."""
     base, rng = square(), np.random.default_rng(0)
@@ -111,18 +89,16 @@ def steps(repeats: int = 20) -> Iterator[dict[str, Any]]:
     for name, call, other in zip(names, ours, theirs, strict=True):
         _, first = clocked(call)
         row = {"what": name, "first call": first}
+        calls = {"": call} if other is None else {"": call, "torch_": other}
+        for who, seconds in in_turns(calls, repeats)[1].items():
+            row |= {f"{who}{what}": value for what, value in seconds.items()}
         if torch is None or other is None:
-            yield (
-                row
-                | _in_turns({"": call}, repeats)
-                | {"torch": "not measured: torch is not installed"}
-            )
+            yield row | {"torch": "not measured: torch is not installed"}
             continue
-        found = _in_turns({"": call, "torch_": other}, repeats)
-        yield row | {"torch": torch.__version__} | found | {
-            "torch / mepjax": found["torch_median_s"] / found["median_s"],
-            "torch / mepjax, best": found["torch_best_s"] / found["best_s"],
-            "torch / mepjax, CPU": found["torch_cpu_s"] / found["cpu_s"],
+        yield row | {
+            "torch": torch.__version__, "torch / mepjax": row["torch_median_s"] / row["median_s"],
+            "torch / mepjax, best": row["torch_best_s"] / row["best_s"],
+            "torch / mepjax, CPU": row["torch_cpu_s"] / row["cpu_s"],
         }  # fmt: skip
 
 

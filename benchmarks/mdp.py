@@ -17,7 +17,7 @@ import mepjax as mj
 from mepjax import mdp
 from mepjax.datasets import gridworld
 
-from .measure import clocked, first_call, peak_megabytes
+from .measure import clocked, first_call, in_turns, peak_megabytes
 
 SIZES = ((100, 4), (100, 16), (1_000, 4), (1_000, 16), (4_000, 4), (4_000, 16))
 _DISCOUNT = 0.95
@@ -43,18 +43,6 @@ def value_iteration(p: np.ndarray, costs: np.ndarray, change: float) -> tuple[np
         if np.max(np.abs(new - values)) <= change:
             return new, sweeps
         values = new
-
-
-def side_by_side(
-    calls: dict[str, Callable[[], Any]], repeats: int
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Answers and median milliseconds of calls that take turns, after one call of each."""
-    found = {name: jax.block_until_ready(call()) for name, call in calls.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            seconds[name].append(clocked(call)[1])
-    return found, {name: 1e3 * statistics.median(all_) for name, all_ in seconds.items()}
 
 
 def _peer(p: np.ndarray, costs: np.ndarray) -> Any:
@@ -84,7 +72,8 @@ def solved(n: int, a: int) -> dict[str, Any]:
         if peer is not None:
             calls["theirs"] = lambda: peer.solve("modified_policy_iteration", epsilon=_EPSILON).v
             calls["loose"] = lambda: peer.solve("modified_policy_iteration").v
-        answers, ms = side_by_side(calls, repeats)
+        answers, told = in_turns(calls, repeats)
+        ms = {name: 1e3 * seconds["median_s"] for name, seconds in told.items()}
         found = mdp.solve(model)
         found.raise_if_failed()
         values, policy = np.asarray(found.values), np.asarray(found.actions)
@@ -141,6 +130,7 @@ def grid(side: int = 1_000) -> dict[str, Any]:
     rows = ["." * side] * (side - 1) + ["." * (side - 1) + "T"]
     before = peak_megabytes()
     model, building = clocked(lambda: gridworld(rows, slip=(0.0, 0.0), discount=_DISCOUNT))
+    made = peak_megabytes() - before
     found, seconds = clocked(mdp.solve, model)
     found.raise_if_failed()
     # Nothing slips and a step costs one: so many steps of the king away.
@@ -151,7 +141,8 @@ def grid(side: int = 1_000) -> dict[str, Any]:
     return {
         "part": "grid", "states": side**2, "edges": edges[0].size,
         "MB of edges": sum(each.nbytes for each in edges) / 1e6,
-        "MB in all": peak_megabytes() - before, "building s": building, "with compiling s": seconds,
+        "MB to make": made, "MB in all": peak_megabytes() - before,
+        "building s": building, "with compiling s": seconds,
         "steps": int(found.steps), "code": int(found.code),
         "apart, relative": float(np.max(np.abs(np.asarray(found.values) - exact)) / exact.max()),
     }  # fmt: skip

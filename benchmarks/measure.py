@@ -21,6 +21,30 @@ def timed(call: Callable[[], Any], repeats: int = 20) -> dict[str, float]:
     return {"best_s": min(seconds), "median_s": statistics.median(seconds), "repeats": repeats}
 
 
+def in_turns(
+    calls: dict[str, Callable[[], Any]], repeats: int
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Answers of calls that take turns after one call of each; their seconds, best and median.
+
+    `cpu_s` is the median of the CPU seconds of all threads.
+    """
+    found = {name: jax.block_until_ready(call()) for name, call in calls.items()}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            before = time.process_time()
+            _, seconds = clocked(call)
+            taken[name].append((seconds, time.process_time() - before))
+    told = {}
+    for name, pairs in taken.items():
+        seconds, busy = zip(*pairs, strict=True)
+        told[name] = {
+            "best_s": min(seconds), "median_s": statistics.median(seconds),
+            "cpu_s": statistics.median(busy),
+        }  # fmt: skip
+    return found, told
+
+
 def first_call(call: Callable[[], Any]) -> float:
     """Seconds of a call that has to trace and compile first."""
     return clocked(call)[1]

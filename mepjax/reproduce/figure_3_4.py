@@ -133,11 +133,21 @@ def _without_model(setting: Setting, name: str, *, given: bool = False) -> dict[
         start = known.params if given else _init(problem, key)
         keys = jax.random.split(key, setting.pick(4, 8, 8))
         found = _learn(setting, problem, start, beta, keys, kick=1e-3 if given else 1e-2)
-        usable = np.asarray(found.code) == 0
-        chosen = int(np.argmin(np.where(usable, np.asarray(found.sampled_cost), np.inf)))
+        chosen = cheapest(found.code, found.sampled_cost)
         ratios.append(_hard(problem, found.params[chosen]) / _hard(problem, known.params))
         asked += float(np.sum(np.asarray(found.interactions)))
     return _mean(ratios) | {"interactions": asked / len(ratios)}
+
+
+def cheapest(codes: Any, costs: Any) -> int:
+    """The run of least cost among those that ended well.
+
+    **Raises:** `mepjax.SolveError` where none did.
+    """
+    usable = np.asarray(codes) == int(mj.Code.OK)
+    if not usable.any():
+        raise mj.SolveError(f"all {usable.size} runs failed, with codes {np.asarray(codes)}.")
+    return int(np.argmin(np.where(usable, np.asarray(costs), np.inf)))
 
 
 def _learn(

@@ -13,6 +13,7 @@ import mepjax as mj
 from .. import learn
 from ..datasets import small_cells
 from ..datasets.small_cells import SIDE, SmallCells
+from .figure_3_4 import cheapest
 from .reproduction import Claim, Reproduction, Setting, Task
 
 # Betas from and to, in units of the first transition.
@@ -100,8 +101,7 @@ def _compute(setting: Setting, seed: int) -> dict[str, Any]:
     keys = jax.random.split(key, setting.pick(8, 4, 8))
     rounds = setting.pick(60, 80, 80)
     found, sampled = _learnt(Patches(network), problem.init(key), beta, keys, rounds)
-    usable = np.asarray(found.code) == 0
-    chosen = int(np.argmin(np.where(usable, np.asarray(sampled), np.inf)))
+    chosen = cheapest(found.code, sampled)
     asked = np.asarray(found.interactions) + _EPISODES * _LONGEST
     costs = [float(problem.harden(places).cost) for places in found.params]
     return {

@@ -258,6 +258,7 @@ def test_the_figures_of_decision_processes_are_those_of_the_benchmark():
     (grid,) = (row for row in rows if row["part"] == "grid")
     assert grid["states"] == 10**6 and grid["code"] == 0 and grid["apart, relative"] < 2e-6
     assert f"{grid['MB of edges']:.0f} MB for its edges and {grid['MB in all']:,.0f} MB" in text
+    assert grid["MB in all"] - grid["MB to make"] < 1
     peer = "over numba, one stream"
     assert f"{told(beside['soft Q'], peer, 1)} times one stream of numba for soft" in text
     assert f"{told(beside['Q'], peer, 1)} times for plain" in text
@@ -273,6 +274,12 @@ def test_the_figures_of_learned_parameters_are_those_of_the_reproductions():
     assert f"`learn.learn_parameters` cost {slip:.3f} times".replace("0.", ".") in text
     assert f"slips, {towns:.3f} times without" in text
     assert f"within {100 * (max(near) - 1):.2f} % of it".replace("0.", ".") in text
+    both = [of[f"one after the other, {name}"]["ratio"] for name in ("towns", "slip")]
+    assert f"at once cost {both[0]:.2f} times what".replace("0.", ".") in text
+    assert f"does, {both[1]:.2f} where packets slip".replace("0.", ".") in text
+    over = [100 * (of[f"without annealing, {name}"]["best"] - 1) for name in ("towns", "slip")]
+    assert f"ended {over[0]:.1f} % above".replace("0.", ".") in text
+    assert f"starts, {over[1]:.1f} % where packets slip" in text
     assert f"ended {above[0]:.1f} to {above[2]:.1f} % above the model in three of five" in text
     assert f"layouts and {above[3]:.1f} to {above[4]:.1f} % above, in a local" in text
     assert f"others: {sum(above) / 5:.1f} % in the mean" in text

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import mepjax as mj
 from mepjax import mdp
 from mepjax.datasets import gridworld
 from mepjax.reproduce import Setting, figure_3_3, figure_3_4, figure_3_5, load
@@ -46,6 +47,12 @@ def test_rows_are_named_once_and_claims_follow_from_them():
         rows = {"layout 0": {"above": 0.5}, "layout 1": {"above": above}}
         (claim,) = figure_3_5.REPRODUCTION.claims(rows)
         assert claim.holds == holds
+
+
+def test_the_cheapest_run_is_one_that_ended_well():
+    assert figure_3_4.cheapest([5, 0, 0], [1.0, 3.0, 2.0]) == 2
+    with pytest.raises(mj.SolveError, match="all 2 runs failed"):
+        figure_3_4.cheapest([5, 9], [1.0, 2.0])
 
 
 def test_without_an_end_every_policy_earns_the_same():
