@@ -1,18 +1,20 @@
 """Raising, on the host, for what a code says of a computation."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from .checks import InputReport
+from .checks import InputReport, is_concrete
 from .codes import Code, SolveError, told_critical
 from .types import Tracer
 
 
 def raise_failed(
     code: Any,
-    input_report: InputReport,
+    input_report: InputReport | None,
     messages: Mapping[Code, str] | None = None,
     beta_floor: Any = None,
 ) -> None:
@@ -40,15 +42,29 @@ def raise_failed(
         floor = float(np.broadcast_to(np.asarray(beta_floor), codes.shape).flat[lane])
         if floor > 0:
             text += f" {told_critical(floor)}"
-    index = int(np.broadcast_to(np.asarray(input_report.index), codes.shape).flat[lane])
-    bad_input = index < len(input_report.sentences)
-    if bad_input:
-        got = float(np.broadcast_to(np.asarray(input_report.got), codes.shape).flat[lane])
-        text = input_report.message(index, got)
+    refused = None if input_report is None else _refused(input_report, lane, codes.shape)
+    text = text if refused is None else refused
     if np.ndim(code) > 0:
         where = np.unravel_index(lane, codes.shape)
         place = ", ".join(str(int(i)) for i in where)
         text = f"{failed.size} of {codes.size} lanes failed; lane {place}: {text}"
-    if bad_input:
+    if refused is not None:
         raise ValueError(text)
     raise SolveError(f"[{worst.name}] {text}")
+
+
+def _refused(report: InputReport, lane: int, shape: tuple[int, ...]) -> str | None:
+    """What is said of a lane's bad input; `None` if it is good."""
+    index, got = (
+        np.broadcast_to(np.asarray(value), shape).flat[lane] for value in (report.index, report.got)
+    )
+    return report.message(int(index), float(got)) if index < len(report.sentences) else None
+
+
+def with_report(found: Any, report: InputReport) -> Any:
+    """A record with its `input_report`, whose code comes before the record's own `code`."""
+    code = found.code
+    # What is concrete and bad was refused.
+    if not is_concrete(report.index):
+        code = jnp.where(report.code == int(Code.OK), code, report.code)
+    return dataclasses.replace(found, code=code, input_report=report)

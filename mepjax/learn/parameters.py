@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks, gibbs
 from .._core.codes import Code, as_code
+from .._core.failures import raise_failed, with_report
 from .._core.params import primal_of
 from .episodes import Episodes, Table, Tally
 from .processes import AbstractProcess, check_answers
@@ -29,7 +30,7 @@ class LearnedParameters(eqx.Module):
     among keys; `interactions`, how often the environment was asked; `failed`, how many answers were
     of no use; `code`: NON_FINITE where answers or params were not numbers; MAX_STEPS where, without
     discount, more than one of a hundred fresh episodes was cut, so that `sampled_cost` leaves out
-    what was still to come.
+    what was still to come; `input_report`, of bad input that was traced, whose code comes first.
     """
 
     params: Any
@@ -43,6 +44,15 @@ class LearnedParameters(eqx.Module):
     interactions: Float[Array, ""]
     failed: Int[Array, ""]
     code: Int[Array, ""]
+    input_report: checks.InputReport | None = None
+
+    def raise_if_failed(self) -> "LearnedParameters":
+        """Return self, or raise on the host if learning failed.
+
+        **Raises:** `ValueError` for bad input, `SolveError` otherwise.
+        """
+        raise_failed(self.code, self.input_report)
+        return self
 
 
 def learn_parameters(
@@ -139,28 +149,24 @@ def learn_parameters(
         "keep": keep, "trace": trace,
     }  # fmt: skip
     given = {name: arrays.as_data_like(name, value, dtype) for name, value in given.items()}
-    checks.enforce(
-        [
-            checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True),
-            checks.check_range(
-                _OWNER, "discount", given["discount"], low=0.0, high=1.0, open_low=True
-            ),
-            *(
-                checks.check_range(_OWNER, name, given[name], low=0.0, high=1.0)
-                for name in ("omega", "keep", "trace")
-            ),
-            checks.check_range(_OWNER, "eps", given["eps"], low=0.0, open_low=True),
-            checks.check_range(
-                _OWNER, "damping", given["damping"], low=0.0, high=1.0, open_low=True
-            ),
-            checks.check_range(_OWNER, "kick", given["kick"], low=0.0),
-            *(checks.check_finite(_OWNER, "init", leaf) for leaf in jax.tree.leaves(init)),
-        ]
-    )
+    found = [
+        checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True),
+        checks.check_range(_OWNER, "discount", given["discount"], low=0.0, high=1.0, open_low=True),
+        *(
+            checks.check_range(_OWNER, name, given[name], low=0.0, high=1.0)
+            for name in ("omega", "keep", "trace")
+        ),
+        checks.check_range(_OWNER, "eps", given["eps"], low=0.0, open_low=True),
+        checks.check_range(_OWNER, "damping", given["damping"], low=0.0, high=1.0, open_low=True),
+        checks.check_range(_OWNER, "kick", given["kick"], low=0.0),
+        *(checks.check_finite(_OWNER, "init", leaf) for leaf in jax.tree.leaves(init)),
+    ]
+    checks.enforce(found)
     check_answers(_OWNER, env, init)
-    return _learn(
+    learnt = _learn(
         env, init, key, beta, given, int(rounds), int(actors), int(max_steps), int(warm_up)
     )
+    return with_report(learnt, checks.report(found))
 
 
 @eqx.filter_jit

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._core import arrays, checks
-from .._core.codes import Code
+from .._core.failures import raise_failed
 from .model import MDP
 from .rules import AbstractRule
 from .transitions import solve_chain
@@ -121,8 +121,7 @@ class Learned(eqx.Module):
 
     def raise_if_failed(self) -> None:
         """Raise `ValueError` for bad input that was traced; on the host."""
-        if int(self.code) != Code.OK:
-            raise ValueError(self.input.message(int(self.input.index), float(self.input.got)))
+        raise_failed(self.code, self.input)
 
 
 class _State(eqx.Module):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._core import arrays, checks, gibbs, sampling, trees
 from ..._core.codes import Code, as_code
+from ..._core.failures import raise_failed, with_report
 from ..._core.params import primal_of
 from ..processes import check_answers
 from ..vectors import AbstractVectorProcess
@@ -31,7 +32,8 @@ class LearnedDeep(eqx.Module):
     `DeepValues`; by stage `beta`, `history` of the params, `loss`, the mean squared error (3.28)
     in squared units of cost, and `value`, the mean free energy of first states as learnt;
     `interactions`, how often the environment was asked; `failed`, how many answers were of no use;
-    `code`: NON_FINITE where answers, network or params were not numbers.
+    `code`: NON_FINITE where answers, network or params were not numbers; `input_report`, of bad
+    input that was traced, whose code comes first.
     """
 
     params: Any
@@ -43,6 +45,15 @@ class LearnedDeep(eqx.Module):
     interactions: Float[Array, ""]
     failed: Int[Array, ""]
     code: Int[Array, ""]
+    input_report: checks.InputReport | None = None
+
+    def raise_if_failed(self) -> "LearnedDeep":
+        """Return self, or raise on the host if learning failed.
+
+        **Raises:** `ValueError` for bad input, `SolveError` otherwise.
+        """
+        raise_failed(self.code, self.input_report)
+        return self
 
 
 class _Asked(eqx.Module):
@@ -196,22 +207,21 @@ def deep_soft_q(
     }  # fmt: skip
     given = {name: arrays.as_data_like(name, value, dtype) for name, value in given.items()}
     limits = {"discount": 1.0, "learning_rate": 1.0, "radius": jnp.inf}
-    checks.enforce(
-        [
-            checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True),
-            *(
-                checks.check_range(_OWNER, name, given[name], low=0.0, high=high, open_low=True)
-                for name, high in limits.items()
-            ),
-            checks.check_range(_OWNER, "kick", given["kick"], low=0.0),
-            checks.check_range(_OWNER, "average", given["average"], low=0.0, high=1.0),
-            *(checks.check_finite(_OWNER, "init", leaf) for leaf in leaves),
-        ]
-    )
+    found = [
+        checks.check_range(_OWNER, "beta", beta, low=0.0, open_low=True),
+        *(
+            checks.check_range(_OWNER, name, given[name], low=0.0, high=high, open_low=True)
+            for name, high in limits.items()
+        ),
+        checks.check_range(_OWNER, "kick", given["kick"], low=0.0),
+        checks.check_range(_OWNER, "average", given["average"], low=0.0, high=1.0),
+        *(checks.check_finite(_OWNER, "init", leaf) for leaf in leaves),
+    ]
+    checks.enforce(found)
     check_answers(_OWNER, env, init)
     all_: dict[str, Any] = given | counts
     settings = _Settings(**all_, hidden=tuple(hidden), cycles=rounds * beta.shape[0])
-    return _learn(env, init, key, beta, settings)
+    return with_report(_learn(env, init, key, beta, settings), checks.report(found))
 
 
 @eqx.filter_jit

@@ -82,6 +82,20 @@ def test_bad_input_is_told():
         learn.deep_soft_q(env, start + jnp.nan, key=KEY, **TINY)
 
 
+@pytest.mark.slow
+def test_traced_bad_input_has_its_code_and_sentence():
+    env = learn.Indicators(learn.SimulatedProcess(mj.ParametricMDP(**CHAIN)))
+    run = jax.jit(
+        lambda radius: learn.deep_soft_q(
+            env, jnp.zeros((1, 2)), key=KEY, **(TINY | {"radius": radius})
+        )
+    )
+    found = run(-1.0)
+    assert int(found.code) == mj.Code.INVALID_INPUT
+    with pytest.raises(ValueError, match="`radius` must be > 0; got -1"):
+        found.raise_if_failed()
+
+
 def test_patches_are_asked_and_only_what_is_permitted_is_done():
     network = small_cells(8, 2, layout="patches")
     env: Any = Patches(network)

@@ -73,6 +73,22 @@ def test_seeds_vmap_and_answers_of_no_use_leave_the_last_good_parameters(how):
     assert np.all(np.asarray(found.code) == int(mj.Code.NON_FINITE))
     assert np.all(np.isfinite(found.params)) and np.all(np.asarray(found.failed) > 0)
     assert np.all(np.abs(np.asarray(found.params)) < 3)
+    with pytest.raises(mj.SolveError, match="2 of 2 lanes failed; lane 0"):
+        found.raise_if_failed()
+
+
+@pytest.mark.slow
+def test_traced_bad_input_has_its_code_and_sentence():
+    env = learn.SimulatedProcess(mj.ParametricMDP(**CHAIN))
+    options = OPTIONS | {"rounds": 4}
+    run = jax.jit(
+        lambda keep: learn.learn_parameters(env, jnp.zeros((1, 2)), key=KEY, keep=keep, **options)
+    )
+    found = run(2.0)
+    assert int(found.code) == mj.Code.INVALID_INPUT
+    with pytest.raises(ValueError, match=r"`keep` must be in \[0, 1\]; got 2"):
+        found.raise_if_failed()
+    run(0.25).raise_if_failed()
 
 
 def test_bad_input_is_told():
